@@ -1,0 +1,230 @@
+"""What all pages share: our database, permissions of their own, buttons that post, and the log.
+
+Nothing here knows a model; each page's own file says what it shows and which verbs it calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import quote, unquote
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
+from django.urls import path, reverse
+from django.urls.resolvers import URLPattern
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from ..conf import settings
+from .paging import CappedPaginator, DoorChangeList
+from .reading import Reading, reading
+
+APP = "django_letsgo_worker"
+FILTERS = "_changelist_filters"
+# Up to so many rows an action writes an entry for each; for more, one that names them all.
+LOGGED_ONE_BY_ONE = 50
+
+if TYPE_CHECKING:
+    Base = admin.ModelAdmin[Any]
+else:
+    Base = admin.ModelAdmin
+
+
+class DoorAdmin(Base):
+    """A page on rows that only verbs change: lists that stay fast, actions with permissions of their own."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
+    sortable_by = ()
+    deferred: tuple[str, ...] = ()
+    # The actions that have a button in each row, or on the page of one row, and what it says there.
+    buttons: dict[str, Any] = {}
+
+    class Media:
+        css = {"all": ["django_letsgo_worker/admin.css"]}
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    @property
+    def alias(self) -> str:
+        return settings().database
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).using(self.alias).defer(*self.deferred)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DoorChangeList]:
+        return DoorChangeList
+
+    def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        """Give each row of a page what its columns need besides itself."""
+        for row in rows:
+            row.reading, row.request = reading(request), request
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        found = self.find(request, object_id)
+        if found is not None:
+            self.look_at(request, [found])
+        return found
+
+    def find(self, request: HttpRequest, object_id: str) -> Any:
+        """Return the row with this id, all its columns loaded, or None."""
+        if (pk := self.clean_pk(object_id)) is None:
+            return None
+        return self.get_queryset(request).defer(None).filter(pk=pk).first()
+
+    def clean_pk(self, value: str) -> Any:
+        """Return a primary key as the column takes it; None for what can't be one."""
+        try:
+            return self.opts.pk.clean(value, None)
+        except (ValidationError, ValueError):
+            return None
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        # Django would let ?payload__contains= guess a payload, letter by letter, at the price of a full scan.
+        return lookup in {getattr(one, "parameter_name", None) for one in self.list_filter}
+
+    # -- permissions -----------------------------------------------------------------------------------
+
+    def may(self, request: HttpRequest, permission: str) -> bool:
+        return bool(request.user.has_perm(f"{APP}.{permission}"))
+
+    def demand(self, request: HttpRequest, permission: str) -> None:
+        """Refuse whoever lacks a permission, and whatever isn't a POST."""
+        if request.method != "POST" or not self.may(request, permission):
+            raise PermissionDenied
+
+    def has_view_payload(self, request: HttpRequest) -> bool:
+        return self.may(request, "view_payload")
+
+    # -- actions ---------------------------------------------------------------------------------------
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        if any(self.clean_pk(value) is None for value in chosen):
+            raise BadRequest("A selected id is none.")
+        return super().response_action(request, queryset, *args, **kwargs)
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_do"
+        view = self.admin_site.admin_view(self.do_view)
+        return [path("<str:object_id>/do/<slug:action>/", view, name=name), *super().get_urls()]
+
+    def do_view(self, request: HttpRequest, object_id: str, action: str) -> HttpResponse:
+        """Run one action on one row, and go back to where its button stood."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if action not in self.buttons or action not in self.get_actions(request):
+            raise PermissionDenied
+        chosen = self.chosen(request, unquote(object_id))
+        answer = getattr(self, action)(request, chosen)
+        return answer if isinstance(answer, HttpResponse) else self.back(request, object_id)
+
+    def chosen(self, request: HttpRequest, object_id: str) -> Any:
+        """Return the rows that a button's action is for, as an action of the list is given them."""
+        pk = self.clean_pk(object_id)
+        return self.get_queryset(request).none() if pk is None else self.get_queryset(request).filter(pk=pk)
+
+    def back(self, request: HttpRequest, object_id: str | None = None) -> HttpResponseRedirect:
+        """Return to the row's page if its button stood there, else to the list with its filters."""
+        if (
+            object_id
+            and request.GET.get("from") == "change"
+            and self.find(request, unquote(object_id)) is not None
+        ):
+            return HttpResponseRedirect(self.url("change", object_id))
+        filters = QueryDict(request.GET.get(FILTERS, "")).urlencode()
+        return HttpResponseRedirect(f"{self.url('changelist')}{'?' if filters else ''}{filters}")
+
+    def url(self, page: str, *args: str) -> str:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
+        return reverse(name, args=args, current_app=self.admin_site.name)
+
+    def do_url(self, row: Any, action: str, place: str = "list") -> str:
+        """Return where a row's button posts to; it brings the list's filters along."""
+        query = {"from": "change"} if place == "change" else {FILTERS: row.request.GET.urlencode()}
+        return f"{self.url('do', quote(row.pk), action)}?{urlencode({k: v for k, v in query.items() if v})}"
+
+    def button(self, row: Any, action: str, label: Any) -> SafeString:
+        """Show a button that posts the list's own form, CSRF token and all, to another place."""
+        return format_html(
+            '<button type="submit" class="button lg-button" formmethod="post" formaction="{}">{}</button>',
+            self.do_url(row, action),
+            label,
+        )
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        if (row := kwargs.get("obj")) is not None and hasattr(row, "reading"):
+            context["letsgo_buttons"] = self.buttons_of(request, row)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def buttons_of(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """Return the buttons of a row's own page: those of its actions that this person may use."""
+        offered = [name for name in self.offered(row) if name in self.get_actions(request)]
+        return [
+            {
+                "url": self.do_url(row, name, "change"),
+                "label": self.buttons[name],
+                "name": name,
+            }
+            for name in offered
+        ]
+
+    def offered(self, row: Any) -> tuple[str, ...]:
+        """Return the actions that make sense for a row as it is."""
+        return tuple(self.buttons)
+
+    # -- saying what was done --------------------------------------------------------------------------
+
+    def say(self, request: HttpRequest, sentence: Any, level: int = messages.SUCCESS) -> None:
+        self.message_user(request, sentence, level)
+
+    def log(self, request: HttpRequest, rows: Sequence[Any], what: str) -> None:
+        """Write who did what to which rows; never what is in them."""
+        if not rows:
+            return
+        if len(rows) <= LOGGED_ONE_BY_ONE:
+            for row in rows:
+                self.log_change(request, row, what)
+            return
+        kind = ContentType.objects.get_for_model(self.model, for_concrete_model=False)
+        LogEntry.objects.create(
+            user_id=int(request.user.pk or 0),
+            content_type=kind,
+            object_repr=f"{len(rows)} {self.opts.verbose_name_plural}"[:200],
+            action_flag=CHANGE,
+            change_message=f"{what} {_('Ids:')} {', '.join(str(row.pk) for row in rows)}",
+        )
+
+    def who(self, request: HttpRequest) -> str:
+        return str(request.user.get_username())[:150]
+
+
+class ReadOnlyAdmin(DoorAdmin):
+    """A page where nothing is added, edited or deleted by hand."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def reading_of(row: Any) -> Reading:
+    """Return the reading of the page that a row stands on."""
+    found: Reading = row.reading
+    return found

@@ -1,0 +1,180 @@
+"""Dead letters: what was given up and why; redrive and discard, one or all that match.
+
+The archive shows them too, among all that ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.contrib import messages as notices
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db.models import QuerySet, TextField
+from django.db.models.expressions import Func
+from django.db.models.functions import Left
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from .. import messages
+from ..models import DeadLetter
+from . import bulk, showing
+from .archive import EndedAdmin
+from .filters import FingerprintFilter, TypeFilter
+from .paging import MOST_COUNTED
+from .reading import reading
+
+
+class NewestError(Func):
+    """The words of the last failed attempt, taken out by the database: the tracebacks stay there."""
+
+    arity = 1
+    output_field = TextField()
+    template = "JSON_EXTRACT(%(expressions)s, '$[#-1].message')"
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="((%(expressions)s)::json -> -1 ->> 'message')", **context
+        )
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        sql, params = compiler.compile(self.source_expressions[0])
+        place = f"CONCAT('$[', JSON_LENGTH({sql}) - 1, '].message')"
+        return f"JSON_UNQUOTE(JSON_EXTRACT({sql}, {place}))", [*params, *params]
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(EndedAdmin):
+    """Dead letters, the newest first; an error leads to all that failed with the same."""
+
+    list_display = ("id", "type_shown", "queue_shown", "tries", "finished", "error_shown")
+    list_filter = (TypeFilter, FingerprintFilter)
+    search_help_text = _("An id, or the beginning of a type.")
+    ordering = ("-finished_at", "-id")
+    actions = ("redrive", "discard")
+    buttons = {"redrive": _("Redrive"), "discard": _("Discard…")}
+    first_fields = (
+        "outcome_shown", "type_shown", "queue_shown", "tries", "enqueued", "finished", "took", "error",
+        "same_error",
+    )  # fmt: skip
+
+    def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        super().look_at(request, rows)
+        letters = DeadLetter.objects.using(self.alias).filter(pk__in=[row.pk for row in rows])
+        words = dict(letters.values_list("pk", Left(NewestError("errors"), 300))) if rows else {}
+        for row in rows:
+            row.newest_error = words.get(row.pk)
+
+    @admin.display(description=_("error"))
+    def error_shown(self, row: Any) -> SafeString:
+        words = showing.cut(row.newest_error or "", 120)
+        return showing.two_lines(self._same(row, showing.cut(row.error_class) or showing.NOTHING), words)
+
+    @admin.display(description=_("the same error"))
+    def same_error(self, row: Any) -> SafeString | str:
+        return self._same(row, _t("all dead letters with this error"))
+
+    def _same(self, row: Any, text: str) -> SafeString | str:
+        if not row.error_fingerprint:
+            return text
+        return showing.link(
+            f"{self.url('changelist')}?{urlencode({'error_fingerprint': row.error_fingerprint})}", text
+        )
+
+    # -- redrive ---------------------------------------------------------------------------------------
+
+    def has_redrive_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "redrive_message")
+
+    @admin.action(description=_("Redrive selected dead letters"), permissions=["redrive"])
+    def redrive(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
+        self.demand(request, "redrive_message")
+
+        def redrive_many(ids: list[int]) -> object:
+            return messages.redrive_many(ids, using=self.alias)
+
+        tally = self._act(request, queryset, redrive_many, _t("Redriven."))
+        said = ngettext(
+            "%(count)d dead letter was redriven.", "%(count)d dead letters were redriven.", tally.done
+        )
+        self._tell(request, said % {"count": tally.done}, tally)
+
+    # -- discard ---------------------------------------------------------------------------------------
+
+    def has_discard_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "discard_deadletter")
+
+    @admin.action(description=_("Discard selected dead letters"), permissions=["discard"])
+    def discard(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse | None:
+        self.demand(request, "discard_deadletter")
+        if request.POST.get("post") != "yes":
+            return self._confirm_discard(request, queryset)
+
+        def discard_many(ids: list[int]) -> object:
+            return messages.discard_many(ids, using=self.alias)
+
+        tally = self._act(request, queryset, discard_many, _t("Discarded."))
+        said = ngettext(
+            "%(count)d dead letter was discarded.", "%(count)d dead letters were discarded.", tally.done
+        )
+        self._tell(request, said % {"count": tally.done}, tally)
+        return None
+
+    def _confirm_discard(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse:
+        count = self.get_paginator(request, queryset, self.list_per_page).count
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _t("Are you sure?"),
+            "opts": self.opts,
+            "count": str(count),
+            "some": list(queryset[:10]),
+            "is_more": count > 10 or count == MOST_COUNTED,
+            "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
+            "checkbox": ACTION_CHECKBOX_NAME,
+            "select_across": request.POST.get("select_across", "0"),
+            "media": self.media,
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/django_letsgo_worker/discard.html", context)
+
+    # -- both ------------------------------------------------------------------------------------------
+
+    def _act(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[DeadLetter],
+        verb: Callable[[list[int]], object],
+        what: str,
+    ) -> bulk.Tally:
+        def act(rows: list[DeadLetter]) -> int:
+            ids = [row.pk for row in rows]
+            verb(ids)
+            left = set(DeadLetter.objects.using(self.alias).filter(pk__in=ids).values_list("pk", flat=True))
+            done = [row for row in rows if row.pk not in left]
+            self.log(request, done, what)
+            return len(done)
+
+        return bulk.in_batches(bulk.ended_until(queryset, reading(request).now), act)
+
+    def _tell(self, request: HttpRequest, said: str, tally: bulk.Tally) -> None:
+        if tally.done:
+            self.say(request, said)
+        elif not tally.skipped:
+            self.say(
+                request, _t("Nothing was changed: none of them is a dead letter any more."), notices.WARNING
+            )
+        if tally.skipped:
+            why = ngettext(
+                "%(count)d was skipped: a live message has its unique key, or it is gone.",
+                "%(count)d were skipped: live messages have their unique keys, or they are gone.",
+                tally.skipped,
+            )
+            self.say(request, why % {"count": tally.skipped}, notices.WARNING)
+        if not tally.is_all:
+            self.say(request, _t("There are more: choose the action again to go on."), notices.WARNING)

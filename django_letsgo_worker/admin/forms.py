@@ -1,0 +1,191 @@
+"""The forms of the admin: why and how long, and a schedule with its payload.
+
+What a schedule may be is decided by its model; a form only shows the refusals at their fields.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import available_timezones
+
+from django import forms
+from django.contrib.admin.helpers import ActionForm
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .. import payloads, redaction, registry
+from ..conf import settings
+from ..errors import InvalidMessage
+from ..models import ScheduledJob
+from . import masks
+
+if TYPE_CHECKING:
+    ScheduledJobModelForm = forms.ModelForm[ScheduledJob]
+else:
+    ScheduledJobModelForm = forms.ModelForm
+
+HOW_LONG = [
+    ("", _("until somebody resumes it")),
+    ("15", _("15 minutes")),
+    ("60", _("1 hour")),
+    ("240", _("4 hours")),
+    ("1440", _("1 day")),
+]
+
+
+class ReasonActionForm(ActionForm):
+    """The choice of an action, with room for the reason of a pause or a switch."""
+
+    reason = forms.CharField(
+        label=_("Reason:"),
+        max_length=255,
+        required=False,
+        widget=forms.TextInput(attrs={"size": 24, "class": "lg-reason", "autocomplete": "off"}),
+    )
+
+
+class PauseForm(forms.Form):
+    """Why a queue is paused, and when it goes on by itself."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=255,
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
+    minutes = forms.ChoiceField(label=_("For how long"), choices=HOW_LONG, required=False)
+    resume_at = forms.DateTimeField(
+        label=_("Or until"),
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+    )
+
+    def __init__(self, *args: Any, now: datetime, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.now = now
+        zone = timezone.get_current_timezone_name()
+        self.fields["resume_at"].help_text = _("In the time zone %(zone)s; kept to the minute.") % {
+            "zone": zone
+        }
+
+    def clean_resume_at(self) -> datetime | None:
+        moment: datetime | None = self.cleaned_data["resume_at"]
+        if moment is not None and moment <= self.now:
+            raise ValidationError(_("This moment is past."))
+        return moment
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        if minutes := given.get("minutes"):
+            if given.get("resume_at"):
+                self.add_error("resume_at", _("Choose one of the two."))
+            given["resume_at"] = self.now + timedelta(minutes=int(minutes))
+        return given
+
+
+class ListedInput(forms.TextInput):
+    """A text with suggestions, which work without JavaScript."""
+
+    template_name = "admin/django_letsgo_worker/listed_input.html"
+
+    def __init__(self, choices: Any, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs)
+        self.choices = choices
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        context["choices"] = self.choices()
+        context["widget"]["attrs"]["list"] = f"{context['widget']['attrs'].get('id', name)}_choices"
+        return context
+
+
+class PayloadField(forms.JSONField):
+    """A payload as JSON text; what its secret keys hold is masked, and stays if the mask does."""
+
+    def prepare_value(self, value: Any) -> Any:
+        if value is None:
+            return ""
+        if isinstance(value, forms.fields.InvalidJSONInput):
+            return value
+        return json.dumps(redaction.redacted(value), indent=2, ensure_ascii=False)
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        # As it was typed; Django would parse it again, and fail where to_python() has said so.
+        return initial if self.disabled else None if data is None else forms.fields.InvalidJSONInput(data)
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            read = super().to_python(value)
+            payloads.encode("payload", read, settings().max_payload_bytes)
+        except InvalidMessage as error:
+            raise ValidationError(str(error)) from None
+        except (RecursionError, ValueError):
+            # Beyond what Python's parser reads: too deep, or a number of too many digits.
+            raise ValidationError(
+                self.error_messages["invalid"], code="invalid", params={"value": "…"}
+            ) from None
+        return read
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(self.to_python(data) != redaction.redacted(initial))
+        except ValidationError:
+            return True
+
+
+class ScheduledJobForm(ScheduledJobModelForm):
+    """A schedule; the model's own checks say what is wrong, each at its field."""
+
+    class Meta:
+        model = ScheduledJob
+        fields = (
+            "name", "enabled", "type", "schedule", "timezone", "payload", "queue", "priority", "max_attempts",
+            "deadline", "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread",
+        )  # fmt: skip
+        field_classes = {"payload": PayloadField}
+        widgets = {
+            "type": ListedInput(registry.types, attrs={"class": "vTextField"}),
+            "timezone": ListedInput(lambda: sorted(available_timezones())),
+            "payload": forms.Textarea(
+                attrs={"rows": 8, "cols": 80, "class": "lg-payload", "spellcheck": "false"}
+            ),
+        }
+        help_texts = {
+            "schedule": _("Such as rate(5 minutes), @daily, 30 2 * * MON-FRI, at(2027-01-01T09:00:00)."),
+            "timezone": _("The zone whose clock cron forms and at() follow."),
+            "payload": _("JSON, or nothing."),
+            "queue": _("Empty: what the handler says."),
+            "priority": _("-100 to 100, larger is sooner. Empty: what the handler says."),
+            "max_attempts": _("Empty: what the handler says."),
+            "deadline": _(
+                "Counted from the planned time, such as 00:10:00; later than that no attempt starts."
+            ),
+            "misfire_grace": _("Up to here, such as 00:01:00, a run is on time."),
+            "spread": _("Minutes over which runs are spread."),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A new row is checked where it will be saved.
+        self.instance._state.db = self.instance._state.db or settings().database
+
+    def clean_name(self) -> str:
+        # Django would look for the name where the router reads, not in our database.
+        name: str = self.cleaned_data["name"]
+        rows = ScheduledJob.objects.using(settings().database).filter(name=name).exclude(pk=self.instance.pk)
+        if name.isprintable() and rows.exists():
+            raise ValidationError(_("A schedule with this name exists already."), code="unique")
+        return name
+
+    def validate_unique(self) -> None:
+        """Nothing more: the name was looked for in clean_name()."""
+
+    def clean_payload(self) -> Any:
+        try:
+            return masks.restored(self.cleaned_data["payload"], self.instance.payload)
+        except masks.MaskMoved as error:
+            text = _("%(mask)s at %(key)s stands for no value: write the value itself.")
+            raise ValidationError(text, params={"mask": redaction.MASK, "key": str(error)}) from None

@@ -1,0 +1,211 @@
+"""Live messages: what waits and what runs, why it isn't running, and cancel.
+
+What ended is the archive's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from django.contrib import admin
+from django.contrib import messages as notices
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from .. import messages, registry
+from ..errors import LetsGoError, MessageNotFound
+from ..models import ArchivedMessage, Message
+from . import bulk, showing
+from .base import reading_of
+from .facts import MessageFactsAdmin, types_beginning
+from .filters import LIVE, LiveTypeFilter, QueueFilter, StateFilter
+from .reading import reading
+from .window import WINDOW, Wanted, WindowPaginator, find_ids
+
+KEY = "key:"
+LABELS = {
+    "running": ("busy", _("running")),
+    "ready": ("good", _("ready")),
+    "retrying": ("warn", _("retrying")),
+    "scheduled": ("calm", _("scheduled")),
+}
+
+
+@admin.register(Message)
+class MessageAdmin(MessageFactsAdmin):
+    """Live messages; their state is derived from the database's clock, read once for each page."""
+
+    list_display = (
+        "id",
+        "type_shown",
+        "queue_shown",
+        "state",
+        "tries",
+        "enqueued",
+        "visible",
+    )
+    list_filter = (QueueFilter, StateFilter, LiveTypeFilter)
+    search_help_text = _("An id, the beginning of a type, or key: and a unique key.")
+    actions = ("cancel",)
+    buttons = {"cancel": _("Cancel this message")}
+    first_fields = ("state", "type_shown", "queue_shown", "tries", "enqueued", "visible")
+    more_fields = (
+        "deadline_shown", "unique_key_shown", "schedule", "planned", "first_started", "leased", "holder",
+        "receipt", "deaths",
+    )  # fmt: skip
+
+    # -- the list --------------------------------------------------------------------------------------
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        return ("-id",) if _wanted(request) is None else ("-priority", "visible_at", "id")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Message], search_term: str
+    ) -> tuple[QuerySet[Message], bool]:
+        word = search_term.strip()
+        if word.isdecimal():
+            pk = self.clean_pk(word)
+            queryset = queryset.none() if pk is None else queryset.filter(pk=pk)
+        elif word.startswith(KEY):
+            # The unique key's index begins with the type.
+            key = word.removeprefix(KEY).strip().replace("\0", "")
+            queryset = queryset.filter(type__in=registry.types(), unique_key=key)
+        if (ids := self._ids(request)) is not None:
+            queryset = queryset.filter(pk__in=ids)
+        return queryset, False
+
+    def get_paginator(self, request: HttpRequest, queryset: Any, per_page: int, *more: Any) -> Any:
+        ids = self._ids(request)
+        if ids is None or not _is_words(request):
+            return super().get_paginator(request, queryset, per_page, *more)
+        return WindowPaginator(ids, per_page, self.get_queryset(request))
+
+    def _ids(self, request: HttpRequest) -> list[int] | None:
+        """Return what the filters and the search find, looked for once; None where the id's index will do."""
+        wanted = _wanted(request)
+        if wanted is None:
+            return None
+        page = reading(request)
+        if page.found is None:
+            page.found = find_ids(page, wanted)
+        return page.found
+
+    # -- columns ---------------------------------------------------------------------------------------
+
+    @admin.display(description=_("state"))
+    def state(self, row: Message) -> SafeString:
+        page = reading_of(row)
+        state = row.state_at(page.now)
+        kind, label = LABELS[state]
+        if state != "ready":
+            return showing.badge(kind, label)
+        if row.queue in page.paused:
+            return showing.badge("off", _("paused"), _("its queue is paused"))
+        if not page.workers:
+            return showing.badge("warn", label, _("no worker is running"))
+        if not page.is_taken(row.queue, row.type):
+            return showing.badge("warn", label, _("no worker takes this type from this queue"))
+        return showing.badge(kind, label)
+
+    @admin.display(description=_("unique key"))
+    def unique_key_shown(self, row: Message) -> str:
+        return row.unique_key or showing.NOTHING
+
+    # -- one message -----------------------------------------------------------------------------------
+
+    def find(self, request: HttpRequest, object_id: str) -> Message | None:
+        found = self._find_anywhere(object_id)
+        return found if isinstance(found, Message) else None
+
+    def _find_anywhere(self, object_id: str) -> Message | ArchivedMessage | None:
+        try:
+            return messages.find(self.clean_pk(object_id), using=self.alias)
+        except MessageNotFound:
+            return None
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Show a message; one that has ended meanwhile is shown where it is now."""
+        response = super().change_view(request, object_id, form_url, extra_context)
+        if response.status_code == 302 and self.has_view_permission(request):
+            found = self._find_anywhere(object_id)
+            if isinstance(found, ArchivedMessage):
+                list(notices.get_messages(request))  # "it doesn't exist" is not so
+                return HttpResponseRedirect(self._archived_url(found.pk))
+        return response
+
+    def _archived_url(self, pk: int) -> str:
+
+        return reverse(
+            "admin:django_letsgo_worker_archivedmessage_change", args=[pk], current_app=self.admin_site.name
+        )
+
+    # -- cancel ----------------------------------------------------------------------------------------
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "cancel_message")
+
+    @admin.action(description=_("Cancel selected messages"), permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
+        self.demand(request, "cancel_message")
+        failed: dict[int, str] = {}
+
+        def cancel_batch(rows: list[Message]) -> int:
+            done = [row for row in rows if self._cancelled(row, failed)]
+            self.log(request, done, _t("Cancelled."))
+            return len(done)
+
+        tally = bulk.in_batches(bulk.first_ones(queryset, failed), cancel_batch)
+        if tally.done >= WINDOW:
+            # A filter finds so many at a time.
+            tally = replace(tally, is_all=False)
+        self._tell(request, tally, failed)
+
+    def _cancelled(self, row: Message, failed: dict[int, str]) -> bool:
+        try:
+            messages.cancel(row.pk, using=self.alias)
+        except LetsGoError as error:
+            failed[row.pk] = str(error)
+            return False
+        return True
+
+    def _tell(self, request: HttpRequest, tally: bulk.Tally, failed: dict[int, str]) -> None:
+        if tally.done:
+            said = ngettext(
+                "%(count)d message was cancelled.", "%(count)d messages were cancelled.", tally.done
+            )
+            self.say(request, said % {"count": tally.done})
+        elif not failed:
+            self.say(request, _t("Nothing was cancelled: none of them lives any more."), notices.WARNING)
+        for sentence in list(failed.values())[:5]:
+            self.say(request, sentence, notices.WARNING)
+        if not tally.is_all:
+            self.say(request, _t("There are more: choose the action again to go on."), notices.WARNING)
+
+
+def _word(request: HttpRequest) -> str:
+    return request.GET.get("q", "").strip()
+
+
+def _is_words(request: HttpRequest) -> bool:
+    """Whether the search, if there is one, is for types: not for one id or one key."""
+    word = _word(request)
+    return not (word.isdecimal() or word.startswith(KEY))
+
+
+def _wanted(request: HttpRequest) -> Wanted | None:
+    """Return what the filters and the search ask for beyond an id or a key; None if nothing."""
+    given = {name: request.GET.get(name) for name in LIVE}
+    types = None if given["type"] is None else [given["type"]]
+    if _word(request) and _is_words(request):
+        types = [type for type in types_beginning(_word(request)) if types is None or type in types]
+    if types is None and given["queue"] is None and given["state"] is None:
+        return None
+    return Wanted(given["queue"], given["state"], types)

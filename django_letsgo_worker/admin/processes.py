@@ -1,0 +1,123 @@
+"""Processes: who works here, who fell silent, and stop.
+
+Nothing is recovered from these rows: leases lapse by themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib import messages as notices
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from .. import processes
+from ..models import Process
+from . import showing
+from .base import ReadOnlyAdmin, reading_of
+from .filters import Filter
+
+
+class KindFilter(Filter):
+    title = _("kind")
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(Process.Kind.choices)
+
+
+@admin.register(Process)
+class ProcessAdmin(ReadOnlyAdmin):
+    """Workers and schedulers of the last day; their state follows from the age of the last heartbeat."""
+
+    list_display = (
+        "name_shown", "kind_shown", "state_shown", "place", "queues_shown", "types_count", "seats_shown",
+        "version", "started", "heartbeat",
+    )  # fmt: skip
+    list_filter = (KindFilter,)
+    ordering = ("-heartbeat_at",)
+    actions = ("stop",)
+    buttons = {"stop": _("Stop")}
+    fields = (
+        "kind_shown", "state_shown", "id", "place", "queues_shown", "types_shown", "seats_shown", "version",
+        "started", "heartbeat",
+    )  # fmt: skip
+    readonly_fields = fields
+
+    @admin.display(description=_("name"))
+    def name_shown(self, row: Process) -> str:
+        return showing.cut(row.name) or str(row.pk)
+
+    @admin.display(description=_("kind"))
+    def kind_shown(self, row: Process) -> str:
+        return str(row.get_kind_display())
+
+    @admin.display(description=_("state"))
+    def state_shown(self, row: Process) -> SafeString:
+        if row.state == Process.State.STOPPED:
+            return showing.badge("off", row.get_state_display())
+        if row.heartbeat_at < reading_of(row).silent_since:
+            return showing.badge("bad", _("silent"), _("no heartbeat; its messages are taken up by others"))
+        if row.state == Process.State.DRAINING:
+            return showing.badge("wait", row.get_state_display())
+        if row.stop_requested:
+            return showing.badge("wait", _("stopping"), _("asked to stop"))
+        return showing.badge("good", _("living"))
+
+    @admin.display(description=_("host and pid"))
+    def place(self, row: Process) -> str:
+        return f"{showing.cut(row.host)}:{row.pid}"
+
+    @admin.display(description=_("queues"))
+    def queues_shown(self, row: Process) -> Any:
+        if row.kind == Process.Kind.SCHEDULER:
+            return showing.NOTHING
+        return _("all") if row.queues is None else showing.cut(", ".join(map(str, row.queues)))
+
+    @admin.display(description=_("types"))
+    def types_count(self, row: Process) -> Any:
+        return showing.NOTHING if row.kind == Process.Kind.SCHEDULER else len(row.types or ())
+
+    @admin.display(description=_("types"))
+    def types_shown(self, row: Process) -> str:
+        return ", ".join(map(str, row.types or ())) or showing.NOTHING
+
+    @admin.display(description=_("busy of seats"))
+    def seats_shown(self, row: Process) -> str:
+        return showing.NOTHING if row.kind == Process.Kind.SCHEDULER else f"{row.busy} / {row.seats}"
+
+    @admin.display(description=_("started"))
+    def started(self, row: Process) -> SafeString | str:
+        return showing.when(row.started_at, reading_of(row).now)
+
+    @admin.display(description=_("heartbeat"))
+    def heartbeat(self, row: Process) -> SafeString | str:
+        return showing.when(row.heartbeat_at, reading_of(row).now)
+
+    def offered(self, row: Process) -> tuple[str, ...]:
+        return () if row.state == Process.State.STOPPED or row.stop_requested else tuple(self.buttons)
+
+    # -- stop ------------------------------------------------------------------------------------------
+
+    def has_stop_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "stop_process")
+
+    @admin.action(description=_("Stop selected processes"), permissions=["stop"])
+    def stop(self, request: HttpRequest, queryset: QuerySet[Process]) -> None:
+        self.demand(request, "stop_process")
+        asked = [row for row in queryset if processes.request_stop(row.pk, using=self.alias)]
+        self.log(request, asked, _t("Asked to stop."))
+        if not asked:
+            self.say(request, _t("None of them is running."), notices.WARNING)
+            return
+        said = ngettext(
+            "%(count)d process was asked to stop: it finishes what is in hand.",
+            "%(count)d processes were asked to stop: they finish what is in hand.",
+            len(asked),
+        )
+        self.say(request, said % {"count": len(asked)})

@@ -1,0 +1,178 @@
+"""How a schedule looks, in the list and on its own page: its state, its next runs, its last ones.
+
+The page itself, its form and its actions stand in schedules.py.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from ..errors import InvalidSchedule
+from ..models import ScheduledJob
+from ..recurrence import Recurrence
+from . import showing
+from .base import DoorAdmin, reading_of
+from .reading import Reading
+from .runs import Run, last_runs
+
+NEXT_RUNS = 5
+LAST_RUNS = 20
+RESULTS = {
+    "succeeded": ("good", _("succeeded")),
+    "dead": ("bad", _("dead")),
+    "cancelled": ("off", _("cancelled")),
+    "expired": ("warn", _("expired")),
+    "skipped": ("off", _("skipped")),
+    "pruned": ("calm", _("no longer kept")),
+    "ready": ("wait", _("ready")),
+    "running": ("busy", _("running")),
+    "retrying": ("warn", _("retrying")),
+    "scheduled": ("calm", _("scheduled")),
+}
+
+
+class ScheduleColumns(DoorAdmin):
+    """Columns and fields of schedules."""
+
+    @admin.display(description=_("name and type"))
+    def name_shown(self, row: Any) -> SafeString:
+        code = showing.badge("calm", _("code")) if row.declared_in_code else ""
+        name = format_html("{} {}", showing.cut(row.name), code)
+        return showing.two_lines(name, showing.cut(row.type))
+
+    @admin.display(description=_("schedule"))
+    def schedule_shown(self, row: Any) -> SafeString:
+        text = format_html("<code>{}</code>", showing.cut(row.schedule))
+        return showing.two_lines(text, self.english(row))
+
+    @admin.display(description=_("in English"))
+    def english(self, row: Any) -> str:
+        try:
+            return Recurrence.parse(row.schedule, row.timezone).describe()
+        except InvalidSchedule as error:
+            return str(error)
+
+    @admin.display(description=_("state"))
+    def state_shown(self, row: ScheduledJob) -> SafeString:
+        page, state = reading_of(row), row.state
+        if state == "off":
+            return showing.badge("off", _("off"), _switched(row, page))
+        if state == "broken":
+            return showing.badge("bad", _("problem"), showing.cut(row.problem, 300))
+        if state == "completed":
+            return showing.badge("calm", _("over"), _("no run is to come"))
+        if row.next_run_at is not None and row.next_run_at + row.misfire_grace < page.now:
+            why = _("its time has come, and no scheduler took it up")
+            return showing.badge(
+                "warn", _("late"), why if page.has_scheduler else _("no scheduler is running")
+            )
+        if not page.knows(row.type):
+            return showing.badge("warn", _("on"), _("no handler of this type is known here"))
+        return showing.badge("good", _("on"))
+
+    @admin.display(description=_("next run"))
+    def next_run(self, row: Any) -> SafeString | str:
+        if not row.enabled or row.next_run_at is None:
+            return showing.NOTHING
+        now = reading_of(row).now
+        moment = showing.in_zone(row.next_run_at, showing.zone_of(row.timezone), now)
+        away = showing.relative(row.next_run_at, now)
+        return showing.two_lines(moment, away if row.timezone == "UTC" else f"{away} · {row.timezone}")
+
+    @admin.display(description=_("last run"))
+    def last_run(self, row: Any) -> SafeString | str:
+        run: Run | None = row.newest_run
+        now = reading_of(row).now
+        if run is None:
+            return showing.when(row.last_run_at, now)
+        shown = showing.two_lines(self._result(run, now), showing.when(run.occurrence.planned_at, now))
+        if row.last_run_at is not None and row.last_run_at > run.occurrence.fired_at:
+            by_hand = _t("by hand %(when)s") % {"when": showing.relative(row.last_run_at, now)}
+            return showing.two_lines(shown, by_hand)
+        return shown
+
+    @admin.display(description=_("next runs"))
+    def next_runs(self, row: ScheduledJob) -> SafeString | str:
+        try:
+            recurrence = row.recurrence
+            moments = row.next_runs(NEXT_RUNS) or (
+                []
+                if row.enabled
+                else list(islice(recurrence.occurrences_after(reading_of(row).now), NEXT_RUNS))
+            )
+        except InvalidSchedule as error:
+            return str(error)
+        if not moments:
+            return _t("none")
+        zones = [row.timezone] if row.timezone == "UTC" else [row.timezone, "UTC"]
+        now = reading_of(row).now
+        lines = [
+            (
+                *(showing.in_zone(moment, showing.zone_of(zone), now) for zone in zones),
+                showing.relative(moment, now),
+                _t("moved by a clock change") if recurrence.is_moved(moment) else "",
+            )
+            for moment in moments
+        ]
+        caption = (
+            _("When it would run, if it were on") if not row.enabled else _("The next five planned times")
+        )
+        return showing.table((*zones, _("from now"), ""), lines, caption)
+
+    @admin.display(description=_("last runs"))
+    def last_runs(self, row: ScheduledJob) -> SafeString | str:
+        page = reading_of(row)
+        runs = last_runs(page, row.pk, LAST_RUNS)
+        if not runs:
+            return _t("none yet")
+        lines = [
+            (
+                showing.when(run.occurrence.planned_at, page.now),
+                showing.span((run.occurrence.fired_at - run.occurrence.planned_at).total_seconds()),
+                self._result(run, page.now),
+            )
+            for run in runs
+        ]
+        return showing.table(
+            (_("planned"), _("fired after"), _("result")), lines, _("The last twenty planned times")
+        )
+
+    def _result(self, run: Run, now: Any) -> SafeString:
+        kind, label = RESULTS[run.result(now)]
+        occurrence = run.occurrence
+        if occurrence.message_id is None:
+            more = (
+                _t("%(count)d times") % {"count": occurrence.skipped_count}
+                if occurrence.skipped_count > 1
+                else ""
+            )
+            because = showing.cut(occurrence.skipped_because)
+            return showing.badge(kind, label, ", ".join(part for part in (because, more) if part))
+        if run.message is None:
+            return showing.badge(kind, label)
+        seconds = getattr(run.message, "seconds", None)
+        facts = [
+            "" if seconds is None else showing.span(seconds),
+            showing.cut(getattr(run.message, "error_class", "")),
+        ]
+        model = "archivedmessage" if hasattr(run.message, "outcome") else "message"
+        mark = showing.badge(kind, label, ", ".join(fact for fact in facts if fact))
+        return format_html("{}", showing.link_to(self.admin_site.name, model, run.message.pk, mark))
+
+
+def _switched(row: ScheduledJob, page: Reading) -> str:
+    """Say who switched a schedule off, when, why and until when."""
+    facts = [
+        _t("by %(who)s") % {"who": showing.cut(row.switched_by)} if row.switched_by else "",
+        showing.relative(row.switched_at, page.now) if row.switched_at else "",
+        _t("until %(when)s") % {"when": showing.relative(row.resume_at, page.now)} if row.resume_at else "",
+        showing.cut(row.switch_reason),
+    ]
+    return " · ".join(fact for fact in facts if fact)

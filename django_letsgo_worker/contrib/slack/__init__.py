@@ -1,0 +1,28 @@
+"""Slack messages on important events; an optional app, and silent until LETSGO_SLACK_URL is set.
+
+Each Slack message is a message of its own, so that a Slack that is down fails nothing else.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "send_slack_message": "outbox",
+    "Mrkdwn": "formatting",
+    "escape": "formatting",
+    "mrkdwn": "formatting",
+}
+
+if TYPE_CHECKING:
+    from .formatting import Mrkdwn as Mrkdwn
+    from .formatting import escape as escape
+    from .formatting import mrkdwn as mrkdwn
+    from .outbox import send_slack_message as send_slack_message
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,102 @@
+"""The settings of this app, from the environment or Django's settings, read whenever they are asked for.
+
+The URL is a secret: no sentence made here contains it.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+SWITCHES = ("contact", "stripe", "dead", "unknown", "schedules", "tenant")
+# What of Stripe's events a person wants to hear of; an invoice alone causes half a dozen more.
+STRIPE_EVENTS = (
+    "customer.subscription.created",
+    "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.resumed",
+    "customer.subscription.trial_will_end",
+    "invoice.finalization_failed",
+    "invoice.paid",
+    "invoice.payment_action_required",
+    "invoice.payment_failed",
+)
+ALL = "all"
+
+
+def _read(name: str, default: Any, *, may_be_empty: bool = False) -> Any:
+    """Return a setting; a variable of the environment wins, unless it is empty and that says nothing."""
+    env = environ.Env()
+    if env.ENVIRON.get(name) or (may_be_empty and name in env.ENVIRON):
+        return env.str(name)
+    return getattr(django_settings, name, default)
+
+
+def _names(name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    value = _read(name, default, may_be_empty=True)
+    if value is None:
+        return default
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(v, str) for v in value):
+        raise ImproperlyConfigured(f"{name} must be a list of names.")
+    return tuple(value)
+
+
+def slack_url() -> str:
+    """Return LETSGO_SLACK_URL, empty when Slack is off."""
+    value = _read("LETSGO_SLACK_URL", "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def slack_is_on() -> bool:
+    return bool(slack_url())
+
+
+def problem_of(url: str) -> str:
+    """Return what is wrong with the URL, in a sentence that does not contain it; empty when nothing is."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return "LETSGO_SLACK_URL is no URL."
+    if not url.isascii() or not url.isprintable() or " " in url or not host:
+        return "LETSGO_SLACK_URL is no URL."
+    if parts.username is not None or parts.password is not None:
+        return "LETSGO_SLACK_URL must not contain a user or a password."
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
+        return ""
+    return "LETSGO_SLACK_URL must begin with https:// (http:// only for this machine itself, in tests)."
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def switches() -> tuple[str, ...]:
+    """Return the kinds of notices that LETSGO_SLACK_NOTIFY names; all by default."""
+    names = _names("LETSGO_SLACK_NOTIFY", SWITCHES)
+    return SWITCHES if ALL in names else names
+
+
+def notifies(switch: str) -> bool:
+    """Whether Slack is on, and is to hear of this kind."""
+    return slack_is_on() and switch in switches()
+
+
+def notifies_of_stripe(event: str) -> bool:
+    """Whether Slack is to hear of this event of Stripe's."""
+    if not notifies("stripe"):
+        return False
+    events = _names("LETSGO_SLACK_STRIPE_EVENTS", STRIPE_EVENTS)
+    return event in events or ALL in events

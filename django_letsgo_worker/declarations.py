@@ -1,0 +1,109 @@
+"""Schedules that the code declares: what `@schedule` says, until a scheduler brings the rows in step.
+
+Nothing is planned or written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from . import payloads, registry
+from .errors import InvalidSchedule
+from .recurrence import Recurrence
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What a declaration may decide beside expression, zone, type and payload.
+FIELDS = frozenset({
+    "queue", "priority", "max_attempts", "deadline", "starts_at", "ends_at", "misfire", "misfire_grace",
+    "overlap", "spread",
+})  # fmt: skip
+
+# Those of them that are lengths of time: seconds or a timedelta.
+LENGTHS = frozenset({"deadline", "misfire_grace"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What the code says about one schedule; `fields` are further columns that it decides."""
+
+    name: str
+    schedule: str
+    type: str
+    timezone: str = "UTC"
+    payload: Any = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    # Where the code says it, for people.
+    place: str = field(default="", compare=False)
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns that the code decides, and their values."""
+        return {
+            "schedule": self.schedule,
+            "type": self.type,
+            "timezone": self.timezone,
+            "payload": self.payload,
+            **self.fields,
+        }
+
+
+_declared: dict[str, Declared] = {}
+
+
+def schedule(
+    expression: str, *, name: str | None = None, timezone: str = "UTC", payload: Any = None, **fields: Any
+) -> Callable[[F], F]:
+    """Declare a schedule for the handler below; it stands above `@handler`.
+
+    The name is the handler's type by default. Schedulers bring its row in step when they start: the code
+    decides expression, zone, payload and whatever `fields` says (queue, priority, max_attempts, deadline,
+    starts_at, ends_at, misfire, misfire_grace, overlap, spread), people decide whether it is on. Raises
+    InvalidSchedule or InvalidMessage for what cannot be a schedule.
+    """
+    Recurrence.parse(expression, timezone)
+    payloads.encode("payload", payload, None)
+    unknown = sorted(set(fields) - FIELDS)
+    if unknown:
+        raise InvalidSchedule(f"A schedule has no field {unknown[0]!r}.", field=unknown[0])
+    for length in LENGTHS & set(fields):
+        if fields[length] is not None:
+            fields[length] = timedelta(seconds=payloads.check_seconds(length, fields[length]))
+
+    def declare(function: F) -> F:
+        places = [one for one in registry.handlers() if one.function is function]
+        if not places:
+            raise InvalidSchedule("@schedule stands above @handler: the function below is no handler.")
+        _add(
+            Declared(
+                name=name or places[0].type,
+                schedule=expression,
+                type=places[0].type,
+                timezone=timezone,
+                payload=payload,
+                fields=fields,
+                place=places[0].place,
+            )
+        )
+        return function
+
+    return declare
+
+
+def _add(new: Declared) -> None:
+    old = _declared.get(new.name)
+    if old is not None and old.place != new.place:
+        raise InvalidSchedule(f"Two schedules are named {new.name!r}: by {old.place} and by {new.place}.")
+    _declared[new.name] = new
+
+
+def declared() -> list[Declared]:
+    """Return what the handlers declare."""
+    return list(_declared.values())
+
+
+def remove(name: str) -> None:
+    """Forget a declaration, for tests."""
+    _declared.pop(name, None)

@@ -1,0 +1,95 @@
+"""Delivery: one attempt at one message, the frozen value that a handler is given.
+
+It never touches a row; the worker that made it hands in what `extend` needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from .errors import LeaseLost
+
+logger = logging.getLogger("django_letsgo_worker.handler")
+
+
+class Signals:
+    """What the worker tells a running handler: the two flags, and how to ask for more time."""
+
+    __slots__ = ("extend", "lease_lost", "should_stop")
+
+    def __init__(self, extend: Callable[[float], bool] | None = None) -> None:
+        self.lease_lost = threading.Event()
+        self.should_stop = threading.Event()
+        self.extend = extend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One attempt at one message.
+
+    `attempt` counts from 1; `receipt` is the fencing number of this claim and never repeats for a
+    message, so `(message_id, receipt)` names the attempt and `message_id` the work. `planned_at` and
+    `schedule` are set for messages that a schedule made. Changing `payload` or `headers` changes no row.
+    """
+
+    message_id: int
+    type: str
+    payload: Any
+    headers: dict[str, Any]
+    queue: str
+    priority: int
+    attempt: int
+    max_attempts: int
+    receipt: int
+    enqueued_at: datetime
+    deadline: datetime | None = None
+    planned_at: datetime | None = None
+    schedule: str | None = None
+    _signals: Signals = field(default_factory=Signals, repr=False, compare=False)
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether a failure now makes this message a dead letter."""
+        return self.attempt >= self.max_attempts
+
+    @property
+    def lease_lost(self) -> bool:
+        """Whether somebody else may hold the message: what this handler returns will not be recorded."""
+        return self._signals.lease_lost.is_set()
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the handler should come to an end: time-out, shutdown or a lost lease."""
+        return self._signals.should_stop.is_set() or self.lease_lost
+
+    def extend(self, seconds: float) -> None:
+        """Keep the lease for at least `seconds` from now; it is never shortened.
+
+        Heartbeats renew it anyway: this is for code that blocks the whole process. Raises LeaseLost
+        when the lease is gone, ValueError when seconds is no positive number.
+        """
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise ValueError("extend() takes a number of seconds.")
+        if not math.isfinite(seconds) or seconds <= 0:
+            raise ValueError("extend() takes a positive, finite number of seconds.")
+        renew = self._signals.extend
+        if self.lease_lost or (renew is not None and not renew(seconds)):
+            self._signals.lease_lost.set()
+            raise LeaseLost(self.message_id, self.attempt)
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that knows the message; the payload is never part of its lines."""
+        facts = {
+            "message_id": self.message_id,
+            "message_type": self.type,
+            "queue": self.queue,
+            "attempt": self.attempt,
+        }
+        return logging.LoggerAdapter(logger, facts)

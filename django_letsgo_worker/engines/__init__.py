@@ -1,0 +1,68 @@
+"""The only place where databases differ: clock, insert, claim, settle, renew, wake.
+
+What a message means is decided above, in messages; here stands how each engine is told.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ..errors import NotReady
+from .base import ARCHIVE, TABLE, Engine
+from .rows import MOVED, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
+
+__all__ = [
+    "ARCHIVE",
+    "MOVED",
+    "TABLE",
+    "Claim",
+    "ClaimRequest",
+    "Claimed",
+    "Engine",
+    "Inserted",
+    "Lane",
+    "NewRow",
+    "Settlement",
+    "adopt_own_connection",
+    "engine_for",
+    "engine_on",
+]
+
+_HOMES = {
+    "postgresql": ("postgresql", "PostgreSQLEngine"),
+    "sqlite": ("sqlite", "SQLiteEngine"),
+    "mysql": ("mysql", "MySQLEngine"),
+}
+
+
+def engine_for(using: str) -> Engine:
+    """Return the engine of an alias, on the calling thread's own Django connection."""
+    return engine_on(connections[using])
+
+
+def engine_on(connection: BaseDatabaseWrapper) -> Engine:
+    """Return the engine that speaks through this connection; NotReady for an unknown database."""
+    try:
+        module, name = _HOMES[connection.vendor]
+    except KeyError:
+        raise NotReady(
+            f"django_letsgo_worker does not know the database {connection.vendor!r}: "
+            "use PostgreSQL, SQLite, MariaDB or MySQL."
+        ) from None
+    engine: Engine = getattr(import_module(f".{module}", __name__), name)(connection)
+    return engine
+
+
+def adopt_own_connection(using: str) -> Engine:
+    """Give the calling thread a connection of its own, set up for the queue, in place of Django's.
+
+    From then on `connections[using]` is that connection on this thread, and the verbs use it.
+    """
+    connection = connections.create_connection(using)
+    engine = engine_on(connection)
+    engine.prepare_own_connection()
+    connections[using] = connection
+    return engine

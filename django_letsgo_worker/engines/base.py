@@ -1,0 +1,234 @@
+"""What every engine can do, and the parts that are the same on all of them.
+
+One instance speaks through one Django connection. No thread, no decision about messages.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ..models import ArchivedMessage, Message
+from .rows import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
+
+TABLE = Message._meta.db_table
+ARCHIVE = ArchivedMessage._meta.db_table
+
+
+class Engine:
+    """One database, told through one connection. Instances are cheap and hold no state."""
+
+    display_name = "?"
+    # Whether SELECT ... FOR UPDATE SKIP LOCKED exists.
+    skip_locked = True
+    # The default of POLL_SECONDS.
+    poll_seconds = 1.0
+    # Whether listen() hears of new messages.
+    can_listen = False
+    # A lapsed lease is taken this many leases after it lapsed.
+    lapse_grace = 0.0
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+
+    # -- fragments of SQL: the same words on every engine --------------------------------------------
+
+    def now_sql(self, now: datetime | None) -> str:
+        """The clock of a statement, or the parameter `now` in its place."""
+        raise NotImplementedError
+
+    def plus_sql(self, base: str, amount: str) -> str:
+        """A moment plus an amount that `amount()` made."""
+        raise NotImplementedError
+
+    def amount(self, seconds: float) -> Any:
+        """Seconds as plus_sql() wants them; rounded up, so that nothing is early."""
+        return math.ceil(seconds * 1_000_000)
+
+    def moment(self, value: datetime | None) -> Any:
+        """A moment as a parameter."""
+        return value
+
+    def read_moment(self, value: Any) -> datetime | None:
+        """A moment from a row, aware and in UTC."""
+        return value if value is None else value.astimezone(UTC)
+
+    def process(self, value: UUID) -> Any:
+        """A process id as a parameter."""
+        return Message._meta.get_field("leased_by").get_db_prep_value(value, self.connection)
+
+    def json_text(self, column: str) -> str:
+        """A JSON column as its text."""
+        return column
+
+    # -- statements ----------------------------------------------------------------------------------
+
+    def execute(self, sql: str, params: dict[str, Any]) -> list[Any]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall() if cursor.description else []
+
+    def clock(self) -> datetime:
+        """Return the database's clock."""
+        moment = self.read_moment(self.execute(f"SELECT {self.now_sql(None)}", {})[0][0])
+        assert moment is not None
+        return moment
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """One transaction, or a savepoint inside the one that is open."""
+        return transaction.atomic(using=self.connection.alias)
+
+    # -- faults, told apart by code, never by text -----------------------------------------------------
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Whether the same statement may succeed at once: deadlock, serialization, locked."""
+        raise NotImplementedError
+
+    def is_outage(self, error: BaseException) -> bool:
+        """Whether the connection or the server is to blame."""
+        return isinstance(error, (OperationalError, InterfaceError)) and not self.is_transient(error)
+
+    def is_missing_table(self, error: BaseException) -> bool:
+        raise NotImplementedError
+
+    # -- what differs -----------------------------------------------------------------------------------
+
+    def prepare_own_connection(self) -> None:
+        """Set up a connection that only the queue uses."""
+
+    def begin_round(self) -> None:
+        """Called first in each of a worker's transactions."""
+
+    def insert(self, row: NewRow, now: datetime | None = None) -> Inserted | None:
+        """Insert one message in one statement; None when a live twin has its unique key."""
+        raise NotImplementedError
+
+    def insert_many(self, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
+        """Insert messages without unique keys; return their ids in order."""
+        raise NotImplementedError
+
+    def has_leftovers(self) -> bool:
+        """Whether a handler left a transaction or a setting behind here, out of Django's sight."""
+        raise NotImplementedError
+
+    def cut_line(self) -> None:
+        """End a transaction from another thread, so that what it locks is free; its code can do no more."""
+
+    def data_version(self) -> int | None:
+        """Return what changes when another connection has written, where that can be had cheaply."""
+        return None
+
+    def listen(self, stopping: threading.Event, heard: Callable[[], None]) -> Iterator[tuple[str, int]]:
+        """Yield the lanes that have work as they are named; `heard` is called once it listens."""
+        raise NotImplementedError
+
+    def nudge(self, queue: str, priority: int) -> None:
+        """Tell idle workers that a lane has work, where that is possible."""
+
+    def set_waiting(self, queues: Iterable[str], waiting: bool) -> None:
+        """Say whether idle workers wait for these queues, where anybody asks."""
+
+    def lanes(self, *, waiting: bool = False, queues: Sequence[str] | None = None) -> list[Lane]:
+        """Return all lanes that have messages, each with its earliest visible_at.
+
+        `waiting` says that the caller rests after this look, for these queues (None: all).
+        """
+        raise NotImplementedError
+
+    def lock_held(self, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False) -> list[Any]:
+        """Lock those of the (id, receipt) pairs that the process holds: rows of (id, deadline, clock)."""
+        raise NotImplementedError
+
+    def claim(self, request: ClaimRequest) -> Claim:
+        """Take due messages of one lane; call it inside a transaction.
+
+        Where the lane begins with types that this process does not know, it looks once more and
+        further, ten times its limit at the most; `looked_until` says where the next claim may begin.
+        """
+        claim = self.claim_within(request, request.limit)
+        stopped = any(row.is_suspect for row in claim.rows) or len(claim.rows) == request.limit
+        if not claim.unknown or stopped or claim.looked < request.limit:
+            claim.looked_until = None
+            return claim
+        window = LOOK_PAST * request.limit
+        rest = replace(request, taken=len(claim.rows))
+        further = self.claim_within(rest, window)
+        if not further.rows and further.looked == window and further.looked_until == request.start_at:
+            # All of the window became visible at one moment, so the next claim would begin with the same
+            # rows: search for known types only, however far that is.
+            further = self.claim_within(replace(rest, known_only=True), request.limit)
+        return Claim(
+            rows=claim.rows + further.rows,
+            unknown=claim.unknown | further.unknown,
+            looked=further.looked,
+            looked_until=further.looked_until if further.looked == window else None,
+        )
+
+    def claim_within(self, request: ClaimRequest, window: int) -> Claim:
+        """Claim among the first `window` due rows of the lane."""
+        raise NotImplementedError
+
+    def settle(
+        self,
+        process: UUID,
+        settlements: Sequence[Settlement],
+        *,
+        keep: frozenset[str],
+        now: datetime | None = None,
+    ) -> dict[int, str]:
+        """Write what became of messages, under the guard (id, receipt, leased_by); inside a transaction.
+
+        Returns the outcome of each id that was written. Outcomes not in `keep` leave no archived row.
+        """
+        raise NotImplementedError
+
+    def renew(
+        self, process: UUID, leases: Sequence[tuple[int, int]], seconds: float, now: datetime | None = None
+    ) -> set[int]:
+        """Move the leases that are held to at least `seconds` from now; return their ids.
+
+        Rows that somebody has locked are passed over: their own handler's transaction holds them.
+        """
+        if not leases:
+            return set()
+        with self.transaction():
+            held = [row[0] for row in self.lock_held(process, leases)]
+            if held:
+                later = self.plus_sql(self.now_sql(now), "%(lease)s")
+                marks, params = self.ids(held)
+                # No condition on visible_at: it would invite a search of the whole lane.
+                self.execute(
+                    f"UPDATE {TABLE} SET visible_at = CASE WHEN visible_at < {later} THEN {later} "
+                    f"ELSE visible_at END WHERE id IN ({marks})",
+                    {**params, "lease": self.amount(seconds), "now": self.moment(now)},
+                )
+        return set(held)
+
+    def still_held(self, process: UUID, leases: Sequence[tuple[int, int]]) -> set[int]:
+        """Return the ids of the leases that the process has, locked or not, without waiting."""
+        if not leases:
+            return set()
+        marks, params = self.ids([lease[0] for lease in leases])
+        rows = self.execute(
+            f"SELECT id, receipt FROM {TABLE} WHERE id IN ({marks}) AND leased_by = %(process)s",
+            {**params, "process": self.process(process)},
+        )
+        return {id for id, receipt in rows if (id, receipt) in set(leases)}
+
+    def ids(self, values: Sequence[int]) -> tuple[str, dict[str, int]]:
+        """Return placeholders and parameters for a list of ids."""
+        names = [f"id{n}" for n in range(len(values))]
+        return ", ".join(f"%({name})s" for name in names), dict(zip(names, values, strict=True))
+
+    def read_claimed(self, row: Sequence[Any]) -> Claimed:
+        values = [*row[:-4], *(self.read_moment(moment) for moment in row[-4:])]
+        return Claimed(*values)

@@ -1,0 +1,111 @@
+"""PostgreSQL: one statement to claim, one to settle, and NOTIFY only for workers that wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db import OperationalError
+from psycopg.pq import TransactionStatus
+
+from ...models import CLOCK_SQL
+from ..lines import cut
+from .claiming import Claiming
+from .inserting import CHANNEL, Inserting
+from .settling import Settling
+
+# A statement's plan depends on statistics that are wrong for a queue most of the time: analysed while
+# it was empty, or while all of it was dead under an old snapshot. Without these ways to read a table, the
+# plans that are left are right in every state. They look expensive to the planner, which must not
+# compile them for that.
+PLANNER = {"enable_seqscan": "off", "enable_nestloop": "off", "enable_bitmapscan": "off", "jit": "off"}
+# A server that vanished without a word is noticed within half a minute.
+KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+
+
+class PostgreSQLEngine(Inserting, Claiming, Settling):
+    display_name = "PostgreSQL"
+    poll_seconds = 2.0
+    can_listen = True
+
+    def now_sql(self, now: datetime | None) -> str:
+        # Not clock_timestamp(): it may change within a statement, so no index can be searched for it.
+        return CLOCK_SQL["postgresql"] if now is None else "%(now)s::timestamptz"
+
+    def plus_sql(self, base: str, amount: str) -> str:
+        return f"({base} + {amount}::bigint * INTERVAL '1 microsecond')"
+
+    def json_text(self, column: str) -> str:
+        # psycopg would parse `json` by itself, and a parsed string cannot be told from a text.
+        return f"{column}::text"
+
+    def is_transient(self, error: BaseException) -> bool:
+        # serialization_failure, deadlock_detected, lock_not_available
+        return _sqlstate(error) in ("40001", "40P01", "55P03")
+
+    def is_missing_table(self, error: BaseException) -> bool:
+        return _sqlstate(error) in ("42P01", "42703")
+
+    def prepare_own_connection(self) -> None:
+        settings = self.connection.settings_dict
+        options = {**KEEPALIVES, **settings["OPTIONS"], "application_name": "letsgo_worker"}
+        options.pop("pool", None)
+        planner = " ".join(f"-c {name}={value}" for name, value in PLANNER.items())
+        with_planner = {**options, "options": f"{options.get('options', '')} {planner}".strip()}
+        self.connection.settings_dict = {**settings, "OPTIONS": with_planner, "CONN_MAX_AGE": None}
+        try:
+            self.connection.ensure_connection()
+        except OperationalError:
+            self._without_startup_options({**settings, "OPTIONS": options, "CONN_MAX_AGE": None})
+
+    def _without_startup_options(self, settings: dict[str, Any]) -> None:
+        """Try the same without options: a pooler in front refuses them. Both fail when the server is away."""
+        with_options, self.connection.settings_dict = self.connection.settings_dict, settings
+        try:
+            self.connection.ensure_connection()
+        except OperationalError:
+            self.connection.settings_dict = with_options
+        else:
+            self.connection.planner_by_round = True  # type: ignore[attr-defined]
+
+    def has_leftovers(self) -> bool:
+        info = self.connection.connection.info
+        zone = info.parameter_status("TimeZone")
+        return bool(
+            info.transaction_status != TransactionStatus.IDLE or zone != self.connection.timezone_name
+        )
+
+    def cut_line(self) -> None:
+        raw = self.connection.connection
+        if raw is not None and not raw.closed:
+            cut(raw.fileno())
+
+    def begin_round(self) -> None:
+        if getattr(self.connection, "planner_by_round", False):
+            settings = ", ".join(f"set_config('{name}', '{value}', TRUE)" for name, value in PLANNER.items())
+            self.execute(f"SELECT {settings}", {})
+
+    def listen(self, stopping: threading.Event, heard: Callable[[], None]) -> Iterator[tuple[str, int]]:
+        self.connection.ensure_connection()
+        raw = self.connection.connection
+        with self.connection.wrap_database_errors:
+            raw.execute(f"LISTEN {CHANNEL}")
+        heard()
+        while not stopping.is_set():
+            with self.connection.wrap_database_errors:
+                notes = list(raw.notifies(timeout=1.0, stop_after=1))
+            for note in notes:
+                queue, _, priority = note.payload.rpartition(":")
+                if queue and priority.removeprefix("-").isdecimal():
+                    yield queue, int(priority)
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
+    while error is not None:
+        state: str | None = getattr(error, "sqlstate", None)
+        if state:
+            return state
+        error = error.__cause__
+    return None

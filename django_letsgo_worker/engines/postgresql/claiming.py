@@ -1,0 +1,99 @@
+"""Claim: one statement that looks, chooses and takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..base import TABLE, Engine
+from ..rows import Claim, ClaimRequest, Lane
+from .inserting import IDLE
+
+LANES = f"""
+WITH RECURSIVE {{said}}
+-- Skips through the index from lane to lane, whatever their length.
+lanes AS (
+    (SELECT queue, priority, visible_at FROM {TABLE} ORDER BY queue, priority, visible_at LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM lanes, LATERAL (
+        SELECT queue, priority, visible_at FROM {TABLE} m
+        WHERE (m.queue, m.priority) > (lanes.queue, lanes.priority)
+        ORDER BY queue, priority, visible_at LIMIT 1) next
+)
+SELECT queue, priority, visible_at FROM lanes
+"""
+
+CLAIM = f"""
+-- The first due rows of one lane that nobody else has locked.
+WITH looked AS MATERIALIZED (
+    SELECT id, type, visible_at, attempts, max_attempts,
+           leased_by IS NOT NULL AS held, deaths + (leased_by IS NOT NULL)::int AS deaths
+    FROM {TABLE}
+    WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {{clock}} {{since}}
+    ORDER BY visible_at LIMIT %(window)s
+    FOR UPDATE SKIP LOCKED
+),
+-- Those of known types, in order, each with the number of suspects up to it.
+placed AS (
+    SELECT id, held OR attempts + 1 >= max_attempts AS risky, %(taken)s + row_number() OVER line AS place,
+           count(*) FILTER (WHERE attempts < max_attempts AND (deaths >= 2
+               OR (deaths = 1 AND attempts + 1 = max_attempts))) OVER line AS suspects
+    FROM looked WHERE type = ANY(%(types)s) WINDOW line AS (ORDER BY visible_at, id)
+),
+-- Nothing risky beyond a free seat, and a suspect alone.
+due AS (
+    SELECT id FROM placed
+    WHERE (place <= %(free)s OR NOT risky) AND (suspects = 0 OR place = 1)
+    ORDER BY place LIMIT %(limit)s
+),
+taken AS (
+    UPDATE {TABLE} m
+    SET receipt = m.receipt + 1, attempts = m.attempts + 1,
+        deaths = m.deaths + (m.leased_by IS NOT NULL)::int,
+        leased_by = %(process)s, leased_at = {{clock}}, visible_at = {{lapse}}
+    WHERE m.id = ANY(ARRAY(SELECT id FROM due))
+    RETURNING m.id, m.type, m.payload::text, m.headers::text, m.queue, m.priority, m.attempts, m.max_attempts,
+              m.receipt, m.deaths, m.errors::text, m.enqueued_at, m.deadline, m.planned_at, m.leased_at
+)
+SELECT looked.visible_at, looked.type, taken.*
+FROM looked LEFT JOIN taken ON taken.id = looked.id
+ORDER BY looked.visible_at, looked.id
+"""
+
+
+class Claiming(Engine):
+    def lanes(self, *, waiting: bool = False, queues: Sequence[str] | None = None) -> list[Lane]:
+        served = "" if queues is None else "AND name = ANY(%(queues)s)"
+        said = f"said AS (UPDATE {IDLE} SET waiting = TRUE WHERE NOT waiting {served}),"
+        rows = self.execute(LANES.format(said=said if waiting else ""), {"queues": list(queues or ())})
+        return [Lane(queue, priority, self.read_moment(moment)) for queue, priority, moment in rows]
+
+    def claim_within(self, request: ClaimRequest, window: int) -> Claim:
+        clock = self.now_sql(request.now)
+        sql = CLAIM.format(
+            clock=clock,
+            since=(
+                ("AND visible_at >= %(start_at)s " if request.start_at else "")
+                + ("AND type = ANY(%(types)s)" if request.known_only else "")
+            ),
+            lapse=self.plus_sql(clock, "%(lease)s"),
+        )
+        params = {
+            "queue": request.lane.queue,
+            "priority": request.lane.priority,
+            "start_at": request.start_at,
+            "types": list(request.types),
+            "free": request.free,
+            "taken": request.taken,
+            "limit": request.limit,
+            "window": window,
+            "process": request.process,
+            "lease": self.amount(request.lease_seconds),
+            "now": request.now,
+        }
+        rows = self.execute(sql, params)
+        return Claim(
+            rows=[self.read_claimed(row[2:]) for row in rows if row[2] is not None],
+            unknown={row[1] for row in rows}.difference(request.types),
+            looked=len(rows),
+            looked_until=self.read_moment(rows[-1][0]) if rows else None,
+        )

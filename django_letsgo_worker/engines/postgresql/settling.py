@@ -1,0 +1,109 @@
+"""Settle: one statement that guards, deletes, archives and puts back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from ..base import ARCHIVE, TABLE, Engine
+from ..rows import MOVED, Settlement
+
+GONE = ", ".join(f"m.{name}" for name in (*MOVED, "attempts", "errors", "first_started_at"))
+ARCHIVED = ", ".join(MOVED)
+
+SETTLE = f"""
+WITH s AS (
+    SELECT * FROM unnest(
+        %(ids)s::bigint[], %(receipts)s::bigint[], %(outcomes)s::text[], %(attempts)s::int[],
+        %(errors)s::text[], %(delays)s::bigint[], %(deaths)s::int[], %(started)s::bigint[],
+        %(seconds)s::float8[], %(results)s::text[], %(classes)s::text[], %(fingerprints)s::text[]
+    ) AS s(id, receipt, outcome, attempts, errors, delay, deaths, started, seconds, result, error_class,
+           error_fingerprint)
+),
+-- The guard: what this process still holds. A retry beyond the deadline becomes expired.
+held AS MATERIALIZED (
+    SELECT m.id, s.attempts AS new_attempts, s.errors AS new_errors, s.delay, s.deaths AS new_deaths,
+           s.seconds, s.result, s.error_class, s.error_fingerprint, {{started}} AS started_at,
+           CASE WHEN s.outcome = 'again' AND m.deadline < {{visible}} THEN 'expired'
+                ELSE s.outcome END AS outcome
+    FROM {TABLE} m JOIN s ON m.id = s.id AND m.receipt = s.receipt
+    -- `id = ANY` beside the join: with the statistics of an empty table, the join alone reads the whole
+    -- primary key.
+    WHERE m.id = ANY(%(ids)s) AND m.leased_by = %(process)s
+    FOR UPDATE OF m SKIP LOCKED
+),
+gone AS (
+    DELETE FROM {TABLE} m USING held h
+    WHERE m.id = h.id AND m.id = ANY(%(ids)s) AND h.outcome NOT IN ('again', 'released')
+    RETURNING {GONE}, h.new_attempts, h.new_errors, h.started_at, h.outcome, h.seconds, h.result,
+              h.error_class, h.error_fingerprint
+),
+archived AS (
+    INSERT INTO {ARCHIVE} ({ARCHIVED}, attempts, errors, first_started_at, outcome, finished_at, seconds,
+                           result, error_class, error_fingerprint)
+    SELECT {ARCHIVED}, COALESCE(new_attempts, attempts), COALESCE(new_errors::json, errors),
+           COALESCE(first_started_at, started_at), outcome, {{clock}}, seconds, result::json, error_class,
+           error_fingerprint
+    FROM gone WHERE outcome = ANY(%(keep)s)
+),
+back AS (
+    UPDATE {TABLE} m
+    SET visible_at = {{back}}, leased_by = NULL, leased_at = NULL, deaths = h.new_deaths,
+        attempts = COALESCE(h.new_attempts, m.attempts), errors = COALESCE(h.new_errors::json, m.errors),
+        first_started_at = COALESCE(m.first_started_at, h.started_at)
+    FROM held h
+    WHERE m.id = h.id AND m.id = ANY(%(ids)s) AND h.outcome IN ('again', 'released')
+)
+SELECT id, outcome FROM held
+"""
+
+LOCK_HELD = f"""
+SELECT m.id, m.deadline, STATEMENT_TIMESTAMP() FROM {TABLE} m
+JOIN unnest(%(ids)s::bigint[], %(receipts)s::bigint[]) AS s(id, receipt)
+     ON m.id = s.id AND m.receipt = s.receipt
+WHERE m.id = ANY(%(ids)s) AND m.leased_by = %(process)s
+FOR UPDATE OF m {{waiting}}
+"""
+
+
+class Settling(Engine):
+    def lock_held(self, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False) -> list[Any]:
+        params = {"ids": [id for id, _ in leases], "receipts": [r for _, r in leases], "process": process}
+        return self.execute(LOCK_HELD.format(waiting="" if wait else "SKIP LOCKED"), params)
+
+    def settle(
+        self,
+        process: UUID,
+        settlements: Sequence[Settlement],
+        *,
+        keep: frozenset[str],
+        now: datetime | None = None,
+    ) -> dict[int, str]:
+        clock = self.now_sql(now)
+        sql = SETTLE.format(
+            clock=clock,
+            started=self.plus_sql(clock, "s.started"),
+            visible=self.plus_sql(clock, "s.delay"),
+            back=self.plus_sql(clock, "h.delay"),
+        )
+        params = {**self._columns(settlements), "keep": sorted(keep), "process": process, "now": now}
+        return dict(self.execute(sql, params))
+
+    def _columns(self, settlements: Sequence[Settlement]) -> dict[str, list[Any]]:
+        ago = [s.started_seconds_ago for s in settlements]
+        return {
+            "ids": [s.id for s in settlements],
+            "receipts": [s.receipt for s in settlements],
+            "outcomes": [s.outcome for s in settlements],
+            "attempts": [s.attempts for s in settlements],
+            "errors": [s.errors for s in settlements],
+            "delays": [self.amount(s.delay_seconds) for s in settlements],
+            "deaths": [s.deaths for s in settlements],
+            "started": [None if seconds is None else -self.amount(seconds) for seconds in ago],
+            "seconds": [s.seconds for s in settlements],
+            "results": [s.result for s in settlements],
+            "classes": [s.error_class for s in settlements],
+            "fingerprints": [s.error_fingerprint for s in settlements],
+        }

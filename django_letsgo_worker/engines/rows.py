@@ -1,0 +1,189 @@
+"""The values that pass between messages and the engines, and the rule by which a claim chooses.
+
+Plain data: no SQL, no connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+# What moves unchanged from a message to its archived row.
+MOVED = (
+    "id", "type", "payload", "headers", "queue", "priority", "visible_at", "enqueued_at", "deadline",
+    "max_attempts", "receipt", "deaths", "leased_by", "leased_at", "unique_key", "scheduled_job_id",
+    "planned_at",
+)  # fmt: skip
+
+# A claim looks past rows that it may not take only this many times its limit.
+LOOK_PAST = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRow:
+    """A message to insert. Times in seconds count from the database's clock."""
+
+    type: str
+    payload: str
+    headers: str = "{}"
+    queue: str
+    priority: int
+    max_attempts: int
+    delay_seconds: float = 0.0
+    visible_at: datetime | None = None
+    deadline_seconds: float | None = None
+    deadline: datetime | None = None
+    unique_key: str | None = None
+    scheduled_job_id: int | None = None
+    planned_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What the database made of a new row; None where the engine cannot say it in one statement."""
+
+    id: int
+    enqueued_at: datetime | None
+    visible_at: datetime | None
+    deadline: datetime | None = None
+    # Whether an idle worker was told by the same statement.
+    nudged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One priority of one queue; a claim reads exactly one."""
+
+    queue: str
+    priority: int
+    next_visible_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """What a process would take from a lane: `free` of any kind, and `ahead` more of the harmless ones."""
+
+    lane: Lane
+    types: Sequence[str]
+    process: UUID
+    lease_seconds: float
+    free: int
+    ahead: int = 0
+    start_at: datetime | None = None
+    # How many of these were taken by an earlier look of the same claim.
+    taken: int = 0
+    # Whether to pass over unknown types in the search itself, without a bound.
+    known_only: bool = False
+    now: datetime | None = None
+
+    @property
+    def limit(self) -> int:
+        return self.free + self.ahead - self.taken
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A message as its claim returned it; JSON columns are still text."""
+
+    id: int
+    type: str
+    payload: str
+    headers: str
+    queue: str
+    priority: int
+    attempts: int
+    max_attempts: int
+    receipt: int
+    deaths: int
+    errors: str
+    enqueued_at: datetime
+    deadline: datetime | None
+    planned_at: datetime | None
+    leased_at: datetime
+
+    @property
+    def is_worn_out(self) -> bool:
+        """Whether all attempts were used already: the last one's worker died."""
+        return self.attempts > self.max_attempts
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be what kills its workers: it then runs with nothing beside it."""
+        return not self.is_worn_out and _is_suspect(self.deaths, self.attempts, self.max_attempts)
+
+
+@dataclass(slots=True)
+class Claim:
+    """What a claim took, and how far it looked where it met types that this process does not know."""
+
+    rows: list[Claimed] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
+    looked: int = 0
+    looked_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What is to be written about a message that this process holds.
+
+    `outcome` is an archived message's, or "again" (visible after `delay_seconds`, expired if that is
+    beyond its deadline), or "released" (visible now). `attempts` and `errors` None leave them as they are.
+    """
+
+    id: int
+    receipt: int
+    outcome: str
+    attempts: int | None = None
+    errors: str | None = None
+    delay_seconds: float = 0.0
+    deaths: int = 0
+    started_seconds_ago: float | None = None
+    seconds: float | None = None
+    result: str | None = None
+    error_class: str = ""
+    error_fingerprint: str = ""
+
+    @property
+    def goes_on(self) -> bool:
+        return self.outcome in ("again", "released")
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A due row as a claim sees it before it decides."""
+
+    id: int
+    type: str
+    visible_at: datetime
+    attempts: int
+    max_attempts: int
+    held: bool
+    deaths: int
+
+
+def _is_suspect(deaths: int, attempts: int, max_attempts: int) -> bool:
+    return deaths >= 2 or (deaths == 1 and attempts == max_attempts)
+
+
+def choose(looked: Sequence[Looked], request: ClaimRequest) -> list[int]:
+    """Return the ids to take: known types only, nothing risky beyond a free seat, a suspect alone.
+
+    Risky are messages whose last lease lapsed and those on their last attempt: if they wait in a
+    process that dies, they lose an attempt that nobody began.
+    """
+    known = set(request.types)
+    chosen: list[int] = []
+    place = request.taken
+    for row in looked:
+        if row.type not in known:
+            continue
+        place += 1
+        attempts = row.attempts + 1
+        fits = place <= request.free or not (row.held or attempts >= row.max_attempts)
+        if attempts <= row.max_attempts and _is_suspect(row.deaths + row.held, attempts, row.max_attempts):
+            return [row.id] if place == 1 and fits else chosen[: request.limit]
+        if fits:
+            chosen.append(row.id)
+    return chosen[: request.limit]

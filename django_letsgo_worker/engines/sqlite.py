@@ -1,0 +1,128 @@
+"""SQLite: one writer at a time, so a claim is safe by the transaction alone; moments are text."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from ..models import CLOCK_SQL
+from .base import TABLE
+from .portable import SETTLED, PortableEngine
+from .rows import Inserted, NewRow
+from .values import INSERTED
+
+# Always six digits, so that equal moments are equal texts. The clock itself counts milliseconds.
+FORMAT = "%%Y-%%m-%%d %%H:%%M:%%f000"
+
+
+class SQLiteEngine(PortableEngine):
+    display_name = "SQLite"
+    skip_locked = False
+    # A handler's transaction keeps all other writers out, the heartbeat too: a lease that lapsed
+    # meanwhile is given time to be renewed.
+    lapse_grace = 1 / 3
+    # No moment's text is behind a tilde. Without the third column SQLite steps through the whole lane.
+    after_lane = "(queue, priority, visible_at) > (%(queue)s, %(priority)s, '~')"
+
+    def now_sql(self, now: datetime | None) -> str:
+        # Doubled, since statements with parameters are formatted.
+        return CLOCK_SQL["sqlite"].replace("%", "%%") if now is None else "%(now)s"
+
+    def plus_sql(self, base: str, amount: str) -> str:
+        return f"strftime('{FORMAT}', {base}, {amount})"
+
+    def amount(self, seconds: float) -> str:
+        return f"{math.ceil(seconds * 1000) / 1000:+.3f} seconds"
+
+    def moment(self, value: datetime | None) -> Any:
+        # Not strftime(): it leaves the zeros off early years, and moments are compared as text.
+        return (
+            None
+            if value is None
+            else value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+        )
+
+    def read_moment(self, value: Any) -> datetime | None:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        return None if value is None else value.replace(tzinfo=UTC)
+
+    def is_transient(self, error: BaseException) -> bool:
+        # The low byte is the primary code; the rest says which kind of busy.
+        return (_code(error) or 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+    def is_missing_table(self, error: BaseException) -> bool:
+        return _code(error) == sqlite3.SQLITE_ERROR
+
+    def prepare_own_connection(self) -> None:
+        settings = self.connection.settings_dict
+        options = {**settings["OPTIONS"], "transaction_mode": "IMMEDIATE"}
+        self.connection.settings_dict = {**settings, "OPTIONS": options, "CONN_MAX_AGE": None}
+
+    def has_leftovers(self) -> bool:
+        return bool(self.connection.connection.in_transaction)
+
+    def cut_line(self) -> None:
+        # There is no server that would notice: the connection itself is closed, which rolls back. What
+        # its handler does with it from now on fails.
+        raw = self.connection.connection
+        if raw is not None:
+            raw.interrupt()
+            raw.close()
+
+    def lock_held(self, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False) -> list[Any]:
+        if wait:
+            # The first statement of a transaction must write: one that reads first, and writes while
+            # another has written meanwhile, fails at once instead of waiting.
+            marks, params = self.ids([id for id, _ in leases])
+            self.execute(f"UPDATE {TABLE} SET receipt = receipt WHERE id IN ({marks})", params)
+        return super().lock_held(process, leases, wait=wait)
+
+    def data_version(self) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute("PRAGMA data_version")
+            number: int = cursor.fetchone()[0]
+        return number
+
+    def insert(self, row: NewRow, now: datetime | None = None) -> Inserted | None:
+        values, params = self.insert_columns(row, now)
+        conflict = "ON CONFLICT (type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
+        rows = self.execute(
+            f"""
+            INSERT INTO {TABLE} ({INSERTED}) VALUES {values}
+            {conflict if row.unique_key is not None else ""}
+            RETURNING id, enqueued_at, visible_at, deadline
+            """,
+            params,
+        )
+        if not rows:
+            return None
+        id, enqueued_at, visible_at, deadline = rows[0]
+        read = self.read_moment
+        return Inserted(id, read(enqueued_at), read(visible_at), read(deadline))
+
+    def insert_many(self, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
+        values, params = self.insert_columns_of_many(rows, now)
+        inserted = self.execute(f"INSERT INTO {TABLE} ({INSERTED}) VALUES {values} RETURNING id", params)
+        return sorted(row[0] for row in inserted)
+
+    def settled_relation(self) -> str:
+        columns = ", ".join(f"json_extract(value, '$[{n}]') AS {name}" for n, name in enumerate(SETTLED))
+        return f"(SELECT {columns} FROM json_each(%(rows)s)) s"
+
+    def update_joined(self, assignments: dict[str, str]) -> str:
+        sets = ", ".join(f"{column} = {value}" for column, value in assignments.items())
+        return f"UPDATE {TABLE} AS m SET {sets} FROM {self.settled_relation()} WHERE m.id = s.id"
+
+
+def _code(error: BaseException | None) -> int | None:
+    while error is not None:
+        code: int | None = getattr(error, "sqlite_errorcode", None)
+        if code is not None:
+            return code
+        error = error.__cause__
+    return None

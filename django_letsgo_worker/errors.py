@@ -1,0 +1,96 @@
+"""Every error of this app: a root, then one class per fact, each writing its own sentence.
+
+What a handler raises on purpose (Retry, Snooze, Reject) lives in outcomes.py: it is no error.
+"""
+
+from __future__ import annotations
+
+
+class LetsGoError(Exception):
+    """Root of this app's errors."""
+
+
+class InvalidMessage(LetsGoError, ValueError):
+    """A type, payload, queue, time or option that cannot become a message; nothing was written."""
+
+
+class InvalidSchedule(LetsGoError, ValueError):
+    """An expression, time zone or option that cannot become a schedule; `field` names the culprit."""
+
+    def __init__(self, sentence: str, *, field: str = "schedule") -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+class DuplicateMessage(LetsGoError):
+    """A live message with this type and unique key stands in the way."""
+
+    def __init__(self, type: str, unique_key: str, *, message_id: int | None = None, why: str = "") -> None:
+        sentence = f"A live message of type {type!r} with the unique key {unique_key!r} exists already"
+        super().__init__(f"{sentence}{f', and {why}' if why else ''}.")
+        self.type = type
+        self.unique_key = unique_key
+        self.message_id = message_id
+
+
+class DuplicateHandler(LetsGoError):
+    """Two handlers claim the same type."""
+
+    def __init__(self, type: str, first: str, second: str) -> None:
+        super().__init__(f"Two handlers are registered for the type {type!r}: {first} and {second}.")
+        self.type = type
+        self.first = first
+        self.second = second
+
+
+class UnknownType(LetsGoError):
+    """No handler is registered for this type."""
+
+    def __init__(self, type: str) -> None:
+        super().__init__(f"No handler is registered for the type {type!r}.")
+        self.type = type
+
+
+class LeaseLost(LetsGoError):
+    """Another worker may hold this message now; what this one did with it was not recorded."""
+
+    def __init__(self, message_id: int, attempt: int) -> None:
+        super().__init__(f"Lost the lease on message {message_id} (attempt {attempt}).")
+        self.message_id = message_id
+        self.attempt = attempt
+
+
+class WorkerDied(LetsGoError):
+    """A message whose worker process ended each time while handling it."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(f"the worker died {times} {'time' if times == 1 else 'times'} while handling it")
+        self.times = times
+
+
+class MessageNotFound(LetsGoError):
+    """No live and no archived message has this id, or none in the state that was asked for."""
+
+    def __init__(self, message_id: object, wanted: str = "message") -> None:
+        super().__init__(f"There is no {wanted} with the id {message_id}.")
+        self.message_id = message_id
+
+
+class MessageInTransaction(LetsGoError):
+    """A handler holds this message in a transaction; nobody else can change it until that ends."""
+
+    def __init__(self, message_id: int) -> None:
+        super().__init__(f"Message {message_id} cannot be changed now: it is running in a transaction.")
+        self.message_id = message_id
+
+
+class ScheduleNotFound(LetsGoError):
+    """No schedule has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no schedule named {name!r}.")
+        self.name = name
+
+
+class NotReady(LetsGoError):
+    """The app cannot run here as it is: tables are missing, or a setting rules it out."""

@@ -1,0 +1,62 @@
+"""Housekeeping: once a minute one process prunes, expires, resumes and forgets, a batch at a time.
+
+Who does it is decided by a compare-and-set on one row; what is done lives in the verbs below.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from . import messages, processes, queues, schedules
+from .engines import engine_for
+from .models import Housekeeping
+
+EVERY = 60.0
+
+
+class Housekeeper:
+    """One process's part in the housekeeping; step() never does more than a batch."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self._pending: list[Callable[[], int]] = []
+        self._asked_at = float("-inf")
+
+    def step(self) -> bool:
+        """Do one batch of what is due; return whether there is more at once."""
+        if not self._pending:
+            if time.monotonic() - self._asked_at < EVERY:
+                return False
+            self._asked_at = time.monotonic()
+            if not self._take_turn():
+                return False
+            self._pending = self._chores()
+        done = self._pending[0]()
+        if not done:
+            self._pending.pop(0)
+        return bool(self._pending)
+
+    def _take_turn(self) -> bool:
+        """Move the row if it is a minute old: only one process can."""
+        clock = engine_for(self.using).clock()
+        rows = Housekeeping.objects.using(self.using)
+        # A little less than the minute, so that one process alone keeps the pace.
+        if rows.filter(pk=1, taken_at__lte=clock - timedelta(seconds=EVERY - 5)).update(taken_at=clock):
+            return True
+        if rows.filter(pk=1).exists():
+            return False
+        rows.bulk_create([Housekeeping(id=1, taken_at=clock)], ignore_conflicts=True)
+        return True
+
+    def _chores(self) -> list[Callable[[], int]]:
+        using = self.using
+        return [
+            lambda: messages.prune_batch(using=using),
+            lambda: messages.expire(using=using),
+            lambda: messages.give_up_unknown_types(using=using) and 0,
+            lambda: queues.resume_due(using=using),
+            lambda: schedules.resume_due(using=using),
+            lambda: processes.forget_old(using=using),
+        ]

@@ -1,0 +1,64 @@
+"""Log lines about deliveries, hung on the signals: one line an attempt, never a payload."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from .delivery import Delivery
+from .signals import delivery_finished, message_died
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+LEVELS = {"succeeded": logging.INFO, "snoozed": logging.INFO, "released": logging.INFO, "dead": logging.ERROR}
+
+
+def log_delivery(
+    delivery: Delivery,
+    outcome: str,
+    seconds: float,
+    exception: BaseException | None,
+    delay: float | None,
+    **kwargs: Any,
+) -> None:
+    """Write the line of an attempt that ended; failures carry their traceback."""
+    level = LEVELS.get(outcome, logging.WARNING)
+    if not logger.isEnabledFor(level):
+        return
+    failed = exception is not None and outcome in ("retry", "dead", "expired")
+    again = f", again in {delay:.3g} s" if delay is not None else ""
+    facts = {
+        "event": f"message.{outcome}",
+        "message_id": delivery.message_id,
+        "message_type": delivery.type,
+        "queue": delivery.queue,
+        "attempt": delivery.attempt,
+        "seconds": seconds,
+    }
+    logger.log(
+        level,
+        "%s: message %s (%s) in %s, attempt %d of %d, %.3f s%s%s",
+        outcome,
+        delivery.message_id,
+        delivery.type,
+        delivery.queue,
+        delivery.attempt,
+        delivery.max_attempts,
+        seconds,
+        again,
+        f" [{type(exception).__name__}]" if failed else "",
+        exc_info=exception if failed else None,
+        extra=facts,
+    )
+
+
+def log_death(message_id: int, type: str, queue: str, delivery: Delivery | None, **kwargs: Any) -> None:
+    """Say where to find a dead letter that no delivery tells of."""
+    if delivery is None:
+        logger.error("dead: message %s (%s) in %s is kept as a dead letter.", message_id, type, queue)
+
+
+def connect() -> None:
+    """Hang the lines on the signals; once, however often it is called."""
+    delivery_finished.connect(log_delivery, dispatch_uid="django_letsgo_worker.logs.delivery")
+    message_died.connect(log_death, dispatch_uid="django_letsgo_worker.logs.death")

@@ -1,0 +1,87 @@
+"""`manage.py letsgo`: look at schedules, messages, queues and workers, and change them, by hand.
+
+It finds the verb that is asked for and turns what goes wrong into one sentence; verbs stand in letsgo/.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError
+
+from ...conf import settings
+from ...engines import engine_for
+from .. import startup
+from ..letsgo import (
+    dead_letters,
+    enqueueing,
+    messages,
+    overview,
+    pruning,
+    queues,
+    schedule_changes,
+    schedule_files,
+    schedules,
+    workers,
+)
+from ..letsgo.call import Call, Verbs
+from ..letsgo.printing import Printer
+
+
+class Command(BaseCommand):
+    help = "Shows and changes schedules, messages, queues and workers."
+    # What is wrong with the migrations is said in one sentence, and only about our own.
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = Verbs(parser, "noun")
+        overview.add_to(verbs)
+        enqueueing.add_to(verbs)
+        scheduled = verbs.add_noun("schedule", "what is enqueued, and when")
+        for part in (schedules, schedule_changes, schedule_files):
+            part.add_to(scheduled)
+        messages.add_to(verbs.add_noun("message", "messages that wait, run or ended"))
+        dead_letters.add_to(verbs.add_noun("dead", "dead letters: messages that were given up"))
+        queues.add_to(verbs.add_noun("queue", "queues, and what they have to do"))
+        workers.add_to(verbs.add_noun("worker", "processes that handle messages"))
+        pruning.add_to(verbs)
+
+    def handle(self, *args: Any, run: Callable[[Call], None], **options: Any) -> None:
+        printer = Printer(self.stdout, self.stderr, options)
+        with _sentences():
+            run(Call(options, printer))
+            self.stdout.flush()
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """Let what a person can have caused, or must repair, end the command with one sentence."""
+    try:
+        with startup.sentences():
+            yield
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from error
+    except (DatabaseError, InterfaceError) as error:
+        raise CommandError(_about_the_database(error)) from error
+    except KeyboardInterrupt:
+        raise CommandError("Interrupted.", returncode=130) from None
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What Python still holds of it goes nowhere, silently.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _about_the_database(error: Exception) -> str:
+    using = settings().database
+    engine = engine_for(using)
+    if engine.is_missing_table(error):
+        return f"Tables are missing on the database {using!r}: run `manage.py migrate` first."
+    first_line = (str(error).splitlines() or [""])[0]
+    if engine.is_outage(error):
+        return f"The database {using!r} does not answer: {first_line}"
+    return f"The database {using!r} refused: {type(error).__name__}: {first_line}"

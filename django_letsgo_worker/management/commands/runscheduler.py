@@ -1,0 +1,77 @@
+"""`manage.py runscheduler`: fire schedules until told to stop.
+
+The loop itself is the scheduler's; here stand its flags, its banner and its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from ... import monitor, schedules
+from ...conf import settings
+from ...engines import engine_for
+from ...models import ScheduledJob
+from ...scheduler import Scheduler
+from .. import startup
+
+
+class Command(BaseCommand):
+    help = "Fires the schedules that are due, until it is told to stop. Run as many as you like."
+    # What is wrong with the migrations is said in one sentence, and only about our own.
+    requires_migrations_checks = False
+    # Some of Django's checks ask the database, which may be away yet: they are made once it answers.
+    requires_system_checks = []
+    # For whoever calls it from Python: an Event that ends it.
+    stealth_options = ("stop",)
+
+    _from_command_line = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "name", nargs="?", help="what it is called in logs and in the admin (host:pid by default)"
+        )
+        monitor.add_arguments(parser)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        # Under call_command the signals belong to whoever called.
+        self._from_command_line = True
+        super().run_from_argv(argv)
+
+    def handle(self, *args: Any, name: str | None = None, **options: Any) -> None:
+        self.check(tags=["letsgo_worker"])
+        stop = options.get("stop") or threading.Event()
+        using = settings().database
+        signals = startup.stop_on_signals(stop) if self._from_command_line else contextlib.nullcontext()
+        with startup.sentences(), signals:
+            startup.refuse_unfit_connection(using)
+            schedules.declared_in_settings()
+            with monitor.monitored(options, stop, self.stderr) as watch:
+                if not startup.wait_for_database(using, stop):
+                    return
+                startup.require_tables(using)
+                scheduler = Scheduler(name, using, stop)
+                self._say_hello(scheduler)
+                watch(scheduler)
+                scheduler.run()
+
+    def _say_hello(self, scheduler: Scheduler) -> None:
+        count = ScheduledJob.objects.using(scheduler.using).count()
+        self.stderr.write(
+            f"Scheduler {scheduler.process.name}: {engine_for(scheduler.using).display_name}, "
+            f"zone data {_zone_data()}, {count} {'schedule' if count == 1 else 'schedules'}. "
+            "SIGTERM or Ctrl-C stops it.",
+            # Not an error, although it goes where errors go.
+            style_func=str,
+        )
+
+
+def _zone_data() -> str:
+    try:
+        return importlib.metadata.version("tzdata")
+    except importlib.metadata.PackageNotFoundError:
+        return "of the system"

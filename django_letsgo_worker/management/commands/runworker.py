@@ -1,0 +1,230 @@
+"""`manage.py runworker`: claim and handle messages until told to stop.
+
+The work itself is the worker's; here stand its flags, its banner and its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+
+from ... import __version__, monitor, payloads, registry
+from ...conf import settings
+from ...engines import engine_for
+from ...errors import InvalidMessage
+from ...scheduler import Scheduler
+from ...worker import Options, Supervisor, Worker
+from .. import reloading, startup
+
+
+def queue_names(text: str) -> tuple[str, ...]:
+    """Read a,b,c; argparse turns the error into a usage error."""
+    try:
+        return tuple(payloads.check_name("queue", name.strip()) for name in text.split(",") if name.strip())
+    except InvalidMessage as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def positive(text: str) -> int:
+    """Read a number of seats, processes or messages."""
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 1_000_000_000:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
+    return int(text)
+
+
+class Command(BaseCommand):
+    help = "Handles messages as they become due, until it is told to stop. Run as many as you like."
+    # What is wrong with the migrations is said in one sentence, and only about our own.
+    requires_migrations_checks = False
+    # Some of Django's checks ask the database, which may be away yet: they are made once it answers.
+    requires_system_checks = []
+    # For whoever calls it from Python: an Event that ends it.
+    stealth_options = ("stop",)
+
+    _from_command_line = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add = parser.add_argument
+        add("--queues", type=queue_names, help="the queues to serve, as a,b (all by default)")
+        add("--concurrency", type=positive, help="how many messages a process handles at once")
+        add("--processes", type=positive, default=1, help="how many processes of that kind to run")
+        add("--with-scheduler", action="store_true", help="fire schedules here, too")
+        add("--until-empty", action="store_true", help="end when nothing is due any more")
+        add("--max-messages", type=positive, help="end after so many messages (in each process)")
+        add("--name", help="what it is called in logs and in the admin (host:pid by default)")
+        add(
+            "--reload",
+            action=argparse.BooleanOptionalAction,
+            help="restart when code changes (under DEBUG in a terminal by default)",
+        )
+        monitor.add_arguments(parser, has_children=True)
+        # What a parent of --processes hands its children.
+        add("--child-of", type=json.loads, help=argparse.SUPPRESS)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        # Under call_command the signals belong to whoever called.
+        self._from_command_line = True
+        super().run_from_argv(argv)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.check(tags=["letsgo_worker"])
+        stop, hurry = options.get("stop") or threading.Event(), threading.Event()
+        if options["child_of"]:
+            startup.adopt_databases(options["child_of"]["databases"])
+            startup.stop_at_end_of_input(stop)
+        reloads = self._from_command_line and options["processes"] == 1 and not options["child_of"]
+        if reloads and reloading.is_wanted(options["reload"], django_settings.DEBUG):
+            self._work_and_reload(options, stop, hurry)
+            return
+        signals = (
+            startup.stop_on_signals(stop, hurry) if self._from_command_line else contextlib.nullcontext()
+        )
+        with startup.sentences(), signals:
+            clean = self._work(options, stop, hurry)
+        if not clean:
+            raise CommandError("The drain was cut short: what still ran was given back.", returncode=1)
+
+    def _work(self, options: dict[str, Any], stop: threading.Event, hurry: threading.Event) -> bool:
+        using = settings().database
+        startup.refuse_unfit_connection(using)
+        with monitor.monitored(options, stop, self.stderr) as watch:
+            if not startup.wait_for_database(using, stop):
+                return True
+            startup.require_tables(using)
+            self._log_to_console(options["verbosity"])
+            asked = _worker_options(options)
+            self._say_hello(asked, options)
+            connections[using].close()
+            with _scheduler(asked, watch) if options["with_scheduler"] else contextlib.nullcontext():
+                return _run(asked, options, stop, hurry, watch)
+
+    def _work_and_reload(
+        self, options: dict[str, Any], stop: threading.Event, hurry: threading.Event
+    ) -> None:
+        if reloading.is_child():
+            reloading.Reloading(lambda: self._work(options, stop, hurry), stop, hurry).run()
+        elif code := reloading.supervise():
+            raise CommandError("The worker ended with an error.", returncode=code)
+
+    def _log_to_console(self, verbosity: int) -> None:
+        """Show log lines where the project has no logging of its own for them."""
+        logger = logging.getLogger("django_letsgo_worker")
+        if self._from_command_line and not logger.hasHandlers():
+            handler = logging.StreamHandler()
+            handler.setFormatter(logging.Formatter("{asctime} {levelname:<7} {message}", style="{"))
+            logger.addHandler(handler)
+            logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))
+
+    def _say_hello(self, asked: Options, options: dict[str, Any]) -> None:
+        if options["child_of"]:
+            return
+        engine = engine_for(asked.using)
+        listening = ", told of new messages by NOTIFY" if engine.can_listen else ""
+        types = registry.types()
+        times = f" in each of {options['processes']} processes" if options["processes"] > 1 else ""
+        scheduler = "here" if options["with_scheduler"] else "not here: manage.py runscheduler"
+        lines = [
+            f"Worker {asked.name} · django-letsgo-worker {__version__}",
+            f"  database     {asked.using} ({engine.display_name}{listening})",
+            f"  queues       {'all' if asked.queues is None else ', '.join(asked.queues)}",
+            f"  handlers     {len(types)}: {', '.join(types[:8])}{', ...' if len(types) > 8 else ''}",
+            f"  concurrency  {asked.seats} seats{times}, lease {asked.lease_seconds:g} s",
+            f"  scheduler    {scheduler}",
+            f"  to stop      SIGTERM or Ctrl-C; what has begun gets {asked.drain_seconds:g} s",
+        ]
+        # Not an error, although it goes where errors go.
+        self.stderr.write("\n".join(lines), style_func=str)
+
+
+def _worker_options(options: dict[str, Any]) -> Options:
+    given = {
+        "queues": _read(queue_names, options["queues"]),
+        "seats": _read(positive, options["concurrency"]),
+        "name": options["name"],
+        "max_messages": _read(positive, options["max_messages"]),
+    }
+    return Options(until_empty=options["until_empty"], **{k: v for k, v in given.items() if v})
+
+
+def _read(read: Callable[[str], Any], value: Any) -> Any:
+    """Read an option that call_command() passed by, as the command line would have."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return read(value)
+    except argparse.ArgumentTypeError as error:
+        raise CommandError(f"This is {error}.") from None
+
+
+def _run(
+    asked: Options,
+    options: dict[str, Any],
+    stop: threading.Event,
+    hurry: threading.Event,
+    watch: monitor.Watch,
+) -> bool:
+    if options["processes"] > 1:
+        supervisor = _supervisor(asked, options, stop, hurry, watch.arguments)
+        watch(supervisor)
+        return supervisor.run()
+    worker = Worker(asked, stop, hurry)
+    watch(worker)
+    clean = worker.run()
+    if worker.exchange.error is not None:
+        raise CommandError(f"The worker broke down: {worker.exchange.error}", returncode=1)
+    return clean
+
+
+def _supervisor(
+    asked: Options,
+    options: dict[str, Any],
+    stop: threading.Event,
+    hurry: threading.Event,
+    further: Sequence[str],
+) -> Supervisor:
+    arguments = [
+        *further,
+        "--concurrency",
+        str(asked.seats),
+        "--verbosity",
+        str(options["verbosity"]),
+        "--no-reload",
+    ]
+    if asked.queues is not None:
+        arguments += ["--queues", ",".join(asked.queues)]
+    if asked.until_empty:
+        arguments += ["--until-empty"]
+    if asked.max_messages is not None:
+        arguments += ["--max-messages", str(asked.max_messages)]
+    return Supervisor(
+        options["processes"],
+        arguments,
+        asked.name,
+        drain_seconds=asked.drain_seconds,
+        stopping=stop,
+        hurrying=hurry,
+    )
+
+
+@contextlib.contextmanager
+def _scheduler(asked: Options, watch: monitor.Watch) -> Iterator[None]:
+    """Fire schedules on a thread of this process for as long as the worker works."""
+    stop = threading.Event()
+    scheduler = Scheduler(asked.name, asked.using, stop)
+    watch(scheduler)
+    thread = threading.Thread(target=scheduler.run, name="letsgo-scheduler", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=10.0)

@@ -1,0 +1,93 @@
+"""One call of `letsgo`: its options, its output, its database; and how a noun adds its verbs to the parser.
+
+What the verbs do stands in the nouns' own files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ...conf import settings
+from ...engines import Engine, engine_for
+from ...payloads import check_seconds
+from .printing import Printer
+
+# What Django lets one say before the noun is taken behind the verb, too, where people write it.
+_EVERYWHERE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("-v", "--verbosity"), {"type": int, "choices": [0, 1, 2, 3]}),
+    (("--settings",), {}),
+    (("--pythonpath",), {}),
+    (("--traceback",), {"action": "store_true"}),
+    (("--no-color",), {"action": "store_true"}),
+    (("--force-color",), {"action": "store_true"}),
+    (("--skip-checks",), {"action": "store_true"}),
+)
+
+
+@dataclass
+class Call:
+    """What a verb is given; the options are those of its parser."""
+
+    options: dict[str, Any]
+    out: Printer
+
+    def __getitem__(self, option: str) -> Any:
+        return self.options[option]
+
+    @property
+    def using(self) -> str:
+        return settings().database
+
+    @property
+    def engine(self) -> Engine:
+        return engine_for(self.using)
+
+    @cached_property
+    def clock(self) -> datetime:
+        """The database's clock, read once."""
+        return self.engine.clock()
+
+    def after(self, length: timedelta) -> datetime:
+        """Return the moment that is so far away; InvalidMessage if no calendar reaches it."""
+        return self.clock + timedelta(seconds=check_seconds("a duration", length))
+
+    @property
+    def by(self) -> str:
+        """Who calls, as the operating system knows them."""
+        try:
+            return getpass.getuser()[:150]
+        except (OSError, KeyError, ImportError):
+            return ""
+
+
+class Verbs:
+    """The verbs of a noun, or of `letsgo` itself."""
+
+    def __init__(self, parser: CommandParser, dest: str) -> None:
+        self._parsers = parser.add_subparsers(dest=dest, metavar=dest.upper(), required=True)
+
+    def add_noun(self, name: str, help: str) -> Verbs:
+        return Verbs(self._parsers.add_parser(name, help=help, description=help), "verb")
+
+    def add(
+        self, name: str, run: Callable[[Call], None], help: str, *, destroys: bool = False
+    ) -> CommandParser:
+        """Add a verb; one that `destroys` something has --noinput."""
+        parser: CommandParser = self._parsers.add_parser(name, help=help, description=help)
+        parser.set_defaults(run=run)
+        parser.add_argument("--json", action="store_true", help="as JSON: times in UTC, lengths in seconds")
+        if destroys:
+            parser.add_argument(
+                "--noinput", "--no-input", action="store_false", dest="interactive", help="do not ask"
+            )
+        for flags, details in _EVERYWHERE:
+            parser.add_argument(*flags, **details, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        return parser

@@ -1,0 +1,209 @@
+"""`letsgo dead list|show|redrive|discard`: dead letters, one by one or all that match.
+
+What redriving and discarding do is the verbs' business; here the rows are chosen, a batch at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db.models import Q, QuerySet
+
+from ... import messages, payloads
+from ...errors import MessageNotFound
+from ...messages import BulkResult
+from ...models import ArchivedMessage, DeadLetter
+from . import reading, showing
+from .call import Call, Verbs
+from .message_facts import without_long_columns
+from .messages import add_filters, add_id_and_payload, print_messages, print_one
+
+BATCH = 500
+MOST_COUNTED = 10_000
+
+
+def add_to(verbs: Verbs) -> None:
+    parser = verbs.add("list", list_dead, "lists dead letters, the newest first")
+    add_filters(parser.add_argument)
+    parser.add_argument("--error", metavar="CLASS", help="whose last error was of this class only")
+    parser.add_argument(
+        "--payload", action="store_true", dest="shows_payload", help="with payloads, headers and results"
+    )
+    parser = verbs.add("show", show_dead, "shows a dead letter with its errors")
+    add_id_and_payload(parser.add_argument)
+    help = "makes dead letters live messages again"
+    _add_choice(verbs.add("redrive", redrive, help, destroys=True))
+    _add_choice(verbs.add("discard", discard, "deletes dead letters", destroys=True))
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("ids", metavar="ID", type=int, nargs="*")
+    add("--all", action="store_true", help="all dead letters")
+    add("--queue", help="those of this queue")
+    add("--type", help="those of this type")
+    add(
+        "--error",
+        metavar="CLASS",
+        help="those whose last error was of this class, with its module or without",
+    )
+    add("--limit", type=reading.at_most(2**31), help="at most so many, the oldest")
+
+
+# -- looking ---------------------------------------------------------------------------------------------
+
+
+def list_dead(call: Call) -> None:
+    limit: int = call["limit"]
+    rows = without_long_columns(_matching(call), private=call["shows_payload"])
+    found = list(rows.order_by("-finished_at")[: limit + 1])
+    print_messages(call, found[:limit], len(found) > limit)
+
+
+def show_dead(call: Call) -> None:
+    message = messages.find(call["id"], using=call.using)
+    if not isinstance(message, ArchivedMessage) or message.outcome != "dead":
+        raise MessageNotFound(call["id"], "dead letter")
+    print_one(call, message)
+
+
+def _matching(call: Call) -> QuerySet[Any]:
+    rows: QuerySet[Any] = DeadLetter.objects.using(call.using)
+    for name in ("queue", "type"):
+        if call[name] is not None:
+            rows = rows.filter(**{name: payloads.check_name(name, call[name])})
+    if call["error"] is not None:
+        error = payloads.storable(call["error"])
+        rows = rows.filter(Q(error_class=error) | Q(error_class__endswith=f".{error}"))
+    return rows
+
+
+# -- changing --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What is done to dead letters: to one, or to many at once."""
+
+    verb: str
+    doing: str
+    done: str
+    one: Callable[[int, str], object]
+    many: Callable[[Sequence[int], str], BulkResult]
+    asks_about_one: bool
+
+
+REDRIVE = Deed(
+    verb="redrive",
+    doing="Redriving",
+    done="redriven",
+    one=lambda id, using: messages.redrive(id, using=using),
+    many=lambda ids, using: messages.redrive_many(ids, using=using),
+    asks_about_one=False,
+)
+DISCARD = Deed(
+    verb="discard",
+    doing="Discarding",
+    done="discarded",
+    one=lambda id, using: messages.discard(id, using=using),
+    many=lambda ids, using: messages.discard_many(ids, using=using),
+    asks_about_one=True,
+)
+
+
+def redrive(call: Call) -> None:
+    _do(call, REDRIVE)
+
+
+def discard(call: Call) -> None:
+    _do(call, DISCARD)
+
+
+def _do(call: Call, deed: Deed) -> None:
+    ids: list[int] = list(dict.fromkeys(call["ids"]))
+    narrowed = [name for name in ("queue", "type", "error", "limit") if call[name] is not None]
+    if ids and (narrowed or call["all"]):
+        raise CommandError("Give ids, or say which with options, not both.")
+    if not ids and not narrowed and not call["all"]:
+        raise CommandError(f"Say which to {deed.verb}: ids, --queue, --type, --error, --limit or --all.")
+    if not ids:
+        _do_to_matching(call, deed)
+    elif len(ids) == 1:
+        _do_to_one(call, deed, ids[0])
+    else:
+        _confirm(call, deed, len(ids))
+        with call.out.progress(deed.verb, len(ids)) as advance:
+            result = _in_batches(call, deed, _chunks(ids), advance)
+        _report(call, deed, result)
+
+
+def _do_to_one(call: Call, deed: Deed, id: int) -> None:
+    if deed.asks_about_one:
+        _require(call, id)
+        _confirm(call, deed, 1)
+    deed.one(id, call.using)
+    _report(call, deed, BulkResult(done=1, skipped=0))
+
+
+def _require(call: Call, id: int) -> None:
+    if not 0 < id < 2**63 or not DeadLetter.objects.using(call.using).filter(pk=id).exists():
+        raise MessageNotFound(id, "dead letter")
+
+
+def _do_to_matching(call: Call, deed: Deed) -> None:
+    most = min(call["limit"] or MOST_COUNTED + 1, MOST_COUNTED + 1)
+    count = _matching(call).order_by("finished_at")[:most].count()
+    if count > 1 or (count and deed.asks_about_one):
+        _confirm(call, deed, count)
+    # Whatever dies after this moment stays out: a message redriven here may fail again at once.
+    batches = _ended_until(_matching(call), call.clock, call["limit"])
+    with call.out.progress(deed.verb, count if count <= MOST_COUNTED else None) as advance:
+        result = _in_batches(call, deed, batches, advance)
+    _report(call, deed, result)
+
+
+def _confirm(call: Call, deed: Deed, count: int) -> None:
+    many = f"more than {MOST_COUNTED} dead letters" if count > MOST_COUNTED else ""
+    call.out.confirm(f"{deed.doing} {many or showing.counted(count, 'dead letter')}")
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[list[int]]:
+    for start in range(0, len(ids), BATCH):
+        yield list(ids[start : start + BATCH])
+
+
+def _ended_until(rows: QuerySet[Any], until: datetime, limit: int | None) -> Iterator[list[int]]:
+    """Yield ids in batches, the oldest first, following the index on (outcome, finished_at)."""
+    left = float("inf") if limit is None else limit
+    ordered = (
+        rows.filter(finished_at__lte=until).order_by("finished_at", "pk").values_list("finished_at", "pk")
+    )
+    later = ordered
+    while left and (batch := list(later[: int(min(left, BATCH))])):
+        yield [pk for _at, pk in batch]
+        left -= len(batch)
+        at, pk = batch[-1]
+        later = ordered.filter(finished_at__gte=at).filter(Q(finished_at__gt=at) | Q(pk__gt=pk))
+
+
+def _in_batches(
+    call: Call, deed: Deed, batches: Iterator[list[int]], advance: Callable[[int], None]
+) -> BulkResult:
+    done = skipped = 0
+    for ids in batches:
+        result = deed.many(ids, call.using)
+        done, skipped = done + result.done, skipped + result.skipped
+        advance(len(ids))
+    return BulkResult(done=done, skipped=skipped)
+
+
+def _report(call: Call, deed: Deed, result: BulkResult) -> None:
+    if call.out.as_json:
+        call.out.document({deed.done: result.done, "skipped": result.skipped})
+    else:
+        call.out.line(f"{deed.done} {result.done}, skipped {result.skipped}")

@@ -1,0 +1,74 @@
+"""What keeps work from being done: each problem a code for programs and a sentence for people.
+
+The numbers come from counting.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ... import registry
+from ...models import Message, Process, ScheduledJob
+from . import showing
+from .call import Call
+from .liveness import liveness
+
+# How far into a lane types are looked at: what stands at its head is what holds it up.
+LOOK_AT = 1_000
+
+
+def problems(
+    call: Call, queues: Sequence[dict[str, Any]], processes: Sequence[Process], jobs: Sequence[ScheduledJob]
+) -> list[dict[str, Any]]:
+    """Return all that is wrong: objects of code, about (a queue, type or schedule) and sentence."""
+    living = [row for row in processes if liveness(row, call.clock) == "living"]
+    found = [
+        *_about_queues(queues),
+        *_about_types(call, living),
+        *_about_schedules(jobs, living),
+    ]
+    return [{"code": code, "about": about, "sentence": sentence} for code, about, sentence in found]
+
+
+def _about_queues(queues: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    for queue in queues:
+        name = queue["name"]
+        if queue["state"] == "paused":
+            by = f" by {queue['paused_by']}" if queue["paused_by"] else ""
+            why = f": {queue['pause_reason']}" if queue["pause_reason"] else ""
+            yield "queue_paused", name, f"Queue {name!r} is paused{by}{why}."
+        if queue["ready"] and not queue["workers"]:
+            ready = showing.counted(queue["ready"], "ready message")
+            yield "queue_without_worker", name, f"Queue {name!r} has {ready} and no living worker serves it."
+
+
+def _about_types(call: Call, living: Sequence[Process]) -> Iterator[tuple[str, str, str]]:
+    known = {*registry.types(), *(type for process in living for type in process.types or ())}
+    unknown: dict[str, str] = {}
+    for lane in call.engine.lanes():
+        rows = Message.objects.using(call.using).filter(queue=lane.queue, priority=lane.priority)
+        due = rows.filter(visible_at__lte=call.clock).order_by("visible_at")
+        for type in set(due.values_list("type", flat=True)[:LOOK_AT]) - known:
+            unknown[type] = lane.queue
+    for type, queue in sorted(unknown.items()):
+        yield (
+            "unknown_type",
+            type,
+            f"Nobody has a handler of {type!r}, and queue {queue!r} has messages of it.",
+        )
+
+
+def _about_schedules(
+    jobs: Sequence[ScheduledJob], living: Sequence[Process]
+) -> Iterator[tuple[str, str, str]]:
+    for job in jobs:
+        if job.state == "broken":
+            yield "schedule_broken", job.name, f"Schedule {job.name!r} is broken: {job.problem}"
+    on = sum(1 for job in jobs if job.state == "on")
+    if on and not any(process.kind == "scheduler" for process in living):
+        yield (
+            "no_scheduler",
+            "",
+            f"No scheduler lives, and {showing.counted(on, 'schedule is', 'schedules are')} on.",
+        )

@@ -1,0 +1,71 @@
+"""`letsgo queue list|pause|resume|purge`: queues, by the verbs of queues.
+
+What each has to do is counted in counting.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import messages, payloads, queues
+from . import reading, showing
+from .call import Call, Verbs
+from .counting import PAUSE, work_of_queues
+from .liveness import processes
+
+
+def add_to(verbs: Verbs) -> None:
+    verbs.add("list", list_queues, "lists the queues and what they have to do")
+    parser = verbs.add("pause", pause_queue, "lets no worker claim from a queue")
+    parser.add_argument("name")
+    parser.add_argument("--reason", default="", help="why")
+    parser.add_argument("--for", type=reading.duration, dest="duration", help="until it goes on by itself")
+    parser = verbs.add("resume", resume_queue, "lets workers claim from a queue again")
+    parser.add_argument("name")
+    help = "deletes all live messages of a queue, running ones included"
+    parser = verbs.add("purge", purge_queue, help, destroys=True)
+    parser.add_argument("name")
+
+
+def list_queues(call: Call) -> None:
+    shown = ("name", "state", "ready", "running", "scheduled", "retrying", "dead", "workers", "pause_reason")
+    call.out.rows(work_of_queues(call, processes(call, "worker")), shown)
+
+
+def pause_queue(call: Call) -> None:
+    # Bytes of a command line that are no text would not fit any column.
+    reason = payloads.storable(call["reason"])
+    queue = queues.pause(call["name"], by=call.by, reason=reason, seconds=call["duration"], using=call.using)
+    if call.out.as_json:
+        call.out.document(showing.facts_of(queue, ("name", *PAUSE)))
+    else:
+        until = "" if queue.resume_at is None else f" until {showing.as_text(queue.resume_at)}"
+        call.out.say(f"Queue {queue.name!r} is paused{until}; what runs goes on.")
+
+
+def resume_queue(call: Call) -> None:
+    name = _name(call)
+    was_paused = queues.resume(name, using=call.using)
+    if call.out.as_json:
+        call.out.document({"name": name, "was_paused": was_paused})
+    else:
+        call.out.say(f"Queue {name!r} {'goes on' if was_paused else 'was not paused'}.")
+
+
+def purge_queue(call: Call) -> None:
+    name, started = _name(call), call.clock
+    call.out.confirm(f"Deleting all live messages of the queue {name!r}")
+    deleted = 0
+    with call.out.progress("purge") as advance:
+        while batch := messages.purge_batch(name, until=started, using=call.using):
+            deleted += batch
+            advance(batch)
+    result: dict[str, Any] = {"name": name, "deleted": deleted}
+    if call.out.as_json:
+        call.out.document(result)
+    else:
+        call.out.line(f"deleted {deleted}")
+
+
+def _name(call: Call) -> str:
+    return payloads.check_name("queue", call["name"])

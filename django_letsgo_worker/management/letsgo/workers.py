@@ -1,0 +1,89 @@
+"""`letsgo worker list|stop`: the processes that handle messages.
+
+They are asked to stop through their rows; whether they live is read in liveness.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError
+
+from ... import processes
+from ...models import Process
+from . import liveness, showing
+from .call import Call, Verbs
+
+COLUMNS = (
+    "id", "kind", "name", "host", "pid", "queues", "types", "seats", "busy", "version", "started_at",
+    "heartbeat_at", "state", "stop_requested",
+)  # fmt: skip
+
+
+def add_to(verbs: Verbs) -> None:
+    verbs.add("list", list_workers, "lists the workers of the last day: living, silent, stopped")
+    parser = verbs.add("stop", stop_worker, "asks a worker, or a scheduler, to drain and stop")
+    parser.add_argument("name", metavar="NAME_OR_ID")
+
+
+def list_workers(call: Call) -> None:
+    rows = [_facts_of(row, call) for row in liveness.processes(call, "worker")]
+    shown = ("name", "liveness", "state", "host", "pid", "serves", "busy", "seats", "version", "heartbeat_at")
+    if call.out.as_json:
+        call.out.document(rows)
+    else:
+        call.out.rows([row | {"serves": _served(row)} for row in rows], shown)
+
+
+def _facts_of(row: Process, call: Call) -> dict[str, Any]:
+    return {**showing.facts_of(row, COLUMNS), "liveness": liveness.liveness(row, call.clock)}
+
+
+def _served(row: dict[str, Any]) -> Any:
+    return "all" if row["queues"] is None else row["queues"]
+
+
+def stop_worker(call: Call) -> None:
+    process = _chosen(call)
+    if not processes.request_stop(process.pk, using=call.using):
+        raise CommandError(f"The {process.kind} {process.name!r} has stopped meanwhile.")
+    process.stop_requested = True
+    if call.out.as_json:
+        call.out.document(_facts_of(process, call))
+        return
+    call.out.say(f"The {process.kind} {process.name!r} ({process.pk}) was asked to stop.")
+    if liveness.liveness(process, call.clock) == "silent":
+        call.out.say("It is silent: if it lives no more, nothing will come of that.")
+
+
+def _chosen(call: Call) -> Process:
+    """Return the one process that is meant: by its id, else by its name, those that live first."""
+    asked: str = call["name"]
+    rows = [row for row in liveness.processes(call) if liveness.liveness(row, call.clock) != "stopped"]
+    found = [row for row in rows if row.pk == _id(asked)] or _meant(
+        [row for row in rows if row.name == asked], call
+    )
+    if not found:
+        raise CommandError(f"There is no running worker or scheduler named {asked!r}.")
+    if len(found) > 1:
+        ids = ", ".join(str(row.pk) for row in found)
+        raise CommandError(f"{len(found)} processes are named {asked!r}; give the id of one: {ids}.")
+    return found[0]
+
+
+def _id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _meant(named: list[Process], call: Call) -> list[Process]:
+    """A worker with a scheduler beside it has that one's name, and a restarted one its predecessor's."""
+    for kind in ("worker", "scheduler"):
+        for state in ("living", "silent"):
+            alike = [row for row in named if row.kind == kind and liveness.liveness(row, call.clock) == state]
+            if alike:
+                return alike
+    return []

@@ -1,0 +1,139 @@
+"""What both long-running commands check before they begin, and how they are told to stop.
+
+Each refusal is one sentence, raised as CommandError. The work itself is the worker's and the scheduler's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from types import FrameType
+
+from django.apps import apps
+from django.core.management.base import CommandError
+from django.db import InterfaceError, OperationalError, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from ..errors import LetsGoError
+
+logger = logging.getLogger("django_letsgo_worker.startup")
+
+APP = "django_letsgo_worker"
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 10.0
+
+
+def refuse_unfit_connection(using: str) -> None:
+    """Refuse where no other connection would see our rows: inside a transaction, or in private memory."""
+    connection = connections[using]
+    if connection.in_atomic_block:
+        raise CommandError(
+            "This cannot run inside a transaction, which hides its rows from all others: "
+            "in tests use django_letsgo_worker.testing.drain()."
+        )
+    name = str(connection.settings_dict["NAME"])
+    in_memory = ":memory:" in name or "mode=memory" in name
+    if connection.vendor == "sqlite" and in_memory and "cache=shared" not in name:
+        raise CommandError(
+            "This cannot run on a SQLite database in memory, which only one connection sees: "
+            "in tests use django_letsgo_worker.testing.drain()."
+        )
+
+
+def wait_for_database(using: str, stop: threading.Event) -> bool:
+    """Wait until the database answers, with back-off; False when told to stop before it does."""
+    failures = 0
+    while not stop.is_set():
+        try:
+            connections[using].ensure_connection()
+        except (OperationalError, InterfaceError) as error:
+            if not failures:
+                logger.warning("Waiting for the database %r: %s", using, error)
+            failures += 1
+            longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures, 10))
+            stop.wait(longest * random.uniform(0.5, 1.0))
+        else:
+            if failures:
+                logger.info("The database %r answers.", using)
+            return True
+    return False
+
+
+def require_tables(using: str) -> None:
+    """Refuse a database that cannot do what we need, or that lacks our migrations or tables."""
+    connection = connections[using]
+    if connection.vendor == "mysql" and not connection.features.has_select_for_update_skip_locked:
+        raise CommandError(
+            f"The database {using!r} has no SKIP LOCKED: "
+            "MariaDB 10.6 or MySQL 8.0.11 is the oldest that will do."
+        )
+    executor = MigrationExecutor(connection)
+    wanted = executor.loader.graph.leaf_nodes(APP)
+    missing = [migration.name for migration, _backwards in executor.migration_plan(wanted)]
+    if missing:
+        raise CommandError(
+            f"Migrations of {APP} are not applied on the database {using!r} ({', '.join(missing)}): "
+            "run `manage.py migrate` first."
+        )
+    tables = set(connection.introspection.table_names())
+    for model in apps.get_app_config(APP).get_models():
+        if model._meta.db_table not in tables:
+            raise CommandError(
+                f"The table {model._meta.db_table} is missing on the database {using!r}: "
+                "run `manage.py migrate` first."
+            )
+
+
+def adopt_databases(names: Mapping[str, str]) -> None:
+    """Open the databases that the parent has: its names may not be those of a fresh start."""
+    for alias, name in names.items():
+        connections[alias].settings_dict["NAME"] = name
+
+
+def stop_at_end_of_input(stop: threading.Event) -> None:
+    """Set `stop` when standard input ends: the parent that holds its other end is gone."""
+
+    def wait() -> None:
+        # Not sys.stdin: a buffered read that is under way at the end of the interpreter aborts it.
+        while os.read(0, 1024):
+            continue
+        stop.set()
+
+    threading.Thread(target=wait, name="letsgo-parent", daemon=True).start()
+
+
+@contextlib.contextmanager
+def sentences() -> Iterator[None]:
+    """Let the errors of this app end a command with their one sentence."""
+    try:
+        yield
+    except LetsGoError as error:
+        raise CommandError(str(error)) from error
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: threading.Event, hurry: threading.Event | None = None) -> Iterator[None]:
+    """Set `stop` at the first SIGTERM or SIGINT, and `hurry` at the next; outside the main thread do nothing.
+
+    The handlers of before come back at the end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        event = hurry if hurry is not None and stop.is_set() else stop
+        # On a thread of its own: the signal may have interrupted wait() while it held the event's
+        # lock, and set() would then wait for itself.
+        threading.Thread(target=event.set, daemon=True).start()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,135 @@
+"""The arguments of enqueue(), checked and completed: from what a caller gives to a row.
+
+Nothing is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from .. import payloads, registry
+from ..conf import settings
+from ..engines import NewRow
+from ..errors import InvalidMessage
+
+ON_CONFLICT = ("return", "replace", "raise")
+
+
+def check_on_conflict(value: Any) -> str:
+    """Return what is to be done about a live twin: return, replace or raise."""
+    if value not in ON_CONFLICT:
+        raise InvalidMessage(f"on_conflict is one of return, replace and raise, not {value!r}.")
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The arguments of one enqueue(), as they came."""
+
+    type: Any
+    payload: Any = None
+    delay: Any = None
+    visible_at: Any = None
+    queue: Any = None
+    priority: Any = None
+    max_attempts: Any = None
+    deadline: Any = None
+    unique_key: Any = None
+    headers: Any = None
+
+
+def row_of(given: Given) -> NewRow:
+    """Check everything and return the row; InvalidMessage says what is wrong."""
+    type, payload = _type_and_payload(given)
+    payloads.check_name("type", type)
+    registry.check_reserved(type)
+    narrowed = registry.is_narrowed(type)
+    handler = registry.choose(type, payload) if narrowed else registry.find(type)
+    defaults = settings()
+    queue = _first(given.queue, handler and handler.queue, "default")
+    priority = _first(given.priority, handler and handler.priority, 0)
+    attempts = _first(given.max_attempts, handler and handler.max_attempts, defaults.max_attempts)
+    delay, visible_at = _visibility(given)
+    deadline_seconds, deadline = _deadline(given, delay, visible_at)
+    return NewRow(
+        type=type,
+        payload=payloads.encode("payload", payload, defaults.max_payload_bytes),
+        headers=_headers(given.headers),
+        queue=payloads.check_name("queue", queue),
+        priority=payloads.check_priority(priority),
+        max_attempts=payloads.check_max_attempts(attempts),
+        delay_seconds=delay,
+        visible_at=visible_at,
+        deadline_seconds=deadline_seconds,
+        deadline=deadline,
+        unique_key=None if given.unique_key is None else payloads.check_unique_key(given.unique_key),
+    )
+
+
+def _first(*values: Any) -> Any:
+    """Return what is said first: by the call, by the handler, by the settings."""
+    return next(value for value in values if value is not None)
+
+
+def _type_and_payload(given: Given) -> tuple[Any, Any]:
+    if not isinstance(given.type, Mapping):
+        return given.type, given.payload
+    if given.payload is not None:
+        raise InvalidMessage("Give the payload in the mapping or as an argument, not both.")
+    extra = set(given.type) - {"type", "payload"}
+    if "type" not in given.type or extra:
+        raise InvalidMessage('A message is a mapping of "type" and "payload" only.')
+    return given.type["type"], given.type.get("payload")
+
+
+def _headers(headers: Any) -> str:
+    if headers is None:
+        return "{}"
+    if not isinstance(headers, Mapping):
+        raise InvalidMessage(f"headers is a dictionary, not {headers!r}.")
+    return payloads.encode("headers", dict(headers), payloads.MAX_TEXT)
+
+
+def _visibility(given: Given) -> tuple[float, datetime | None]:
+    if given.delay is not None and given.visible_at is not None:
+        raise InvalidMessage("Give delay or visible_at, not both.")
+    if given.visible_at is not None:
+        return 0.0, payloads.check_moment("visible_at", given.visible_at)
+    return (0.0 if given.delay is None else payloads.check_seconds("delay", given.delay)), None
+
+
+def _deadline(
+    given: Given, delay: float, visible_at: datetime | None
+) -> tuple[float | None, datetime | None]:
+    if given.deadline is None:
+        return None, None
+    now = datetime.now(UTC)
+    visible = visible_at or now + timedelta(seconds=delay)
+    if isinstance(given.deadline, timedelta):
+        seconds = payloads.check_seconds("deadline", given.deadline, least_exclusive=True)
+        if now + timedelta(seconds=seconds) < visible:
+            raise InvalidMessage("The deadline is before the time at which the message becomes visible.")
+        return seconds, None
+    deadline = payloads.check_moment("deadline", given.deadline)
+    if deadline <= now:
+        raise InvalidMessage(f"The deadline is past: {deadline.isoformat()}.")
+    if deadline < visible:
+        raise InvalidMessage("The deadline is before the time at which the message becomes visible.")
+    return None, deadline
+
+
+def row_of_many(message: Any, defaults: dict[str, Any]) -> tuple[NewRow, str]:
+    if isinstance(message, Mapping):
+        options = {**defaults, **message}
+    elif isinstance(message, (tuple, list)) and len(message) == 2:
+        options = {**defaults, "type": message[0], "payload": message[1]}
+    else:
+        raise InvalidMessage("a message is a mapping, or a pair of type and payload.")
+    on_conflict = check_on_conflict(options.pop("on_conflict", "return"))
+    unknown = sorted(set(options) - set(Given.__slots__), key=repr)
+    if unknown or "type" not in options:
+        raise InvalidMessage(f"enqueue() has no option {unknown[0]!r}." if unknown else "it has no type.")
+    return row_of(Given(**options)), on_conflict

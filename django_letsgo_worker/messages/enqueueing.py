@@ -1,0 +1,191 @@
+"""Enqueue: one INSERT on the caller's connection, in the caller's transaction.
+
+What may be a message is decided in payloads.py, before any SQL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, transaction
+
+from ..conf import settings
+from ..engines import Inserted, NewRow, engine_for
+from ..errors import DuplicateMessage, InvalidMessage
+from ..models import Message
+from ..signals import message_enqueued
+from .arguments import Given, check_on_conflict, row_of, row_of_many
+from .nudging import nudge_on_commit
+from .twins import twin_of
+
+# How often a live twin may vanish between our INSERT and our look at it before we say so.
+TRIES = 100
+CHUNK = 500
+
+
+def enqueue(
+    type: str | Mapping[str, Any],
+    payload: Any = None,
+    *,
+    delay: float | timedelta | None = None,
+    visible_at: datetime | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+    deadline: datetime | timedelta | None = None,
+    unique_key: str | None = None,
+    on_conflict: str = "return",
+    headers: Mapping[str, Any] | None = None,
+    using: str | None = None,
+) -> Message:
+    """Add a message; it exists if and only if the caller's transaction commits.
+
+    `type` is the handler's, or a mapping {"type": ..., "payload": ...}. `delay` is seconds or a
+    timedelta of any length, `visible_at` an aware datetime instead; `deadline` an aware datetime, or
+    how long from now: later than that no attempt starts. With `unique_key` there is at most one live
+    message of this type and key: `on_conflict` return gives the live one back unchanged, replace gives
+    it the new payload, times and options unless it runs, raise is DuplicateMessage.
+
+    The returned message says in `created` whether it is new. Raises InvalidMessage before any SQL;
+    nothing that it raises leaves the caller's transaction unusable.
+    """
+    check_on_conflict(on_conflict)
+    given = Given(
+        type=type, payload=payload, delay=delay, visible_at=visible_at, queue=queue, priority=priority,
+        max_attempts=max_attempts, deadline=deadline, unique_key=unique_key, headers=headers,
+    )  # fmt: skip
+    return _insert(row_of(given), on_conflict, using or settings().database)
+
+
+async def aenqueue(type: str | Mapping[str, Any], payload: Any = None, **options: Any) -> Message:
+    """See enqueue()."""
+    return await sync_to_async(enqueue, thread_sensitive=True)(type, payload, **options)
+
+
+def enqueue_many(messages: Iterable[Any], *, using: str | None = None, **defaults: Any) -> list[int]:
+    """Add many messages in few statements; return their ids in order.
+
+    `messages` are mappings with `type`, `payload` and any option of enqueue(), or (type, payload)
+    pairs; `defaults` are options for those that do not say. All are checked before the first is
+    written, and all are written or none.
+    """
+    alias = using or settings().database
+    rows = []
+    for place, message in enumerate(messages):
+        try:
+            rows.append(row_of_many(message, defaults))
+        except InvalidMessage as error:
+            raise InvalidMessage(f"Message {place}: {error}") from None
+    if not rows:
+        return []
+    with transaction.atomic(using=alias):
+        return _insert_rows(rows, alias)
+
+
+def enqueue_occurrence(
+    job_id: int,
+    schedule_name: str,
+    planned_at: datetime,
+    type: str,
+    payload: Any,
+    *,
+    visible_at: datetime | None,
+    queue: str | None = None,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+    deadline: datetime | None = None,
+    using: str,
+    now: datetime | None = None,
+) -> Message:
+    """Add the message of a planned time, in the current transaction; visible_at None means at once."""
+    given = Given(
+        type=type,
+        payload=payload,
+        visible_at=visible_at,
+        queue=queue,
+        priority=priority,
+        max_attempts=max_attempts,
+        headers={"schedule": schedule_name},
+    )
+    row = replace(row_of(given), deadline=deadline, scheduled_job_id=job_id, planned_at=planned_at)
+    return _insert(row, "return", using, now)
+
+
+def _insert_rows(rows: list[tuple[NewRow, str]], alias: str) -> list[int]:
+    ids: list[int] = []
+    waiting: list[NewRow] = []
+
+    def flush() -> None:
+        for start in range(0, len(waiting), CHUNK):
+            ids.extend(engine_for(alias).insert_many(waiting[start : start + CHUNK]))
+        waiting.clear()
+
+    for row, on_conflict in rows:
+        if row.unique_key is None:
+            waiting.append(row)
+        else:
+            flush()
+            ids.append(_insert(row, on_conflict, alias).pk)
+    flush()
+    for queue, priority in {(row.queue, row.priority) for row, _ in rows}:
+        nudge_on_commit(alias, queue, priority)
+    return ids
+
+
+def _insert(row: NewRow, on_conflict: str, alias: str, now: datetime | None = None) -> Message:
+    """Insert, or deal with the live twin as on_conflict says."""
+    engine = engine_for(alias)
+    for tried in range(TRIES):
+        try:
+            inserted = engine.insert(row, now)
+        except DatabaseError as error:
+            # A deadlock of two that enqueue the same key. Inside the caller's transaction it has ended
+            # that; on its own the statement is tried again.
+            if engine.connection.in_atomic_block or tried == TRIES - 1 or not engine.is_transient(error):
+                raise
+            continue
+        if inserted is not None:
+            return _announce(row, inserted, alias)
+        twin = twin_of(row, on_conflict, alias)
+        if twin is not None:
+            return twin
+    assert row.unique_key is not None
+    raise DuplicateMessage(row.type, row.unique_key, why="it changed hands each time it was looked at")
+
+
+def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
+    message = Message(
+        id=inserted.id,
+        type=row.type,
+        payload=json.loads(row.payload),
+        headers=json.loads(row.headers),
+        queue=row.queue,
+        priority=row.priority,
+        max_attempts=row.max_attempts,
+        attempts=0,
+        receipt=0,
+        deaths=0,
+        unique_key=row.unique_key,
+        scheduled_job_id=row.scheduled_job_id,
+        planned_at=row.planned_at,
+        errors=[],
+        enqueued_at=inserted.enqueued_at,  # type: ignore[misc]
+        visible_at=inserted.visible_at,
+        deadline=inserted.deadline,
+    )
+    message._state.adding, message._state.db = False, alias
+    if inserted.enqueued_at is None:
+        # MySQL has no RETURNING: these are read when somebody asks for them.
+        for name in ("enqueued_at", "visible_at", "deadline"):
+            del message.__dict__[name]
+    message.created = True
+    if not inserted.nudged:
+        nudge_on_commit(alias, row.queue, row.priority)
+    if message_enqueued.has_listeners(Message):
+        message_enqueued.send_robust(sender=Message, message=message, using=alias)
+    return message

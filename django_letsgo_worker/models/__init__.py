@@ -1,0 +1,23 @@
+"""The rows: messages live and finished, schedules and their occurrences, processes, queues.
+
+Models hold facts and answer questions about them; only the verbs of messages.py and schedules.py write.
+"""
+
+from .clock import CLOCK_SQL
+from .message import ArchivedMessage, DeadLetter, Message
+from .process import Housekeeping, Process
+from .queues import IdleQueue, Queue
+from .schedule import Occurrence, ScheduledJob
+
+__all__ = [
+    "CLOCK_SQL",
+    "ArchivedMessage",
+    "DeadLetter",
+    "Housekeeping",
+    "IdleQueue",
+    "Message",
+    "Occurrence",
+    "Process",
+    "Queue",
+    "ScheduledJob",
+]

@@ -1,0 +1,146 @@
+"""Messages: live ones, finished ones, and the dead letters among those.
+
+The live table holds only what waits or runs, so that a claim costs the same whatever the history.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .fields import BytewiseCharField, ExactJSONField, MomentField
+from .indexes import PartialIndex, PartialUniqueConstraint
+
+
+class MessageFacts(models.Model):
+    """What a message is, live or archived."""
+
+    type = BytewiseCharField(_("type"), max_length=255)
+    payload = ExactJSONField(_("payload"))
+    headers = ExactJSONField(_("headers"), default=dict)
+    queue = BytewiseCharField(_("queue"), max_length=64, default="default", db_default="default")
+    priority = models.SmallIntegerField(_("priority"), default=0, db_default=0)
+    visible_at = MomentField(_("visible at"))
+    enqueued_at = MomentField(_("enqueued at"))
+    deadline = MomentField(_("deadline"), null=True, blank=True)
+    attempts = models.SmallIntegerField(_("attempts"), default=0, db_default=0)
+    max_attempts = models.SmallIntegerField(_("attempts allowed"), default=10, db_default=10)
+    receipt = models.BigIntegerField(_("receipt"), default=0, db_default=0)
+    deaths = models.SmallIntegerField(_("deaths in a row"), default=0, db_default=0)
+    leased_by = models.UUIDField(_("leased by"), null=True, blank=True)
+    leased_at = MomentField(_("leased at"), null=True, blank=True)
+    first_started_at = MomentField(_("first started at"), null=True, blank=True)
+    unique_key = BytewiseCharField(_("unique key"), max_length=200, null=True, blank=True)
+    # Plain numbers: a message outlives its schedule.
+    scheduled_job_id = models.BigIntegerField(_("scheduled job"), null=True, blank=True)
+    planned_at = MomentField(_("planned at"), null=True, blank=True)
+    errors = ExactJSONField(_("errors"), default=list)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.pk}"
+
+
+class Message(MessageFacts):
+    """A message that waits or runs.
+
+    `visible_at` alone says when it may be claimed: a delay, a back-off and a lease are all that column.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+
+    # Whether enqueue() made this row, or found a live twin. None for rows read from the database.
+    created: bool | None = None
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        # Claims read one (queue, priority) lane by equality, so this index gives rows in order without
+        # a sort. It must not end in id: PostgreSQL would then answer `id = ANY(...)` by reading the
+        # whole lane whenever the statistics are wrong.
+        indexes = [
+            models.Index(fields=["queue", "priority", "visible_at"], name="letsgo_message_lane"),
+            # For the housekeeping: a deadline passes in queues that nobody claims from, too.
+            PartialIndex(
+                fields=["deadline"], name="letsgo_message_deadline", where=models.Q(deadline__isnull=False)
+            ),
+        ]
+        constraints = [
+            PartialUniqueConstraint(
+                fields=["type", "unique_key"],
+                name="letsgo_message_live_key",
+                where=models.Q(unique_key__isnull=False),
+            )
+        ]
+        permissions = [
+            ("redrive_message", "Can redrive dead letters"),
+            ("cancel_message", "Can cancel messages"),
+            ("view_payload", "Can view payloads"),
+        ]
+
+    def state_at(self, now: datetime) -> str:
+        """Return running, ready, retrying or scheduled; a live message's state is never stored."""
+        if self.visible_at <= now:
+            return "ready"
+        if self.leased_by is not None:
+            return "running"
+        return "retrying" if self.attempts else "scheduled"
+
+
+class Outcome(models.TextChoices):
+    """How a message ended."""
+
+    SUCCEEDED = "succeeded", _("succeeded")
+    DEAD = "dead", _("dead")
+    CANCELLED = "cancelled", _("cancelled")
+    EXPIRED = "expired", _("expired")
+
+
+class ArchivedMessage(MessageFacts):
+    """A message that ended, with its id of old and its outcome."""
+
+    id = models.BigIntegerField(primary_key=True)
+    outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices)
+    finished_at = MomentField(_("finished at"))
+    seconds = models.FloatField(_("seconds"), null=True, blank=True)
+    result = ExactJSONField(_("result"), null=True, blank=True)
+    error_class = BytewiseCharField(_("error class"), max_length=255, default="", db_default="", blank=True)
+    error_fingerprint = models.CharField(
+        _("error fingerprint"), max_length=40, default="", db_default="", blank=True
+    )
+
+    class Meta:
+        verbose_name = _("archived message")
+        verbose_name_plural = _("archived messages")
+        # Each index more costs every message.
+        indexes = [
+            models.Index(fields=["outcome", "finished_at"], name="letsgo_archive_outcome"),
+            models.Index(fields=["type", "finished_at"], name="letsgo_archive_type"),
+            PartialIndex(
+                fields=["error_fingerprint", "finished_at"],
+                name="letsgo_archive_fingerprint",
+                where=models.Q(outcome="dead"),
+            ),
+        ]
+
+
+class DeadLetterManager(models.Manager["DeadLetter"]):
+    def get_queryset(self) -> models.QuerySet[Any]:
+        return super().get_queryset().filter(outcome=Outcome.DEAD)
+
+
+class DeadLetter(ArchivedMessage):
+    """A message given up, kept for people: to redrive or to discard."""
+
+    objects = DeadLetterManager()  # type: ignore[misc]
+
+    class Meta:
+        proxy = True
+        verbose_name = _("dead letter")
+        verbose_name_plural = _("dead letters")
+        permissions = [("discard_deadletter", "Can discard dead letters")]

@@ -1,0 +1,233 @@
+"""Schedules and what became of each of their planned times.
+
+A row here plans itself when it is saved; what fires, and what is skipped, is decided in schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, Self
+
+from django.core.exceptions import ValidationError
+from django.db import models, router
+from django.utils.translation import gettext_lazy as _
+
+from .. import planning
+from ..recurrence import Recurrence
+from .clock import database_clock
+from .fields import MomentField
+from .planned import looks_edited
+from .schedule_facts import CONSTRAINTS, ScheduleFacts
+
+# What the plan follows from, and what the schedulers write. A save() writes the latter only where it
+# changed them itself: an instance that was read before a round must not undo the round.
+PLANNED_BY = frozenset({"schedule", "timezone", "starts_at", "ends_at", "enabled", "next_run_at"})
+PLAN = ("anchor", "next_run_at", "planned_from", "problem", "version")
+KEPT_BY_SCHEDULERS = (*PLAN, "last_run_at")
+SWITCH = ("switched_at", "switched_by", "switch_reason", "resume_at")
+EXPRESSION = ("schedule", "timezone")
+
+
+class ScheduledJobs(models.QuerySet["ScheduledJob"]):
+    """Schedules, as schedulers look for them."""
+
+    def due(self, now: datetime) -> Self:
+        """Return the rows whose next run has come."""
+        return self.filter(enabled=True, next_run_at__lte=now)
+
+    def to_resume(self, now: datetime) -> Self:
+        """Return the rows that were switched off until now."""
+        return self.filter(enabled=False, resume_at__lte=now)
+
+    def needing_a_look(self, now: datetime) -> Self:
+        """Return the rows that are due, to be resumed, or edited since they were planned, in one scan."""
+        return self.due(now) | self.to_resume(now) | self.filter(looks_edited())
+
+
+class ScheduledJob(ScheduleFacts):
+    """What to enqueue, and by which recurrence.
+
+    save() plans the next run, as objects.create() does; raw update()s are noticed by the schedulers.
+    """
+
+    class Meta:
+        verbose_name = _("schedule")
+        verbose_name_plural = _("schedules")
+        indexes = [models.Index(fields=["next_run_at"], name="letsgo_schedule_next_run")]
+        permissions = [
+            ("run_scheduledjob", "Can run schedules now"),
+            ("switch_scheduledjob", "Can switch schedules on and off"),
+        ]
+        constraints = CONSTRAINTS
+
+    objects = models.Manager.from_queryset(ScheduledJobs)()
+
+    # What the columns that save() asks about were when the row was read.
+    _read: dict[str, Any]
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Any, values: Any, **kwargs: Any) -> Self:
+        job = super().from_db(db, field_names, values, **kwargs)
+        job._remember()
+        return job
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        super().refresh_from_db(*args, **kwargs)
+        self._remember()
+
+    def _remember(self) -> None:
+        names = (*KEPT_BY_SCHEDULERS, *SWITCH, *EXPRESSION, "enabled")
+        self._read = {name: self.__dict__[name] for name in names if name in self.__dict__}
+
+    def _changed(self, names: Iterable[str]) -> set[str]:
+        """Return those of the columns that differ from the row as it was read."""
+        read = self.__dict__.get("_read", {})
+        return {
+            name for name in names if name in self.__dict__ and self.__dict__[name] != read.get(name, ...)
+        }
+
+    # -- checking ------------------------------------------------------------------------------------
+
+    def clean_fields(self, exclude: Iterable[str] | None = None) -> None:
+        """Check each value; what is wrong stands at its own field."""
+        errors: dict[str, list[Any]] = {}
+        try:
+            super().clean_fields(exclude=exclude)  # type: ignore[arg-type]
+        except ValidationError as error:
+            errors = error.update_error_dict({})
+        passed_over = {*(exclude or ()), *errors}
+        for field, refusal in planning.refusals(self, database_clock(self._alias())):
+            if field not in passed_over:
+                errors[field] = [ValidationError(str(refusal), code="invalid")]
+        if errors:
+            raise ValidationError(errors)
+
+    # -- planning ------------------------------------------------------------------------------------
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Plan the next run and write the row; InvalidSchedule, and nothing written, if it can't be planned.
+
+        A next_run_at that was set by hand is kept as the next planned time. Of an existing row the
+        columns that schedulers keep are written only where this changes them. `now` stands in for the
+        database's clock.
+        """
+        using = kwargs["using"] = kwargs.get("using") or self._alias()
+        given: Sequence[str] | None = kwargs.get("update_fields")
+        now = kwargs.pop("now", None) or database_clock(using)
+        if self._state.adding:
+            self.created_at = self.created_at or now
+            self._plan(now)
+        elif given is None:
+            self._note_switch(now)
+            self._plan(now)
+            kwargs["update_fields"] = self._columns_to_write()
+        elif PLANNED_BY & set(given):
+            self._note_switch(now)
+            self._plan(now)
+            kwargs["update_fields"] = {*given, *self._changed((*PLAN, *SWITCH)), "updated_at"}
+        self.updated_at = now
+        super().save(*args, **kwargs)
+        self._remember()
+
+    def _alias(self) -> str:
+        return self._state.db or router.db_for_write(type(self), instance=self)
+
+    def _columns_to_write(self) -> set[str]:
+        loaded = {field.name for field in self._meta.concrete_fields if field.attname in self.__dict__}
+        kept = set(KEPT_BY_SCHEDULERS) - self._changed(KEPT_BY_SCHEDULERS)
+        return loaded - {"id"} - kept
+
+    def _note_switch(self, now: datetime) -> None:
+        """Say when a row was switched by setting `enabled`, unless whoever did it has said more."""
+        if "enabled" in self._changed(["enabled"]) and not self._changed(["switched_at"]):
+            self.switched_at = now
+            if not self._changed(["switched_by"]):
+                self.switched_by = ""
+            if not self._changed(["switch_reason"]):
+                self.switch_reason = ""
+            if self.enabled:
+                self.resume_at = None
+
+    def _plan(self, now: datetime) -> None:
+        if planning.is_planned(self):
+            return
+        chosen = self.next_run_at
+        if self.enabled or self._changed(EXPRESSION):
+            plan = planning.make(self, now)
+            self.anchor = self.anchor if self.anchor and self._changed(["anchor"]) else plan.anchor
+            by_hand = self.enabled and chosen is not None and self._changed(["next_run_at"])
+            self.next_run_at = chosen if by_hand else plan.next_run_at
+        else:
+            # Switching off needs no plan, so that a row edited into nonsense has a switch, too.
+            self.next_run_at = None
+        self.planned_from = planning.planned_text(self, self.next_run_at)
+        self.problem = ""
+        self.version += 1
+
+    # -- questions -----------------------------------------------------------------------------------
+
+    @property
+    def recurrence(self) -> Recurrence:
+        """The rule of this row on its own grid; InvalidSchedule if the row was edited into nonsense."""
+        return Recurrence.parse(self.schedule, self.timezone, anchor=self.anchor)
+
+    @property
+    def state(self) -> str:
+        """on, off, completed (no run is to come) or broken (`problem` says why)."""
+        if not self.enabled:
+            return "off"
+        if self.problem:
+            return "broken"
+        return "completed" if self.next_run_at is None and planning.is_planned(self) else "on"
+
+    def next_runs(self, count: int = 5) -> list[datetime]:
+        """Return the next planned times, at most `count`; none of a row that is switched off.
+
+        Of a row that no scheduler has planned yet they are what it would plan now. Raises InvalidSchedule.
+        """
+        first, anchor = self.next_run_at, self.anchor
+        if not (planning.is_planned(self) or planning.carries_on(self)):
+            plan = planning.make(self, database_clock(self._alias()))
+            first, anchor = plan.next_run_at, plan.anchor
+        if not self.enabled or first is None:
+            return []
+        later = Recurrence.parse(self.schedule, self.timezone, anchor=anchor).occurrences_after(first)
+        times = [first, *islice(later, max(0, count - 1))][:count]
+        return [moment for moment in times if self.ends_at is None or moment <= self.ends_at]
+
+
+class Occurrence(models.Model):
+    """What became of one planned time of a schedule: a message, or the reason that there is none."""
+
+    id = models.BigAutoField(primary_key=True)
+    scheduled_job = models.ForeignKey(
+        ScheduledJob,
+        on_delete=models.CASCADE,
+        related_name="occurrences",
+        verbose_name=_("schedule"),
+        db_index=False,
+    )
+    planned_at = MomentField(_("planned at"))
+    fired_at = MomentField(_("fired at"))
+    message_id = models.BigIntegerField(_("message"), null=True, blank=True)
+    skipped_because = models.CharField(
+        _("skipped because"), max_length=255, default="", db_default="", blank=True
+    )
+    skipped_count = models.PositiveIntegerField(_("skipped"), default=0, db_default=0)
+
+    class Meta:
+        verbose_name = _("occurrence")
+        verbose_name_plural = _("occurrences")
+        constraints = [
+            models.UniqueConstraint(fields=["scheduled_job", "planned_at"], name="letsgo_occurrence_once")
+        ]
+        indexes = [
+            models.Index(fields=["fired_at"], name="letsgo_occurrence_fired"),
+            # The newest message of a schedule, however many times were skipped since.
+            models.Index(fields=["scheduled_job", "message_id"], name="letsgo_occurrence_message"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scheduled_job_id} at {self.planned_at}"

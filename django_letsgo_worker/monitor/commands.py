@@ -1,0 +1,100 @@
+"""The flag --monitor, as both long-running commands have it.
+
+What is watched, the command says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from django.core.management.base import CommandError, CommandParser, OutputWrapper
+
+from ..conf import settings
+from .children import Reporter
+from .monitor import Monitor
+from .watching import Watchable
+
+LOOPBACK = "127.0.0.1"
+HIGHEST_PORT = 65535
+
+
+class Watch(Protocol):
+    """What a command calls with each worker, scheduler or parent of workers that it runs."""
+
+    @property
+    def arguments(self) -> Sequence[str]:
+        """What further processes of this command are to be given."""
+
+    def __call__(self, subject: Watchable) -> None: ...
+
+
+class Unmonitored:
+    """Stands in where nobody asked for a monitor."""
+
+    arguments: tuple[str, ...] = ()
+
+    def __call__(self, subject: Watchable) -> None:
+        pass
+
+
+def address(text: str) -> tuple[str, int]:
+    """Read [HOST:]PORT, an IPv6 host in brackets; without a host only this machine is served."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]:|([^:\[\]/\s]+):)?([0-9]{1,5})", text, re.ASCII)
+    if match is None or int(match[3]) > HIGHEST_PORT:
+        raise argparse.ArgumentTypeError(f"[HOST:]PORT with a port from 0 to {HIGHEST_PORT}, not {text!r}")
+    return match[1] or match[2] or LOOPBACK, int(match[3])
+
+
+def add_arguments(parser: CommandParser, *, has_children: bool = False) -> None:
+    parser.add_argument(
+        "--monitor",
+        type=address,
+        metavar="[HOST:]PORT",
+        help="serve /metrics, /healthz and /readyz there (on this machine only, unless a host is given)",
+    )
+    if has_children:
+        parser.add_argument("--monitor-into", type=Path, help=argparse.SUPPRESS)
+
+
+@contextlib.contextmanager
+def monitored(options: dict[str, Any], stop: threading.Event, stderr: OutputWrapper) -> Iterator[Watch]:
+    """Monitor what the command hands over within, as the options say."""
+    monitor = _asked(options, stop)
+    if isinstance(monitor, Unmonitored):
+        yield monitor
+        return
+    monitor.start()
+    try:
+        if isinstance(monitor, Monitor):
+            # Not an error, although it goes where errors go.
+            stderr.write(f"Monitor: {monitor.url}/metrics, /healthz and /readyz.", style_func=str)
+        yield monitor
+    finally:
+        monitor.stop()
+
+
+def _asked(options: dict[str, Any], stop: threading.Event) -> Monitor | Reporter | Unmonitored:
+    if options.get("monitor_into") is not None:
+        return Reporter(options["monitor_into"])
+    asked = options.get("monitor")
+    if asked is None:
+        return Unmonitored()
+    host, port = _given(asked)
+    parent = options.get("processes", 1) > 1
+    return Monitor(host, port, using=settings().database, stop=stop, parent=parent)
+
+
+def _given(asked: Any) -> tuple[str, int]:
+    """Read what call_command() passed by, as the command line would have."""
+    if isinstance(asked, tuple):
+        return asked[0], asked[1]
+    try:
+        return address(str(asked))
+    except argparse.ArgumentTypeError as error:
+        raise CommandError(f"--monitor takes {error}.") from None

@@ -1,0 +1,105 @@
+"""What becomes of the planned times that have come: which fire, which are skipped, and what is next.
+
+Nothing is written here, and whether an earlier message is unfinished only the database knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Protocol
+
+from ..recurrence import Recurrence
+from .plans import JUST_BEFORE, Plannable, first_run
+
+# How many late ones each policy runs: the newest.
+LATE_ONES_RUN = {"once": 1, "skip": 0, "all": 100}
+# So many that are on time fire in one transaction; the rest follow at once in the next.
+ON_TIME_AT_ONCE = 100
+MISFIRE = "misfire: noticed too late"
+# Whatever grace a row has, the calendar does not go further back than this from any now.
+LONGEST_GRACE = timedelta(days=36_500)
+
+
+class DueJob(Plannable, Protocol):
+    """What deciding needs beyond planning."""
+
+    misfire: str
+    misfire_grace: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One planned time to fire, or the newest of `skipped_count` ones that are skipped together."""
+
+    planned_at: datetime
+    skipped_because: str = ""
+    skipped_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What to do with all times up to now, oldest first, and the next run after them."""
+
+    occurrences: list[Planned]
+    next_run_at: datetime | None
+
+
+def look(job: DueJob, now: datetime) -> Due:
+    """Decide about a row whose next_run_at has come. Raises InvalidSchedule.
+
+    All times follow from the planned one, never from now, so that a late round moves nothing.
+    """
+    first = job.next_run_at
+    assert first is not None and first <= now
+    recurrence = Recurrence.parse(job.schedule, job.timezone, anchor=job.anchor)
+    if job.starts_at is not None and first < job.starts_at:
+        return Due([], first_run(job, recurrence, first))
+    until = now if job.ends_at is None else min(now, job.ends_at)
+    if first > until:
+        return Due([], None)
+    late_until = min(until, now - min(job.misfire_grace, LONGEST_GRACE) - JUST_BEFORE)
+    if first <= late_until:
+        late = _late(job, recurrence, first, late_until)
+        on_time, next_run_at = _on_time(job, recurrence, [], late_until, until)
+    else:
+        late = []
+        on_time, next_run_at = _on_time(job, recurrence, [first], first, until)
+    # A schedule that does not move on would fire for ever.
+    assert next_run_at is None or next_run_at > first
+    return Due([*late, *(Planned(moment) for moment in on_time)], next_run_at)
+
+
+def _late(job: DueJob, recurrence: Recurrence, first: datetime, until: datetime) -> list[Planned]:
+    """Apply the misfire policy to the times from `first` to `until`, both inclusive."""
+    run = LATE_ONES_RUN[job.misfire]
+    # `first` may have been set by hand, so it is counted apart; one more than run stands for the rest.
+    newest, after_first = recurrence.newest_between(first, until, run + 1)
+    times = newest if after_first > run else [first, *newest]
+    fired = times[len(times) - run :] if run else []
+    rest = times[: len(times) - len(fired)]
+    skipped = [Planned(rest[-1], MISFIRE, after_first + 1 - len(fired))] if rest else []
+    return [*skipped, *(Planned(moment) for moment in fired)]
+
+
+def _on_time(
+    job: DueJob, recurrence: Recurrence, times: list[datetime], after: datetime, until: datetime
+) -> tuple[list[datetime], datetime | None]:
+    """Add the times in (after, until] to `times`, as many as fire at once, and return the next one too."""
+    for occurrence in recurrence.occurrences_after(after):
+        if job.ends_at is not None and occurrence > job.ends_at:
+            break
+        if occurrence > until or len(times) == ON_TIME_AT_ONCE:
+            return times, occurrence
+        times = [*times, occurrence]
+    return times, None
+
+
+def spread_delay(job_id: int, planned_at: datetime, minutes: int) -> timedelta:
+    """Return how long the message of one planned time waits within the window, the same at every call."""
+    if not minutes:
+        return timedelta(0)
+    text = f"{job_id} {planned_at.astimezone(UTC).isoformat()}"
+    digest = blake2b(text.encode(), digest_size=8).digest()
+    return timedelta(seconds=int.from_bytes(digest) % (minutes * 60))

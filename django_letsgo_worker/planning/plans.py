@@ -1,0 +1,116 @@
+"""When a schedule runs next, on which grid, and from which values that was computed.
+
+What becomes of a time that has come is decided in due.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from ..errors import InvalidSchedule
+from ..recurrence import Recurrence
+
+# An at() that somebody wrote a moment ago is still run.
+PAST_TOLERANCE = timedelta(seconds=60)
+JUST_BEFORE = timedelta(microseconds=1)
+
+# The first line of what a plan was computed from, by (enabled, has a next run). "off, planned" is never
+# stored, so that a time set by hand on a row that is switched off is noticed and cleared.
+STATES = {
+    (True, True): "on",
+    (True, False): "completed",
+    (False, False): "off",
+    (False, True): "off, planned",
+}
+
+
+class Plannable(Protocol):
+    """The values of a schedule that its planned times follow from."""
+
+    schedule: str
+    timezone: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    enabled: bool
+    anchor: datetime | None
+    next_run_at: datetime | None
+    planned_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What planning found out; `next_run_at` None means never again, or switched off."""
+
+    anchor: datetime
+    next_run_at: datetime | None
+    planned_from: str
+
+
+def moment_text(moment: datetime | None) -> str:
+    if moment is None:
+        return "-"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+
+
+def planned_text(job: Plannable, next_run_at: datetime | None) -> str:
+    """Return what a plan of this row is computed from, as models.planned computes it in SQL.
+
+    Schedulers of two releases may share a database: if they wrote this differently, each would plan
+    anew what the other planned, and a rate would never run.
+    """
+    state = STATES[bool(job.enabled), next_run_at is not None]
+    lines = (state, moment_text(job.starts_at), moment_text(job.ends_at), job.timezone, job.schedule)
+    return "\n".join(str(line) for line in lines)
+
+
+def is_planned(job: Plannable) -> bool:
+    """Whether the row's plan was computed from the row as it is now."""
+    return job.anchor is not None and job.planned_from == planned_text(job, job.next_run_at)
+
+
+def carries_on(job: Plannable) -> bool:
+    """Whether the row has a next run that was set by hand, and is otherwise as it was planned."""
+    _, _, planned = job.planned_from.partition("\n")
+    _, _, present = planned_text(job, job.next_run_at).partition("\n")
+    return bool(job.enabled) and job.next_run_at is not None and job.anchor is not None and planned == present
+
+
+def is_new_or_edited(job: Plannable) -> bool:
+    """Whether the expression or its zone was never planned."""
+    return job.planned_from.split("\n", 3)[3:] != [f"{job.timezone}\n{job.schedule}"]
+
+
+def make(job: Plannable, now: datetime) -> Plan:
+    """Plan a row anew, from now: what it missed before is not made up.
+
+    The anchor moves only with the expression or starts_at. Raises InvalidSchedule.
+    """
+    anchor = _anchor(job, now)
+    recurrence = Recurrence.parse(job.schedule, job.timezone, anchor=anchor)
+    after = now
+    if recurrence.is_once and is_new_or_edited(job):
+        after -= PAST_TOLERANCE
+        if next(recurrence.occurrences_after(after), None) is None:
+            raise InvalidSchedule(f"{job.schedule} is past in {job.timezone}; write a moment to come.")
+    next_run_at = first_run(job, recurrence, after) if job.enabled else None
+    return Plan(anchor, next_run_at, planned_text(job, next_run_at))
+
+
+def _anchor(job: Plannable, now: datetime) -> datetime:
+    lines = job.planned_from.split("\n", 4)
+    same = len(lines) == 5 and lines[1] == moment_text(job.starts_at) and lines[4] == job.schedule
+    if same and job.anchor is not None:
+        return job.anchor
+    return job.starts_at or now
+
+
+def first_run(job: Plannable, recurrence: Recurrence, after: datetime) -> datetime | None:
+    """Return the first occurrence later than `after` and within the row's bounds, both inclusive."""
+    if job.starts_at is not None:
+        after = max(after, job.starts_at - JUST_BEFORE)
+    occurrence = next(recurrence.occurrences_after(after), None)
+    if occurrence is not None and job.ends_at is not None and occurrence > job.ends_at:
+        return None
+    return occurrence

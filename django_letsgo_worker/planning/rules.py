@@ -1,0 +1,133 @@
+"""What a schedule may be: each value checked in Python, each refusal one sentence at its own field.
+
+The same rules serve the verbs, full_clean() and so the admin; uniqueness is the database's to say.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from ..conf import settings
+from ..errors import InvalidMessage, InvalidSchedule
+from ..payloads import check_max_attempts, check_moment, check_name, check_priority, check_seconds, encode
+from ..recurrence import Recurrence
+from ..registry import check_reserved
+from .plans import Plannable, make
+
+LONGEST_NAME = 200
+LONGEST_SPREAD = 24 * 60
+CHOICES = {"misfire": ("once", "skip", "all"), "overlap": ("allow", "skip")}
+
+Refusal = InvalidSchedule | InvalidMessage
+
+
+class Checkable(Plannable, Protocol):
+    """All values of a schedule that people choose."""
+
+    name: str
+    type: str
+    payload: Any
+    queue: str | None
+    priority: int | None
+    max_attempts: int | None
+    deadline: timedelta | None
+    misfire: str
+    misfire_grace: timedelta
+    overlap: str
+    spread: int
+
+
+def refusals(job: Checkable, now: datetime) -> Iterator[tuple[str, Refusal]]:
+    """Yield (field, error) for everything that is wrong with a row, in the order people fill it in."""
+    checks: list[tuple[str, Callable[[], object]]] = [
+        ("name", lambda: _check_schedule_name(job.name)),
+        ("type", lambda: _check_type(job.type)),
+        ("payload", lambda: encode("payload", job.payload, settings().max_payload_bytes)),
+        ("queue", lambda: job.queue is None or check_name("queue", job.queue)),
+        ("priority", lambda: job.priority is None or check_priority(job.priority)),
+        ("max_attempts", lambda: job.max_attempts is None or check_max_attempts(job.max_attempts)),
+        ("deadline", lambda: _check_deadline(job.deadline)),
+        ("starts_at", lambda: job.starts_at is None or check_moment("starts_at", job.starts_at)),
+        ("ends_at", lambda: job.ends_at is None or check_moment("ends_at", job.ends_at)),
+        ("misfire", lambda: _check_choice("misfire", job.misfire)),
+        ("misfire_grace", lambda: _check_grace(job.misfire_grace)),
+        ("overlap", lambda: _check_choice("overlap", job.overlap)),
+        ("spread", lambda: _check_spread(job.spread)),
+    ]
+    bad = set()
+    for field, check in checks:
+        try:
+            check()
+        except (InvalidSchedule, InvalidMessage) as error:
+            bad.add(field)
+            yield field, error
+    if not bad & {"starts_at", "ends_at"}:
+        yield from _times(job, now)
+
+
+def check_expression(schedule: str, timezone: str) -> None:
+    """Refuse an expression or a zone that cannot be read (InvalidSchedule)."""
+    Recurrence.parse(schedule, timezone)
+
+
+def _times(job: Checkable, now: datetime) -> Iterator[tuple[str, Refusal]]:
+    try:
+        make(job, now)
+    except InvalidSchedule as error:
+        yield error.field, error
+    if job.starts_at is not None and job.ends_at is not None and job.ends_at < job.starts_at:
+        yield "ends_at", InvalidSchedule("The schedule would end before it starts.", field="ends_at")
+
+
+def _check_schedule_name(name: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise InvalidSchedule(
+            f"A schedule's name is text of 1 to 200 characters, not {name!r}.", field="name"
+        )
+    if len(name) > LONGEST_NAME:
+        raise InvalidSchedule(
+            f"The name {name[:40]!r}... is longer than {LONGEST_NAME} characters.", field="name"
+        )
+    if not name.isprintable() or name != name.strip():
+        raise InvalidSchedule(
+            f"The name {name!r} is refused: no spaces around it, and only characters that can be seen.",
+            field="name",
+        )
+
+
+def _check_type(type: Any) -> None:
+    check_name("type", type)
+    check_reserved(type)
+
+
+def _check_deadline(deadline: Any) -> None:
+    if deadline is None:
+        return
+    if not isinstance(deadline, timedelta):
+        raise InvalidSchedule(f"A deadline is a length of time, not {deadline!r}.", field="deadline")
+    check_seconds("deadline", deadline, least_exclusive=True)
+
+
+def _check_grace(grace: Any) -> None:
+    if not isinstance(grace, timedelta) or grace < timedelta(0):
+        raise InvalidSchedule(f"misfire_grace is a time of zero or more, not {grace}.", field="misfire_grace")
+
+
+def _check_spread(spread: Any) -> None:
+    if isinstance(spread, bool) or not isinstance(spread, int) or not 0 <= spread <= LONGEST_SPREAD:
+        raise InvalidSchedule(
+            f"A spread is a whole number of minutes from 0 to {LONGEST_SPREAD}, not {spread!r}.",
+            field="spread",
+        )
+
+
+def _check_choice(field: str, value: Any) -> None:
+    known = CHOICES[field]
+    if value in known:
+        return
+    close = difflib.get_close_matches(str(value), known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    raise InvalidSchedule(f"{field} is one of {', '.join(known)}, not {value!r}{hint}", field=field)

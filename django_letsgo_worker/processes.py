@@ -1,0 +1,67 @@
+"""Verbs on process rows: say that one lives, that it drains, that it ended; the only writer of Process.
+
+Nothing is recovered from these rows: leases lapse by themselves.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from .conf import settings
+from .engines import engine_for
+from .models import Process
+
+TABLE = Process._meta.db_table
+# Rows of processes that ended, or fell silent, are kept this long.
+KEPT_FOR = timedelta(days=1)
+
+
+def register(process: Process, using: str) -> None:
+    """Write the row of a process that starts."""
+    process.started_at = process.heartbeat_at = engine_for(using).clock()
+    process.save(using=using)
+
+
+def beat(process: Process, *, busy: int, using: str) -> bool:
+    """Say that a process lives; return whether somebody asked it to stop."""
+    engine = engine_for(using)
+    params: dict[str, Any] = {"id": engine.process(process.pk), "busy": busy, "state": process.state}
+    engine.execute(
+        f"UPDATE {TABLE} SET heartbeat_at = {engine.now_sql(None)}, busy = %(busy)s, state = %(state)s "
+        "WHERE id = %(id)s",
+        params,
+    )
+    rows = engine.execute(f"SELECT stop_requested FROM {TABLE} WHERE id = %(id)s", params)
+    if not rows:
+        # Its row was taken for a dead one's: it slept for a day.
+        process.busy = busy
+        register(process, using)
+        return False
+    return bool(rows[0][0])
+
+
+def set_state(process: Process, state: str, using: str) -> None:
+    """Write a new state at once, without waiting for the next heartbeat."""
+    process.state = state
+    Process.objects.using(using).filter(pk=process.pk).update(state=state)
+
+
+def finish(process: Process, using: str) -> None:
+    """Say that a process has ended."""
+    process.state = Process.State.STOPPED
+    beat(process, busy=0, using=using)
+
+
+def request_stop(process_id: Any, *, using: str | None = None) -> bool:
+    """Ask a process to drain and stop, at its next heartbeat; return whether it is there and running."""
+    alias = using or settings().database
+    rows = Process.objects.using(alias).filter(pk=process_id).exclude(state=Process.State.STOPPED)
+    return bool(rows.update(stop_requested=True))
+
+
+def forget_old(*, now: datetime | None = None, using: str | None = None) -> int:
+    """Delete the rows of processes that ended or fell silent a day ago; return how many."""
+    alias = using or settings().database
+    clock = now or engine_for(alias).clock()
+    return Process.objects.using(alias).filter(heartbeat_at__lt=clock - KEPT_FOR).delete()[0]

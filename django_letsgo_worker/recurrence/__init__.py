@@ -1,0 +1,104 @@
+"""Schedules: the text of one in, its occurrences out, and what it says in English.
+
+Pure: no database, no thread, no clock; what is due, missed or late is decided by whoever knows the time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from django_letsgo_worker.errors import InvalidSchedule
+
+from . import zones
+from .forms import Form, Newest
+from .grammar import read
+from .intervals import Grid, Interval
+from .once import Once
+from .pattern import Pattern
+from .wallclock import WallClock
+
+__all__ = ["Newest", "Recurrence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """A schedule that was read and found good: `parse` makes one.
+
+    `timezone` is the IANA name whose clock cron forms and at() follow. `anchor` fixes the grid of rate() and
+    @every (UTC) and means nothing to the other forms.
+    """
+
+    expression: str
+    timezone: str
+    anchor: datetime | None
+    _form: Form = field(repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, expression: str, timezone: str = "UTC", *, anchor: datetime | None = None) -> "Recurrence":
+        """Read a schedule.
+
+        Without an anchor, the moment that each question starts from is the anchor of rate() and @every: their
+        first occurrence after it is one interval later.
+
+        Raises InvalidSchedule, whose text is one sentence that says what to write instead, and whose `field`
+        is "schedule" or "timezone"; ValueError for an anchor without a zone.
+        """
+        if not isinstance(expression, str):
+            given = type(expression).__name__
+            raise InvalidSchedule(f"A schedule is text such as 'rate(5 minutes)', not {given}.")
+        reading = read(expression)
+        zone = zones.check(timezone)
+        in_utc = None if anchor is None else _utc(anchor, "anchor")
+        return cls(expression, zone, in_utc, _settle(reading, zone, in_utc))
+
+    @property
+    def is_interval_grid(self) -> bool:
+        """Whether this is elapsed time (rate, @every), which needs an anchor."""
+        return isinstance(self._form, Grid)
+
+    @property
+    def is_once(self) -> bool:
+        """Whether this has one occurrence only (at)."""
+        return isinstance(self._form, Once)
+
+    def occurrences_after(self, moment: datetime) -> Iterator[datetime]:
+        """Iterate over the occurrences strictly after an aware moment: aware, UTC, strictly increasing.
+
+        Ends after the one occurrence of at(), and after the last year of AWS's form. Raises ValueError for a
+        moment without a zone.
+        """
+        return self._form.after(_utc(moment, "moment"))
+
+    def newest_between(self, after: datetime, until: datetime, limit: int) -> Newest:
+        """Return the newest `limit` occurrences in (after, until], oldest first, and the number of all.
+
+        The number is exact and found by arithmetic: over intervals or, for the cron forms, over days, so that
+        a long absence costs by its years and not by its occurrences. Raises ValueError for moments without a
+        zone.
+        """
+        return self._form.newest_between(_utc(after, "beginning"), _utc(until, "end"), limit)
+
+    def is_moved(self, occurrence: datetime) -> bool:
+        """Whether a clock change moved this occurrence off the wall time that the schedule names.
+
+        So it is for one that the spring gap swallowed, and that comes at the first instant after it.
+        """
+        return self._form.moves(_utc(occurrence, "occurrence"))
+
+    def describe(self) -> str:
+        """Say in English when it runs, such as "at 02:30, Monday to Friday"; the zone isn't named."""
+        return self._form.describe()
+
+
+def _settle(reading: Interval | Pattern | datetime, zone: str, anchor: datetime | None) -> Form:
+    if isinstance(reading, Interval):
+        return Grid(reading, anchor)
+    if isinstance(reading, Pattern):
+        return WallClock(reading, zone)
+    return Once.in_zone(reading, zone)
+
+
+def _utc(moment: datetime, name: str) -> datetime:
+    if moment.utcoffset() is None:
+        raise ValueError(f"The {name} {moment.isoformat()} has no time zone; give an aware datetime.")
+    return moment.astimezone(UTC)

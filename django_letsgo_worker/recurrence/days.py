@@ -1,0 +1,110 @@
+"""Which days of a month a pair of day fields means: a calendar, with no clock in it.
+
+Text is read elsewhere. Weekdays are numbered 0 = Sunday to 6 = Saturday throughout.
+"""
+
+import calendar
+from dataclasses import dataclass
+from functools import lru_cache
+
+SUNDAY, SATURDAY = 0, 6
+EVERY_MONTH_DAY = frozenset(range(1, 32))
+EVERY_WEEKDAY = frozenset(range(7))
+
+
+@dataclass(frozen=True, slots=True)
+class MonthDays:
+    """The day-of-month field: plain numbers, L (last day), LW (last weekday) and nW (weekday nearest n)."""
+
+    numbers: frozenset[int] = frozenset()
+    nearest: frozenset[int] = frozenset()
+    includes_last: bool = False
+    includes_last_weekday: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        return not (self.nearest or self.includes_last or self.includes_last_weekday)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.numbers == EVERY_MONTH_DAY
+
+    def matching(self, year: int, month: int) -> set[int]:
+        length = calendar.monthrange(year, month)[1]
+        days = {day for day in self.numbers if day <= length}
+        if self.includes_last:
+            days.add(length)
+        if self.includes_last_weekday:
+            days.add(_nearest_weekday(year, month, length, length))
+        # 31W in a short month names no day at all, as in Quartz; clamping would invent a run.
+        days.update(_nearest_weekday(year, month, day, length) for day in self.nearest if day <= length)
+        return days
+
+
+@dataclass(frozen=True, slots=True)
+class WeekDays:
+    """The day-of-week field: weekdays, d#n (the n-th of the month) and dL (the last of the month)."""
+
+    numbers: frozenset[int] = frozenset()
+    nth: frozenset[tuple[int, int]] = frozenset()
+    last: frozenset[int] = frozenset()
+
+    @property
+    def is_plain(self) -> bool:
+        return not (self.nth or self.last)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.numbers == EVERY_WEEKDAY
+
+    def matching(self, year: int, month: int) -> set[int]:
+        length = calendar.monthrange(year, month)[1]
+        first = _weekday(year, month, 1)
+        return {day for day in range(1, length + 1) if self._matches((first + day - 1) % 7, day, length)}
+
+    def _matches(self, weekday: int, day: int, length: int) -> bool:
+        return (
+            weekday in self.numbers
+            or (weekday, (day + 6) // 7) in self.nth
+            or (weekday in self.last and day > length - 7)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DayRule:
+    """Both day fields together: both must match, or either may."""
+
+    month_days: MonthDays
+    week_days: WeekDays
+    both_must_match: bool
+
+    @property
+    def is_plain(self) -> bool:
+        return self.month_days.is_plain and self.week_days.is_plain
+
+    @property
+    def is_every_day(self) -> bool:
+        whole = (self.month_days.is_whole, self.week_days.is_whole)
+        return all(whole) if self.both_must_match else any(whole)
+
+
+@lru_cache(maxsize=16384)
+def days_in(rule: DayRule, year: int, month: int) -> tuple[int, ...]:
+    """Return the matching days of one month, in order."""
+    by_month = rule.month_days.matching(year, month)
+    by_week = rule.week_days.matching(year, month)
+    return tuple(sorted(by_month & by_week if rule.both_must_match else by_month | by_week))
+
+
+def _nearest_weekday(year: int, month: int, day: int, length: int) -> int:
+    """Return the day from Monday to Friday nearest to `day` without leaving the month."""
+    weekday = _weekday(year, month, day)
+    if weekday == SATURDAY:
+        return day - 1 if day > 1 else day + 2
+    if weekday == SUNDAY:
+        return day + 1 if day < length else day - 2
+    return day
+
+
+def _weekday(year: int, month: int, day: int) -> int:
+    return (calendar.weekday(year, month, day) + 1) % 7

@@ -1,0 +1,138 @@
+"""One field of a cron expression: its text read into the numbers it allows.
+
+The special words of the day fields (L, W, #) are read next door, in `dayfields`.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from django_letsgo_worker.errors import InvalidSchedule
+
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+
+TERM = re.compile(r"(?P<first>\*|[0-9A-Z]+)(?:-(?P<last>[0-9A-Z]+))?(?:/(?P<step>[0-9]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a field may hold: numbers `low` to `high`; a star and an open step end at `top`.
+
+    `rate_unit` is the unit in which rate() can say a step that is longer than the field.
+    """
+
+    name: str
+    low: int
+    high: int
+    top: int
+    names: dict[str, int] = field(default_factory=dict)
+    rate_unit: str = ""
+
+
+MINUTE = Field("minute", 0, 59, 59, rate_unit="minutes")
+HOUR = Field("hour", 0, 23, 23, rate_unit="hours")
+DAY_OF_MONTH = Field("day-of-month", 1, 31, 31, rate_unit="days")
+MONTH = Field("month", 1, 12, 12, names={name: number for number, name in enumerate(MONTHS, 1)})
+# Both 0 and 7 are Sunday, yet 1/2 ends at Saturday, as in Vixie's cron and its descendants.
+DAY_OF_WEEK = Field(
+    "day-of-week", 0, 7, 6, names={name: number for number, name in enumerate(WEEKDAYS)}, rate_unit="days"
+)
+AWS_DAY_OF_WEEK = Field(
+    "day-of-week", 1, 7, 7, names={name: number for number, name in enumerate(WEEKDAYS, 1)}, rate_unit="days"
+)
+AWS_YEAR = Field("year", 1970, 2199, 2199)
+
+
+def read(kind: Field, text: str) -> frozenset[int]:
+    """Return the numbers that a field's upper-case text allows, or raise InvalidSchedule."""
+    return frozenset(number for term in terms(kind, text) for number in read_term(kind, term))
+
+
+def terms(kind: Field, text: str) -> list[str]:
+    found = text.split(",")
+    if "" in found:
+        refuse(kind, text, "has an empty entry; write a list without stray commas, such as 1,3,5")
+    return found
+
+
+def read_term(kind: Field, term: str) -> range:
+    """Read one entry of a list: a star, a number, a range, each with or without a step."""
+    match = TERM.fullmatch(term)
+    if match is None or (match["first"] == "*" and match["last"]):
+        refuse_unreadable(kind, term)
+    step = _step(kind, term, match["step"])
+    if match["first"] == "*":
+        return range(kind.low, kind.top + 1, step)
+    first = number(kind, term, match["first"])
+    if match["last"] is None:
+        last = first if match["step"] is None else max(first, kind.top)
+    else:
+        last = number(kind, term, match["last"])
+    if last < first:
+        refuse(kind, term, f"runs backwards; write {_forwards(kind, term, match['last'], step)} instead")
+    return range(first, last + 1, step)
+
+
+def number(kind: Field, term: str, word: str) -> int:
+    """Read a number or a name, within the bounds of the field."""
+    if word in kind.names:
+        return kind.names[word]
+    if not word.isdigit():
+        refuse_unreadable(kind, term)
+    # The length first: int() of an endless row of digits is slow, and then an error of its own.
+    if len(word.lstrip("0")) > 4 or not kind.low <= int(word) <= kind.high:
+        refuse(kind, term, f"is out of range; write a number from {kind.low} to {kind.high}")
+    return int(word)
+
+
+def _step(kind: Field, term: str, text: str | None) -> int:
+    if text is None:
+        return 1
+    digits = text.lstrip("0")
+    if not digits:
+        refuse(kind, term, "has a step of 0; write a step of at least 1")
+    if len(digits) > 6 or int(digits) > kind.top - kind.low + 1:
+        sayable = kind.rate_unit and len(digits) <= 6
+        listed = f"list the values you mean, such as {kind.low},{kind.low + 3},"
+        instead = f"use rate({digits} {kind.rate_unit})" if sayable else listed
+        refuse(kind, term, f"has a step larger than the field, which isn't what it says; {instead} instead")
+    return int(digits)
+
+
+def _forwards(kind: Field, term: str, last_word: str, step: int) -> str:
+    """Spell a range that wraps around as a list that does not."""
+    first_word = term.partition("-")[0]
+    first, last = number(kind, term, first_word), number(kind, term, last_word)
+    if step > 1:
+        wrapped = [*range(first, kind.top + 1), *range(kind.low, last + 1)][::step]
+        return ",".join(str(value) for value in wrapped)
+    spelled = {value: name for name, value in kind.names.items()} if last_word in kind.names else {}
+
+    def stretch(low: int, high: int) -> str:
+        ends = [str(spelled.get(end, end)) for end in (low, high)]
+        return ends[0] if low >= high else "-".join(ends)
+
+    return ",".join([stretch(first, max(first, kind.top)), stretch(kind.low, last)])
+
+
+def refuse_unreadable(kind: Field, term: str) -> NoReturn:
+    """Refuse a term that has no meaning in this field, saying what to write in its place."""
+    if re.match(r"[HR](?![A-Z])", term):
+        chosen = "hashed" if term[0] == "H" else "random"
+        instead = f"write a number of your own, such as {kind.low + 1}, and set a spread"
+        refuse(kind, term, f"asks for a {chosen} value; {instead}")
+    if "?" in term:
+        alone = "stands alone in a day field" if kind.name.startswith("day") else "belongs in a day field"
+        refuse(kind, term, f"holds a ?, which {alone}; write * here")
+    names = ", or names such as " + ",".join(list(kind.names)[:2]) if kind.names else ""
+    refuse(
+        kind,
+        term,
+        f"cannot be read; write numbers from {kind.low} to {kind.high}{names}, "
+        f"as a list (1,2), a range (1-2) or a step (*/2)",
+    )
+
+
+def refuse(kind: Field, term: str, reason: str) -> NoReturn:
+    raise InvalidSchedule(f"In the {kind.name} field, {term!r} {reason}.")

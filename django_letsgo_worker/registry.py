@@ -1,0 +1,246 @@
+"""Type -> handler and its options: what `@handler` fills and everybody else reads.
+
+Importing handlers.py modules is here too (autodiscover); running a handler is the worker's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.apps import apps
+from django.utils.module_loading import module_has_submodule
+
+from . import payloads
+from .backoff import Backoff, check_backoff
+from .errors import DuplicateHandler, InvalidMessage, UnknownType
+
+if TYPE_CHECKING:
+    from .delivery import Delivery
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+# A type that begins so is refused unless this app, or an app that says so, defines it: a later release
+# can use a name without taking yours.
+RESERVED = "letsgo:"
+# The types of this app itself. Optional apps name theirs in `letsgo_types` of their AppConfig.
+OURS = frozenset({"letsgo:scheduled"})
+SHIPPED = "django_letsgo_worker."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """A function registered for a type, and how it wants to be run.
+
+    None for queue, priority, max_attempts or backoff means: what the settings say. `timeout` is in
+    seconds. With `where`, it is for payloads whose top-level keys have these values.
+    """
+
+    type: str
+    function: Callable[..., Any]
+    queue: str | None = None
+    priority: int | None = None
+    max_attempts: int | None = None
+    backoff: Backoff | None = None
+    timeout: float | None = None
+    atomic: bool = False
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def dotted(self) -> str:
+        function = self.function
+        return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+
+    @property
+    def place(self) -> str:
+        """Where the function stands, for people: module, name and line."""
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        return f"{self.dotted} (line {code.co_firstlineno})" if code else self.dotted
+
+    @property
+    def is_shipped(self) -> bool:
+        return self.function.__module__.startswith(SHIPPED)
+
+    def matches(self, payload: Any) -> bool:
+        return isinstance(payload, dict) and all(
+            key in payload and payload[key] == value for key, value in self.where.items()
+        )
+
+    def may_tie_with(self, other: Handler) -> bool:
+        """Whether a payload can match both, with nothing to say which is meant."""
+        shared = self.where.keys() & other.where.keys()
+        return len(self.where) == len(other.where) and all(
+            self.where[key] == other.where[key] for key in shared
+        )
+
+
+_handlers: dict[str, list[Handler]] = {}
+_lock = threading.Lock()
+
+
+def handler(
+    type: str,
+    *,
+    queue: str | None = None,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+    backoff: Any = None,
+    timeout: float | None = None,
+    atomic: bool = False,
+    where: Mapping[str, Any] | None = None,
+) -> Callable[[F], F]:
+    """Register the function below for messages of `type`; it is given one Delivery.
+
+    queue, priority and max_attempts are frozen into each message when it is enqueued; backoff, timeout
+    (seconds) and atomic are read where it runs. `atomic=True` runs the function and the
+    acknowledgement in one transaction: its rows in this database exist exactly once, or not at all.
+    `where` narrows it to payloads whose top-level keys equal the given values; the most keys win.
+    Raises InvalidMessage for bad options, DuplicateHandler when another function has the place.
+    """
+    options = {
+        "queue": None if queue is None else payloads.check_name("queue", queue),
+        "priority": None if priority is None else payloads.check_priority(priority),
+        "max_attempts": None if max_attempts is None else payloads.check_max_attempts(max_attempts),
+        "backoff": None if backoff is None else _checked_backoff(backoff),
+        "timeout": None if timeout is None else payloads.check_timeout(timeout),
+        "where": _checked_where(where),
+    }
+    check_reserved(payloads.check_name("type", type))
+
+    def register(function: F) -> F:
+        if atomic and inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"The handler of {type!r} is async: atomic=True needs a plain def, since Django's "
+                "transactions do not work in async code."
+            )
+        add(Handler(type=type, function=function, atomic=atomic, **options))  # type: ignore[arg-type]
+        return function
+
+    return register
+
+
+def _checked_backoff(backoff: Any) -> Backoff:
+    try:
+        return check_backoff(backoff)
+    except ValueError as error:
+        raise InvalidMessage(f"backoff {error}.") from None
+
+
+def _checked_where(where: Any) -> dict[str, Any]:
+    if where is None:
+        return {}
+    if not isinstance(where, Mapping) or not where or not all(isinstance(key, str) for key in where):
+        raise InvalidMessage("where is a dictionary of top-level keys of the payload and their values.")
+    # As it compares with a payload that has been through the database: tuples are lists.
+    checked: dict[str, Any] = json.loads(payloads.encode("where", dict(where), payloads.MAX_TEXT))
+    return checked
+
+
+def check_reserved(type: str) -> None:
+    """Refuse a `letsgo:` type that no installed app defines (InvalidMessage)."""
+    if not type.startswith(RESERVED) or type in OURS or type in _handlers:
+        return
+    if any(type in getattr(config, "letsgo_types", ()) for config in apps.get_app_configs()):
+        return
+    raise InvalidMessage(
+        f"The type {type!r} is refused: types that begin with 'letsgo:' are reserved for "
+        "django_letsgo_worker. Choose another prefix."
+    )
+
+
+def add(new: Handler) -> None:
+    """Register a handler. A project's replaces one that we ship; two of a project's are an error."""
+    with _lock:
+        kept = []
+        for old in _handlers.get(new.type, []):
+            if old.dotted == new.dotted and old.where == new.where:
+                continue
+            if bool(old.where) == bool(new.where) and old.may_tie_with(new):
+                if new.is_shipped and not old.is_shipped:
+                    return
+                if not old.is_shipped or new.is_shipped:
+                    raise DuplicateHandler(new.type, old.place, new.place)
+                continue
+            kept.append(old)
+        # Most keys first, so that the first match is the one that is meant.
+        _handlers[new.type] = sorted([*kept, new], key=lambda one: -len(one.where))
+
+
+def choose(type: str, payload: Any) -> Handler:
+    """Return the handler for this payload; UnknownType when the type has none at all.
+
+    Where none of a type's handlers matches, the message is done: one line in the log says so.
+    """
+    candidates = _handlers.get(type)
+    if not candidates:
+        raise UnknownType(type)
+    plain = candidates[-1]
+    for candidate in candidates:
+        # What we ship for some payloads steps back behind a project's handler for all of them.
+        if candidate.is_shipped and not (plain.where or plain.is_shipped):
+            continue
+        if not candidate.where or candidate.matches(payload):
+            return candidate
+    return Handler(type=type, function=_log_unmatched)
+
+
+def _log_unmatched(delivery: Delivery) -> None:
+    logger.info("No handler of %s wants message %s: nothing to do.", delivery.type, delivery.message_id)
+
+
+def is_narrowed(type: str) -> bool:
+    """Whether the handler depends on the payload."""
+    return any(one.where for one in _handlers.get(type, ()))
+
+
+def find(type: str) -> Handler | None:
+    """Return the handler of a type whatever the payload: the plain one, or any; None when there is none."""
+    candidates = _handlers.get(type)
+    return candidates[-1] if candidates else None
+
+
+def get(type: str) -> Handler:
+    """See find(); UnknownType when there is none."""
+    found = find(type)
+    if found is None:
+        raise UnknownType(type)
+    return found
+
+
+def types() -> list[str]:
+    """Return all registered types, sorted."""
+    return sorted(_handlers)
+
+
+def handlers() -> list[Handler]:
+    """Return all registered handlers, by type, the narrowest of a type first."""
+    return [one for type in types() for one in _handlers[type]]
+
+
+def remove(type: str) -> None:
+    """Forget the handlers of a type, for tests."""
+    _handlers.pop(type, None)
+
+
+def autodiscover(imports: Sequence[str] = ()) -> None:
+    """Import handlers.py of every installed app, then the modules in `imports`.
+
+    An error in one of them is raised as it is: a handler that silently is not there is worse.
+    """
+    for config in apps.get_app_configs():
+        if module_has_submodule(config.module, "handlers"):
+            importlib.import_module(f"{config.name}.handlers")
+    for module in imports:
+        importlib.import_module(module)

@@ -1,0 +1,28 @@
+"""Verbs on scheduled jobs: the only writer of ScheduledJob and Occurrence.
+
+verbs.py is for people, firing.py for schedulers, declared.py brings in what the code declares. What a
+planned time becomes is decided in planning; when to look is the scheduler's.
+"""
+
+from ..declarations import Declared
+from .declared import BUILT_IN, declared_in_code, declared_in_settings, sync_declared
+from .firing import fire_due, resume_due, seconds_until_next
+from .verbs import add, disable, enable, find, remove, run_now, update
+
+__all__ = [
+    "BUILT_IN",
+    "Declared",
+    "add",
+    "declared_in_code",
+    "declared_in_settings",
+    "disable",
+    "enable",
+    "find",
+    "fire_due",
+    "remove",
+    "resume_due",
+    "run_now",
+    "seconds_until_next",
+    "sync_declared",
+    "update",
+]

@@ -1,0 +1,96 @@
+"""The planned times of one row that is due: each becomes a message, or a reason for there being none.
+
+Call it with the row locked, in a transaction; finding due rows is firing's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+
+from .. import planning
+from ..models import Message, Occurrence, ScheduledJob
+from ..planning import Planned
+from ..signals import occurrence_fired
+from .rows import move
+from .sending import send, visible_at
+
+# What the column holds on every engine.
+HIGHEST_COUNT = 2**31 - 1
+
+
+def fire(job: ScheduledJob, clock: datetime, using: str, now: datetime | None) -> list[Message]:
+    """Move a due row to its next run and record every planned time up to now; return the messages."""
+    due = planning.look(job, clock)
+    decided = _decided(job, due.occurrences, clock, using)
+    fires = any(not planned.skipped_because for planned in decided)
+    # The row is moved first: whoever else read it then finds nothing to fire.
+    move(
+        job,
+        using,
+        next_run_at=due.next_run_at,
+        planned_from=planning.planned_text(job, due.next_run_at),
+        problem="",
+        last_run_at=clock if fires else job.last_run_at,
+    )
+    return [message for planned in decided if (message := _record(job, planned, clock, using, now))]
+
+
+def _decided(job: ScheduledJob, due: list[Planned], clock: datetime, using: str) -> list[Planned]:
+    """Return the planned times that have no occurrence yet, each with its last reason to be skipped."""
+    occurrences = Occurrence.objects.using(using).filter(scheduled_job=job)
+    times = [planned.planned_at for planned in due]
+    # The clock stepped back, or somebody set next_run_at back: what was decided once stays so.
+    known = set(occurrences.filter(planned_at__in=times).values_list("planned_at", flat=True))
+    unfinished = job.overlap == ScheduledJob.Overlap.SKIP and _newest_message_is_live(job, using)
+    decided = []
+    for planned in due:
+        if planned.planned_at in known:
+            continue
+        if not planned.skipped_because and (reason := _reason(job, planned.planned_at, clock, unfinished)):
+            planned = replace(planned, skipped_because=reason, skipped_count=1)
+        unfinished |= job.overlap == ScheduledJob.Overlap.SKIP and not planned.skipped_because
+        decided.append(planned)
+    return decided
+
+
+def _reason(job: ScheduledJob, planned_at: datetime, clock: datetime, unfinished: bool) -> str:
+    if job.deadline is not None and visible_at(job, planned_at) + job.deadline <= clock:
+        return "deadline: it had passed when this was noticed"
+    if unfinished:
+        return "overlap: an earlier message of this schedule is unfinished"
+    return ""
+
+
+def _newest_message_is_live(job: ScheduledJob, using: str) -> bool:
+    occurrences = Occurrence.objects.using(using).filter(scheduled_job=job, message_id__isnull=False)
+    newest = occurrences.order_by("-message_id").values_list("message_id", flat=True).first()
+    return newest is not None and Message.objects.using(using).filter(pk=newest).exists()
+
+
+def _record(
+    job: ScheduledJob, planned: Planned, clock: datetime, using: str, now: datetime | None
+) -> Message | None:
+    message = None
+    if not planned.skipped_because:
+        visible = visible_at(job, planned.planned_at)
+        # A message that may start at once is given the database's clock: workers who remember how far
+        # they have read would look past one from before.
+        message = send(job, planned.planned_at, visible, at_once=visible <= clock, using=using, now=now)
+    occurrence = Occurrence(
+        scheduled_job=job,
+        planned_at=planned.planned_at,
+        fired_at=clock,
+        message_id=None if message is None else message.pk,
+        skipped_because=planned.skipped_because,
+        skipped_count=min(planned.skipped_count, HIGHEST_COUNT),
+    )
+    occurrence.save(force_insert=True, using=using)
+    announce = partial(
+        occurrence_fired.send_robust, ScheduledJob, occurrence=occurrence, message=message, schedule=job
+    )
+    transaction.on_commit(announce, using=using, robust=True)
+    return message

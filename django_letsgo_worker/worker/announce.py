@@ -1,0 +1,95 @@
+"""What a worker tells the world after the fact is in the database: signals, and what must not be silent.
+
+Nothing here decides or writes; a broken receiver breaks nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+
+from ..delivery import Delivery
+from ..engines import Claimed, Settlement
+from ..models import Message
+from ..signals import delivery_finished, lease_lost, message_died, unknown_type
+from .hands import Hand
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+# The same unknown type is reported once in this time, in seconds.
+REPEAT_AFTER = 60.0
+
+
+class Announcer:
+    def __init__(self) -> None:
+        self._reported: dict[tuple[str, str], float] = {}
+
+    def settled(self, hand: Hand, written: str | None) -> None:
+        """Announce the end of a message's stay in this process; `written` is None when it was not ours."""
+        if hand.delivery is None or hand.outcome is None or hand.interrupted:
+            return
+        name = hand.outcome.name
+        if hand.settled and name == "unknown":
+            return
+        if name == "lost" or (not hand.settled and written is None):
+            # After a connection broke, the first attempt to settle may have been carried out.
+            if not hand.uncertain:
+                self.lost(hand)
+            return
+        self._finished(hand, "expired" if written == "expired" else name)
+
+    def lost(self, hand: Hand) -> None:
+        if not hand.lost and hand.delivery is not None:
+            hand.lost = True
+            hand.signals.lease_lost.set()
+            hand.delivery.log.warning(
+                "Lost the lease on message %s (%s): its outcome may not be recorded.",
+                hand.claimed.id,
+                hand.claimed.type,
+            )
+            lease_lost.send_robust(sender=Delivery, delivery=hand.delivery)
+
+    def _finished(self, hand: Hand, name: str) -> None:
+        assert hand.outcome is not None and hand.delivery is not None
+        delivery_finished.send_robust(
+            sender=Delivery,
+            delivery=hand.delivery,
+            outcome=name,
+            seconds=hand.seconds,
+            exception=hand.outcome.exception,
+            result=hand.outcome.result,
+            delay=hand.outcome.delay_seconds if name in ("retry", "snoozed") else None,
+        )
+        if name == "dead":
+            self._died(hand.claimed, hand.settlement, hand.delivery)
+
+    def refused(self, claimed: Claimed, settlement: Settlement) -> None:
+        """Announce a message that was claimed and not run: worn out, or past its deadline."""
+        if settlement.outcome == "expired":
+            logger.warning("Message %s (%s) expired before it began.", claimed.id, claimed.type)
+        else:
+            logger.error(
+                "Message %s (%s) is a dead letter: its worker died each time.", claimed.id, claimed.type
+            )
+            self._died(claimed, settlement, None)
+
+    def _died(self, claimed: Claimed, settlement: Settlement | None, delivery: Delivery | None) -> None:
+        errors = json.loads(settlement.errors) if settlement is not None and settlement.errors else []
+        message_died.send_robust(
+            sender=Message,
+            message_id=claimed.id,
+            type=claimed.type,
+            queue=claimed.queue,
+            errors=errors,
+            delivery=delivery,
+        )
+
+    def unknown(self, queue: str, types: set[str]) -> None:
+        """Say that messages wait here whose types this process does not know."""
+        now = time.monotonic()
+        for type in types:
+            if now - self._reported.get((queue, type), float("-inf")) >= REPEAT_AFTER:
+                self._reported[queue, type] = now
+                logger.warning("Messages of the unknown type %s wait in the queue %s.", type, queue)
+                unknown_type.send_robust(sender=Message, queue=queue, type=type)

@@ -1,0 +1,250 @@
+"""The exchange: the one thread of a worker that talks to the queue, round after round.
+
+Nothing waits for a batch to fill: while a round is in flight outcomes gather, and the next round takes
+them all, so groups grow with load and vanish without it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from django.db import Error, connections
+
+from .. import queues, registry
+from ..delivery import Signals
+from ..engines import Claimed, Engine, Lane, adopt_own_connection, engine_for
+from ..housekeeping import Housekeeper
+from .hands import FINISHED, RUNNING, WAITING, Hand, Hands
+from .isolation import force_close, on_a_thread_with_connections
+from .lanes import Lanes
+from .options import Options
+from .pace import Appetite, Turns
+from .round import Round
+from .seats import Seats
+from .wakeup import Wakeup
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+# A worker that went idle looks once more after this many seconds: a transaction that began while it was
+# busy may have committed between its last look and its saying so.
+SECOND_LOOK = 0.05
+# At the end, how long to try to give back what somebody has locked, in seconds.
+GIVE_BACK_SECONDS = 3.0
+
+
+class Exchange(threading.Thread):
+    """Claims and settles until it is told to end. `done` is set when the thread is."""
+
+    def __init__(
+        self,
+        options: Options,
+        process: UUID,
+        hands: Hands,
+        seats: Seats,
+        wakeup: Wakeup,
+        renewing: threading.Event,
+        on_done: Callable[[], None],
+    ) -> None:
+        super().__init__(name="letsgo-exchange", daemon=True)
+        self.options = options
+        self.process = process
+        self.hands = hands
+        self.seats = seats
+        self.wakeup = wakeup
+        # Set while the heartbeat can renew leases: without it nothing is claimed.
+        self.renewing = renewing
+        self.on_done = on_done
+        self.appetite = Appetite(options, hands)
+        self.turns = Turns()
+        self.claiming = threading.Event()
+        self.claiming.set()
+        self.done = threading.Event()
+        self.error: BaseException | None = None
+        self._end_by: float | None = None
+        self._outage_since: float | None = None
+        self._second_look = False
+        self._nothing_left = False
+
+    # -- told from outside --------------------------------------------------------------------------
+
+    def stop_claiming(self) -> None:
+        """Claim no more, and give back what has not begun."""
+        self.claiming.clear()
+        self.wakeup.ring()
+
+    def end(self, within: float = GIVE_BACK_SECONDS) -> None:
+        """Settle what is left and end, after `within` seconds at the latest."""
+        self._end_by = time.monotonic() + within
+        self.stop_claiming()
+
+    # -- the loop -----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        try:
+            self.engine: Engine = adopt_own_connection(self.options.using)
+            self.lanes = Lanes(
+                self.engine, self.options.queues, lambda: queues.paused(using=self.options.using)
+            )
+            self.round = Round(self.engine, self.options, self.process, self.hands, self.lanes)
+            self.round.on_claimed = self._take_in_hand
+            self.housekeeper = Housekeeper(self.options.using)
+            while not self._is_over():
+                self._turn()
+        except BaseException as error:
+            logger.critical("The exchange of this worker broke down.", exc_info=True)
+            self.error = error
+        finally:
+            self.done.set()
+            self.on_done()
+            connections.close_all()
+
+    def _is_over(self) -> bool:
+        if self._end_by is None:
+            return False
+        return self.hands.is_empty or time.monotonic() > self._end_by
+
+    def _turn(self) -> None:
+        """One round, then one batch of housekeeping, then a rest if neither found anything."""
+        try:
+            busy = self.turns.note(self._one_round())
+            busy = self._keep_house() or busy
+            if not busy and not self._last_look():
+                self._rest()
+            self._came_back()
+        except Error as error:
+            self._failed(error)
+
+    def _one_round(self) -> bool:
+        """Return whether messages were claimed: then there may be more at once."""
+        for queue, priority in self.wakeup.take():
+            self.lanes.add(queue, priority)
+            self._second_look = True
+        free, ahead = self._wants()
+        # Before anything is taken out of the hands: a look may fail.
+        lanes = self._due_lanes() if free + ahead else []
+        finished = self.hands.take_finished()
+        if not self.claiming.is_set():
+            finished += self.hands.take_back_waiting()
+        self._nothing_left = not finished and not lanes
+        if self._nothing_left:
+            return False
+        try:
+            found = self.round.run(finished, lanes, free, ahead)
+        except BaseException:
+            for hand in finished:
+                hand.uncertain = True
+            self.hands.put_back(finished)
+            raise
+        self._nothing_left = not finished and not found
+        return found
+
+    def _wants(self) -> tuple[int, int]:
+        """Return how many messages to claim, in free seats and beyond them."""
+        if not self.claiming.is_set() or not self.renewing.is_set():
+            return 0, 0
+        return self.appetite.now()
+
+    def _due_lanes(self) -> Sequence[Lane]:
+        if self.lanes.is_stale:
+            self._look(waiting=False)
+        return self.lanes.due()
+
+    def _look(self, *, waiting: bool) -> None:
+        self.wakeup.note_version(self.engine)
+        self.lanes.look(waiting=waiting)
+
+    def _keep_house(self) -> bool:
+        return self.claiming.is_set() and not self.options.until_empty and self.housekeeper.step()
+
+    # -- in hand ------------------------------------------------------------------------------------
+
+    def _take_in_hand(self, claimed: Sequence[Claimed]) -> None:
+        hands = []
+        for message in claimed:
+            payload = json.loads(message.payload) if registry.is_narrowed(message.type) else None
+            hand = Hand(message, registry.choose(message.type, payload), Signals())
+            hand.signals.extend = self._extender(hand)
+            hands.append(hand)
+        self.appetite.took(len(hands))
+        self.hands.add(hands)
+        if self.claiming.is_set():
+            # What arrives after the stop stays out of the seats' reach, and is given back.
+            self.seats.put([hand for hand in hands if not hand.claimed.is_suspect])
+        self._let_suspect_run()
+
+    def _extender(self, hand: Hand) -> Callable[[float], bool]:
+        def extend(seconds: float) -> bool:
+            return bool(engine_for(self.options.using).renew(self.process, [hand.lease], seconds))
+
+        # On the handler's thread, and so on its connection; an event loop's has none.
+        return lambda seconds: on_a_thread_with_connections(extend, seconds)
+
+    def _let_suspect_run(self) -> None:
+        """Hand over a message that may kill the process, once nothing is beside it."""
+        held = self.hands.in_state(WAITING, RUNNING, FINISHED)
+        alone = len(held) == 1 and held[0].state == WAITING and held[0].claimed.is_suspect
+        if alone and self.claiming.is_set():
+            self.seats.put(held)
+
+    # -- rest, and trouble --------------------------------------------------------------------------
+
+    def _last_look(self) -> bool:
+        """Before a rest: say that this worker waits, and look; return whether there is something to do."""
+        self._let_suspect_run()
+        free, ahead = self._wants()
+        if not free + ahead:
+            if self.appetite.is_sated and self._end_by is None:
+                self.end()
+            return False
+        if self.options.until_empty and self.hands.is_empty:
+            return not self._end_if_empty()
+        if self.round.said_waiting and self.lanes.are_all_known:
+            return False
+        self._second_look = not self.round.said_waiting
+        self._look(waiting=True)
+        self.round.said_waiting = True
+        return bool(self.lanes.due())
+
+    def _end_if_empty(self) -> bool:
+        """End an until-empty worker after a round on a fresh list of lanes that found nothing."""
+        if not self._nothing_left or self.lanes.is_due_soon:
+            self.lanes.forget()
+            return False
+        self.end()
+        return True
+
+    def _rest(self) -> None:
+        if self._end_by is not None:
+            # Somebody has a row locked that is to be given back.
+            self.wakeup.wait(SECOND_LOOK)
+            return
+        seconds = SECOND_LOOK if self._second_look else self._poll_seconds()
+        self._second_look = False
+        # With no seat free there is nothing to look for.
+        ended_by = self.wakeup.wait(seconds, self.engine if any(self._wants()) else None)
+        self.lanes.look_after_rest(ended_by)
+
+    def _poll_seconds(self) -> float:
+        poll = self.options.poll_seconds or (self.engine.poll_seconds if self.wakeup.listening else 1.0)
+        next_due = self.lanes.next_due_in()
+        return poll if next_due is None else min(poll, max(next_due, 0.001))
+
+    def _failed(self, error: Error) -> None:
+        """An outage never ends a worker: wait a little, with jitter, and say it once."""
+        force_close(connections[self.options.using])
+        if self._outage_since is None:
+            self._outage_since = time.monotonic()
+            logger.warning("The database cannot be used, trying again: %s", str(error).strip())
+        self.wakeup.wait(self.turns.failed())
+
+    def _came_back(self) -> None:
+        if self._outage_since is not None:
+            logger.warning("The database is back after %.1f s.", time.monotonic() - self._outage_since)
+            self._outage_since = None
+            self.lanes.forget()
+            self.round.said_waiting = False

@@ -1,0 +1,150 @@
+"""The heartbeat: renews the leases of all that is in hand, on a thread and a connection of its own.
+
+It also says that the process lives, hears that it should stop, and tells handlers that their time is up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from django.db import Error, connections
+
+from .. import processes
+from ..engines import Engine, adopt_own_connection
+from ..models import Process
+from .announce import Announcer
+from .hands import RUNNING, Hand, Hands
+from .isolation import force_close
+from .options import Options
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+# After a failed heartbeat the next is tried this soon, in seconds.
+TRY_AGAIN = 0.5
+
+
+class Heartbeat(threading.Thread):
+    """Beats every third of the lease. `renewing` is set while leases can be renewed."""
+
+    def __init__(self, options: Options, process: Process, hands: Hands, on_stop: Callable[[], None]) -> None:
+        super().__init__(name="letsgo-heartbeat", daemon=True)
+        self.options = options
+        self.process = process
+        self.hands = hands
+        self.announcer = Announcer()
+        self.on_stop = on_stop
+        self.renewing = threading.Event()
+        self.renewing.set()
+        self._ending = threading.Event()
+        self._kick = threading.Event()
+        self._beat_at = time.monotonic()
+        self._failing = False
+        self._due_now = False
+
+    def end(self) -> None:
+        """Say that the process has ended, and end."""
+        self._ending.set()
+        self._kick.set()
+
+    def say(self, state: str) -> None:
+        """Write the process's new state at once."""
+        self.process.state = state
+        self._due_now = True
+        self._kick.set()
+
+    def kick(self) -> None:
+        """Look again when the next time-out is: a handler with one has begun."""
+        self._kick.set()
+
+    def run(self) -> None:
+        engine = adopt_own_connection(self.options.using)
+        next_beat = time.monotonic() + self.options.lease_seconds / 3
+        try:
+            while not self._ending.is_set():
+                self._kick.wait(max(0.0, min(next_beat, self._next_timeout()) - time.monotonic()))
+                self._kick.clear()
+                self._tell_timed_out()
+                if (self._due_now or time.monotonic() >= next_beat) and not self._ending.is_set():
+                    self._due_now = False
+                    worked = self._beat(engine)
+                    next_beat = time.monotonic() + (self.options.lease_seconds / 3 if worked else TRY_AGAIN)
+            self._say_goodbye()
+        finally:
+            connections.close_all()
+
+    def _say_goodbye(self) -> None:
+        try:
+            processes.finish(self.process, self.options.using)
+        except Error as error:
+            logger.warning("The end of this process could not be written: %s", str(error).strip())
+
+    # -- leases -------------------------------------------------------------------------------------
+
+    def _beat(self, engine: Engine) -> bool:
+        try:
+            self._renew(engine)
+            busy = len(self.hands.in_state(RUNNING))
+            if processes.beat(self.process, busy=busy, using=self.options.using):
+                self.on_stop()
+        except Error as error:
+            self._failed(error)
+            return False
+        self._beat_at, self._failing = time.monotonic(), False
+        self.renewing.set()
+        return True
+
+    def _renew(self, engine: Engine) -> None:
+        hands = self.hands.leases()
+        if not hands:
+            return
+        leases = [hand.lease for hand in hands]
+        renewed = engine.renew(self.process.pk, leases, self.options.lease_seconds)
+        missing = [hand for hand in hands if hand.claimed.id not in renewed]
+        # Not renewed: its own handler's transaction has it locked, it was settled meanwhile, or it is lost.
+        held = engine.still_held(self.process.pk, [hand.lease for hand in missing])
+        for hand in missing:
+            if hand.claimed.id not in held and self.hands.lose(hand):
+                self.announcer.lost(hand)
+
+    def _failed(self, error: Error) -> None:
+        force_close(connections[self.options.using])
+        if not self._failing:
+            self._failing = True
+            logger.warning("Leases cannot be renewed, trying again: %s", str(error).strip())
+        if time.monotonic() - self._beat_at >= self.options.lease_seconds:
+            # All have lapsed: others may hold them now.
+            self.renewing.clear()
+            for hand in self.hands.leases():
+                if self.hands.lose(hand):
+                    self.announcer.lost(hand)
+
+    # -- time-outs ----------------------------------------------------------------------------------
+
+    def _timed(self) -> list[tuple[float, Hand]]:
+        running = self.hands.in_state(RUNNING)
+        return [
+            (hand.started + hand.handler.timeout, hand)
+            for hand in running
+            if hand.handler.timeout is not None and not hand.timed_out
+        ]
+
+    def _next_timeout(self) -> float:
+        return min((at for at, _ in self._timed()), default=float("inf"))
+
+    def _tell_timed_out(self) -> None:
+        """Tell sync handlers that their time is up; async ones are cancelled on their loop."""
+        now = time.monotonic()
+        for at, hand in self._timed():
+            if at <= now:
+                hand.timed_out = True
+                hand.signals.should_stop.set()
+                if not hand.handler.is_async and hand.delivery is not None:
+                    hand.delivery.log.warning(
+                        "Message %s (%s) runs longer than its time-out of %g s.",
+                        hand.claimed.id,
+                        hand.claimed.type,
+                        hand.handler.timeout,
+                    )

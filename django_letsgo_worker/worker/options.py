@@ -1,0 +1,36 @@
+"""What a worker was told on its command line, on top of the settings."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+
+from ..conf import settings
+
+
+def default_name() -> str:
+    """Return host:pid, the name of a process that was given none."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How one worker works; times in seconds.
+
+    `queues` None means all; `until_empty` ends it when nothing is due and nothing in hand, `max_messages`
+    when it has taken so many.
+    """
+
+    using: str = field(default_factory=lambda: settings().database)
+    name: str = field(default_factory=default_name)
+    queues: tuple[str, ...] | None = field(default_factory=lambda: settings().queues)
+    seats: int = field(default_factory=lambda: settings().concurrency)
+    lease_seconds: float = field(default_factory=lambda: settings().lease_seconds)
+    drain_seconds: float = field(default_factory=lambda: settings().drain_seconds)
+    poll_seconds: float | None = field(default_factory=lambda: settings().poll_seconds)
+    until_empty: bool = False
+    max_messages: int | None = None
+
+    def serves(self, queue: str) -> bool:
+        return self.queues is None or queue in self.queues

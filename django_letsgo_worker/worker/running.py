@@ -1,0 +1,148 @@
+"""Run one delivery: call its handler, whatever that does, and say what became of it.
+
+An atomic handler is acknowledged here, in its own transaction; all else is settled by the exchange.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, connections, transaction
+
+from ..conf import settings
+from ..delivery import Delivery
+from ..engines import engine_for
+from ..errors import LeaseLost
+from ..messages import working
+from ..outcomes import Outcome, decide
+from ..signals import delivery_started
+from .hands import Hand
+from .isolation import force_close
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+Call = Callable[[Hand], Any]
+
+
+def run(hand: Hand, call: Call, *, using: str, process: UUID, process_name: str) -> tuple[Outcome, bool]:
+    """Run the handler in a context of its own; return the outcome, and whether it is settled already."""
+    context = contextvars.copy_context()
+    if hand.handler.atomic:
+        return context.run(_AtomicRun(hand, call, using, process, process_name).run)
+    return context.run(_run_plain, hand, call), False
+
+
+def announce(hand: Hand) -> bool:
+    """Say that the delivery begins; return whether anybody listened."""
+    if not delivery_started.has_listeners(Delivery):
+        return False
+    contextvars.copy_context().run(delivery_started.send_robust, sender=Delivery, delivery=hand.delivery)
+    return True
+
+
+def _run_plain(hand: Hand, call: Call) -> Outcome:
+    result, error = attempt(hand, call)
+    return outcome_of(hand, error, result)
+
+
+def attempt(hand: Hand, call: Call) -> tuple[Any, BaseException | None]:
+    """Call the handler; return its result, or whatever it raised."""
+    try:
+        return call(hand), None
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: a failed attempt, not our end
+        return None, error
+
+
+def outcome_of(hand: Hand, error: BaseException | None, result: Any) -> Outcome:
+    backoff = hand.handler.backoff if hand.handler.backoff is not None else settings().backoff
+    assert hand.delivery is not None
+    return decide(hand.delivery, error, backoff, result)
+
+
+class _AtomicRun:
+    """One transaction: the guard, the handler within a savepoint, the settlement, the commit."""
+
+    def __init__(self, hand: Hand, call: Call, using: str, process: UUID, process_name: str) -> None:
+        self.hand = hand
+        self.call = call
+        self.using = using
+        self.process = process
+        self.process_name = process_name
+        self.committing = self.committed = False
+        self.outcome: Outcome | None = None
+        self.raised: BaseException | None = None
+
+    def run(self) -> tuple[Outcome, bool]:
+        try:
+            with transaction.atomic(using=self.using):
+                self.outcome = self._run_and_settle()
+                self.committing = True
+        except LeaseLost as error:
+            return Outcome(name="lost", exception=error), True
+        except BaseException as error:
+            return self._failed(error)
+        return self.outcome, True
+
+    def _run_and_settle(self) -> Outcome:
+        engine = engine_for(self.using)
+        self.hand.connection = engine.connection
+        # Registered before all others, so it runs once the commit is done and before any of them fails.
+        transaction.on_commit(self._note_commit, using=self.using)
+        if not engine.lock_held(self.process, [self.hand.lease], wait=True):
+            raise LeaseLost(self.hand.claimed.id, self.hand.claimed.attempts)
+        result, self.raised = attempt(self.hand, self._within_savepoint)
+        outcome = outcome_of(self.hand, self.raised, result)
+        seconds = time.monotonic() - self.hand.started
+        settlement = working.settlement_of(
+            self.hand.claimed, outcome, seconds=seconds, process=self.process_name
+        )
+        self.hand.settlement = settlement
+        if not engine.skip_locked:
+            self._warn_if_long(seconds)
+        written = engine.settle(self.process, [settlement], keep=working.kept_outcomes())
+        if not written:
+            # The handler ended our transaction behind Django's back, and with it the lock.
+            raise LeaseLost(self.hand.claimed.id, self.hand.claimed.attempts)
+        return outcome
+
+    def _note_commit(self) -> None:
+        self.committed = True
+
+    def _within_savepoint(self, hand: Hand) -> Any:
+        with transaction.atomic(using=self.using):
+            return self.call(hand)
+
+    def _warn_if_long(self, seconds: float) -> None:
+        """Where there is one writer, a handler's transaction keeps the heartbeat out as well."""
+        lease = settings().lease_seconds
+        if seconds > lease / 3:
+            logger.warning(
+                "The atomic handler of message %s (%s) kept all other writers out for %.1f s: keep it under "
+                "%.1f s, a third of the lease.",
+                self.hand.claimed.id,
+                self.hand.claimed.type,
+                seconds,
+                lease / 3,
+            )
+
+    def _failed(self, error: BaseException) -> tuple[Outcome, bool]:
+        """Say what an error outside the handler means: before, in, or after the commit."""
+        force_close(connections[self.using])
+        if not self.committing:
+            # The connection broke, or the handler broke it: what it raised itself says more.
+            return outcome_of(self.hand, self.raised or error, None), False
+        assert self.outcome is not None
+        if self.committed:
+            logger.error("A callback on commit of message %s failed.", self.hand.claimed.id, exc_info=error)
+            return self.outcome, True
+        if isinstance(error, DatabaseError) and not engine_for(self.using).is_outage(error):
+            # A deferred constraint, or a serialization failure: the database said no, nothing was written.
+            return outcome_of(self.hand, error, None), False
+        # Nobody knows whether the commit was carried out. The message is archived, or will lapse.
+        logger.warning("The commit of message %s has an unknown outcome: %s", self.hand.claimed.id, error)
+        return Outcome(name="unknown", exception=error), True

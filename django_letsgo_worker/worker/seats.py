@@ -1,0 +1,169 @@
+"""Seats: the threads that run handlers, and the event loop that runs the async ones among them.
+
+What a seat takes and gives back is a Hand; when messages are claimed is the exchange's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.db import connections
+
+from ..delivery import Delivery
+from ..messages import working
+from ..outcomes import Outcome
+from . import running
+from .hands import Hand, Hands
+from .isolation import ConnectionKeeper
+from .wakeup import Wakeup
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+
+class Seats:
+    """As many handler threads as the process has seats. The wake-up rings whenever one has finished."""
+
+    def __init__(self, hands: Hands, wakeup: Wakeup, *, using: str, process: UUID, name: str) -> None:
+        self.hands = hands
+        self.wakeup = wakeup
+        self.using = using
+        self.process = process
+        self.name = name
+        self.loop = EventLoop()
+        # Called when a handler with a time-out begins.
+        self.on_timed: Callable[[], None] = lambda: None
+        self._inbox: queue.SimpleQueue[Hand | None] = queue.SimpleQueue()
+        # Daemons: at the end of a drain that was cut short, nothing waits for a handler that never ends.
+        self._threads = [
+            threading.Thread(target=self._sit, name=f"letsgo-seat-{n}", daemon=True)
+            for n in range(hands.seats)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, hands: list[Hand]) -> None:
+        """Hand over messages; they begin in order as seats become free."""
+        for hand in hands:
+            self._inbox.put(hand)
+
+    def stop(self, timeout: float) -> None:
+        """Let the threads end once they are done; call it when nothing is in hand."""
+        for _ in self._threads:
+            self._inbox.put(None)
+        for thread in self._threads:
+            thread.join(timeout)
+        self.loop.stop()
+
+    def _sit(self) -> None:
+        keeper = ConnectionKeeper()
+        try:
+            while (hand := self._inbox.get()) is not None:
+                if self.hands.begin(hand):
+                    self._serve(hand, keeper)
+        finally:
+            connections.close_all()
+
+    def _serve(self, hand: Hand, keeper: ConnectionKeeper) -> None:
+        """One delivery, from its first line to its outcome; nothing that it does ends the thread."""
+        try:
+            keeper.before()
+            if hand.handler.timeout is not None:
+                self.on_timed()
+            hand.delivery = working.delivery_of(hand.claimed, hand.signals)
+            if running.announce(hand):
+                # A receiver may leave anything behind, too.
+                keeper.after()
+            outcome, settled = running.run(
+                hand, self._call, using=self.using, process=self.process, process_name=self.name
+            )
+        except BaseException as error:
+            logger.exception("Message %s could not be handed to its handler.", hand.claimed.id)
+            outcome, settled = _unhanded(hand, error), False
+        try:
+            keeper.after()
+        except Exception:
+            logger.exception("The connections of a seat could not be tidied up.")
+            connections.close_all()
+        self.hands.finish(hand, outcome, settled=settled)
+        self.wakeup.ring()
+
+    def _call(self, hand: Hand) -> Any:
+        assert hand.delivery is not None
+        if hand.handler.is_async:
+            # Its ORM calls have a connection of their own; this thread's would be one too many.
+            connections.close_all()
+            return self.loop.run(hand.handler.function, hand.delivery, hand.handler.timeout)
+        return hand.handler.function(hand.delivery)
+
+
+def _unhanded(hand: Hand, error: BaseException) -> Outcome:
+    """What becomes of a message whose payload cannot be read, or whose seat broke."""
+    if hand.delivery is not None:
+        return running.outcome_of(hand, error, None)
+    if hand.claimed.attempts >= hand.claimed.max_attempts:
+        return Outcome(name="dead", exception=error, recorded=True)
+    return Outcome(name="retry", delay_seconds=60.0, exception=error, recorded=True)
+
+
+class EventLoop:
+    """One event loop on a thread of its own, started when the first async handler comes."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._stopping = False
+
+    def run(self, function: Any, delivery: Delivery, timeout: float | None) -> Any:
+        """Run an async handler to its end; it is cancelled after `timeout` seconds (TimeoutError)."""
+        result, error = asyncio.run_coroutine_threadsafe(
+            _within(function, delivery, timeout), self._started()
+        ).result()
+        if error is not None:
+            raise error
+        return result
+
+    def stop(self) -> None:
+        self._stopping = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=self._run, args=(self._loop,), name="letsgo-loop", daemon=True
+                ).start()
+            return self._loop
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._stopping:
+            try:
+                loop.run_forever()
+            except BaseException as error:
+                # A task that a handler started raised SystemExit: asyncio passes that on, past the loop.
+                logger.error("A task of an async handler raised %s.", type(error).__name__)
+
+
+async def _within(
+    function: Any, delivery: Delivery, timeout: float | None
+) -> tuple[Any, BaseException | None]:
+    # A thread-sensitive context of its own: otherwise all deliveries' ORM calls would share one
+    # thread, and with it one connection and one transaction.
+    async with ThreadSensitiveContext():
+        try:
+            async with asyncio.timeout(timeout):
+                return await function(delivery), None
+        except BaseException as error:  # a SystemExit that leaves a task ends its event loop
+            return None, error
+        finally:
+            await sync_to_async(connections.close_all, thread_sensitive=True)()

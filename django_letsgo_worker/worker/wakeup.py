@@ -1,0 +1,107 @@
+"""What ends a worker's rest early: a seat that finished, a notification, another process's write.
+
+All of it is an optimisation: polling is the truth, and whatever is lost here costs one poll at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from django.db import Error, connections
+
+from ..engines import Engine, adopt_own_connection
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+# How often a SQLite file is asked whether somebody wrote; asking takes some microseconds.
+GLANCE_SECONDS = 0.004
+
+
+class Wakeup:
+    """The bell of one worker process. Any thread may ring it; only the exchange waits for it."""
+
+    def __init__(self) -> None:
+        self.listening = False
+        self._bell = threading.Event()
+        self._lock = threading.Lock()
+        self._named: set[tuple[str, int]] = set()
+        self._version: int | None = None
+
+    def ring(self) -> None:
+        """End the rest."""
+        self._bell.set()
+
+    def name(self, lane: tuple[str, int]) -> None:
+        """End the rest, with the lane that has work."""
+        with self._lock:
+            self._named.add(lane)
+        self._bell.set()
+
+    def take(self) -> set[tuple[str, int]]:
+        """Return the lanes named since the last call; from here on, ringing counts for the next rest."""
+        self._bell.clear()
+        with self._lock:
+            named, self._named = self._named, set()
+        return named
+
+    def note_version(self, engine: Engine) -> None:
+        """Remember what the file looked like before a look at its lanes."""
+        self._version = engine.data_version()
+
+    def wait(self, seconds: float, engine: Engine | None = None) -> str:
+        """Rest for at most `seconds`; return what ended it: rung, written or time."""
+        if engine is None or self._version is None:
+            return "rung" if self._bell.wait(seconds) else "time"
+        end = time.monotonic() + seconds
+        while not self._bell.wait(min(GLANCE_SECONDS, max(0.0, end - time.monotonic()))):
+            if engine.data_version() != self._version:
+                return "written"
+            if time.monotonic() >= end:
+                return "time"
+        return "rung"
+
+
+class Listener(threading.Thread):
+    """Listens for notifications on a connection of its own, where the engine has them."""
+
+    def __init__(self, using: str, wakeup: Wakeup) -> None:
+        super().__init__(name="letsgo-listener", daemon=True)
+        self.using = using
+        self.wakeup = wakeup
+        self.stopping = threading.Event()
+        self.engine: Engine | None = None
+
+    def run(self) -> None:
+        self.engine = adopt_own_connection(self.using)
+        try:
+            while not self.stopping.is_set():
+                self._listen(self.engine)
+        finally:
+            connections.close_all()
+
+    def _listen(self, engine: Engine) -> None:
+        try:
+            for lane in engine.listen(self.stopping, self._heard):
+                self.wakeup.name(lane)
+        except Error as error:
+            if self.wakeup.listening:
+                logger.info("Notifications are interrupted, polling goes on: %s", str(error).strip())
+        finally:
+            self.wakeup.listening = False
+            engine.connection.close()
+        self.stopping.wait(1.0)
+
+    def _heard(self) -> None:
+        self.wakeup.listening = True
+        # What was sent while nobody listened is found by a look.
+        self.wakeup.ring()
+
+    def stop(self) -> None:
+        """End it, and its connection, without waiting for the next notification."""
+        self.stopping.set()
+        if self.engine is not None:
+            self.engine.cut_line()
+        if self.is_alive():
+            self.join(timeout=2.0)

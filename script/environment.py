@@ -1,0 +1,67 @@
+"""Makes the virtual environment that a script needs, and prints the path of its Python.
+
+    python script/environment.py GROUP [--django SERIES] [--extra NAME ...]
+
+GROUP is a dependency group of pyproject.toml. Each pair of Python and Django has an environment of
+its own under .venv/, filled again only when pyproject.toml has changed since.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = ROOT / "pyproject.toml"
+PIP = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
+OLDEST_DJANGO = "5.2"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("group")
+    # The oldest Django on the oldest Python, the newest elsewhere: two runs see both ends.
+    parser.add_argument("--django", default=OLDEST_DJANGO if sys.version_info < (3, 12) else "newest")
+    parser.add_argument("--extra", action="append", default=[])
+    options = parser.parse_args()
+    if sys.version_info < (3, 11):
+        sys.exit(f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}.")
+    print(ready(options.group, options.django or OLDEST_DJANGO, sorted(options.extra)))
+
+
+def ready(group: str, django: str, extras: list[str]) -> Path:
+    """Return the Python of an environment in which the project and its needs are installed."""
+    python_series = f"{sys.version_info.major}.{sys.version_info.minor}"
+    home = ROOT / ".venv" / f"{group}-py{python_series}-django{django}"
+    home.parent.mkdir(exist_ok=True)
+    python = home / "bin" / "python"
+    stamp = home / f"installed-{'-'.join(extras) or 'plain'}"
+    wanted = hashlib.sha256(PYPROJECT.read_bytes()).hexdigest()
+    with Path(f"{home}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != wanted:
+            print(f"Installing into {home.relative_to(ROOT)}", file=sys.stderr)
+            if not python.exists():
+                venv.create(home, with_pip=True, clear=True)
+                run(python, *PIP, "--upgrade", "pip>=25.1")  # the first that knows --group
+            install(python, group, django, extras)
+            stamp.write_text(wanted)
+    return python
+
+
+def install(python: Path, group: str, django: str, extras: list[str]) -> None:
+    project = f".[{','.join(extras)}]" if extras else "."
+    wanted_django = "Django" if django == "newest" else f"Django~={django}.0"
+    run(python, *PIP, "--upgrade", "--editable", project, wanted_django, "--group", group)
+
+
+def run(python: Path, *arguments: str) -> None:
+    if subprocess.run([python, *arguments], cwd=ROOT, stdout=sys.stderr).returncode:
+        sys.exit("pip could not install what is needed; its own words stand above.")
+
+
+if __name__ == "__main__":
+    main()

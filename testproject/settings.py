@@ -1,0 +1,89 @@
+"""Settings of the shop that shows django_letsgo_worker; the tests run on them too.
+
+DATABASE_URL names the database, as django-environ reads it; without it a SQLite file beside
+manage.py serves.
+"""
+
+from pathlib import Path
+
+import environ
+
+HERE = Path(__file__).resolve().parent
+
+env = environ.Env()
+
+DEBUG = env.bool("DJANGO_DEBUG", default=True)
+SECRET_KEY = env.str("DJANGO_SECRET_KEY", default="only-for-the-demonstration-and-the-tests")
+ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
+
+INSTALLED_APPS = [
+    "testproject.shop",
+    "django_letsgo_worker",
+    "django_letsgo_worker.contrib.api_token",
+    "django_letsgo_worker.contrib.contact",
+    "django_letsgo_worker.contrib.slack",
+    "django_letsgo_worker.contrib.stripe",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+ROOT_URLCONF = "testproject.urls"
+WSGI_APPLICATION = "testproject.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{HERE / 'db.sqlite3'}")}
+
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # WAL lets readers go on while one process writes; IMMEDIATE makes a writer wait for its turn
+    # instead of failing in the middle of a transaction.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+
+LETSGO_WORKER = {}
+
+# Stripe's signing secret for test events; in the demonstration the shop is its own Stripe.
+LETSGO_STRIPE_TEST_WEBHOOK_KEY = "whsec_only-for-the-demonstration-and-the-tests"
+
+# The app's lines on the console: what is claimed, what failed, what fired. Payloads are never among them.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"django_letsgo_worker": {"handlers": ["console"], "level": "INFO"}},
+}

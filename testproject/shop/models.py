@@ -1,0 +1,81 @@
+"""What the shop keeps: orders, their invoices, the mails that were sent, and sales reports."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django.db import models
+
+from django_letsgo_worker.errors import MessageNotFound
+from django_letsgo_worker.messages import find
+
+
+class Article(models.TextChoices):
+    TEA = "tea"
+    COFFEE = "coffee"
+    CUP = "cup"
+
+    @property
+    def price(self) -> Decimal:
+        return {"tea": Decimal("6.50"), "coffee": Decimal("8.90"), "cup": Decimal("12.00")}[self.value]
+
+
+class Order(models.Model):
+    """What a customer ordered; placing one enqueues `order:new` in the same transaction."""
+
+    article = models.CharField(max_length=16, choices=Article.choices, default=Article.TEA)
+    customer = models.EmailField()
+    placed_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"order {self.pk}"
+
+    @property
+    def price(self) -> Decimal:
+        return Article(self.article).price
+
+
+class Invoice(models.Model):
+    """One for each order. Nothing here is unique: the atomic handler makes exactly one anyway."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="invoices")
+    amount = models.DecimalField(max_digits=8, decimal_places=2)
+    written_at = models.DateTimeField(auto_now_add=True)
+    # A plain number: the message moves to the archive, and is pruned there some day.
+    mail_message_id = models.BigIntegerField(null=True, editable=False)
+
+    def __str__(self) -> str:
+        return f"invoice {self.pk}"
+
+    @property
+    def mail_state(self) -> str:
+        """Say in a word what became of the mail, as the queue knows it."""
+        try:
+            message = find(self.mail_message_id)
+        except MessageNotFound:
+            return "forgotten"
+        return getattr(message, "outcome", "waiting")
+
+
+class Mail(models.Model):
+    """What the mail service of `mailservice` has sent. In real life this table is somebody else's."""
+
+    idempotency_key = models.CharField(max_length=100, unique=True)
+    to = models.EmailField()
+    subject = models.CharField(max_length=200)
+    requests = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"mail {self.pk}"
+
+
+class Report(models.Model):
+    """Sales up to a planned time."""
+
+    until = models.DateTimeField()
+    orders = models.PositiveIntegerField()
+    turnover = models.DecimalField(max_digits=10, decimal_places=2)
+
+    def __str__(self) -> str:
+        return f"sales until {self.until:%Y-%m-%d %H:%M}"

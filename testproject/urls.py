@@ -1,0 +1,15 @@
+"""The shop's page, the admin, what the optional apps bring, and the services outside of `shop.outside`."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from testproject.shop.views import shop
+
+urlpatterns = [
+    path("", shop, name="shop"),
+    path("admin/", admin.site.urls),
+    path("", include("django_letsgo_worker.contrib.contact.urls")),
+    path("", include("django_letsgo_worker.contrib.stripe.urls")),
+    path("", include("django_letsgo_worker.contrib.api_token.urls")),
+    path("outside/", include("testproject.shop.outside")),
+]

@@ -1,0 +1,124 @@
+"""Connections that are cut while workers work.
+
+1. Nothing is lost, and nothing is held for ever: each message is archived as succeeded.
+2. The workers keep their pids.
+3. Atomic effects are exactly once, also where the cut hides whether a commit was carried out.
+C. If such a commit is believed, 3 breaks.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+
+import pytest
+from django.db import connection
+
+from django_letsgo_worker import enqueue_many
+from django_letsgo_worker.models import ArchivedMessage, Message
+from tests.support import database_url, wait_until
+from tests.workload.models import Effect, Entry
+
+from .proxy import Proxy, cut_after, spoil_commits
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OPTIONS = {"LEASE_SECONDS": 1, "POLL_SECONDS": 0.1}
+
+OTHERS = {
+    "postgresql": "SELECT pid FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    "mysql": "SELECT id FROM information_schema.processlist WHERE db = database() AND id <> connection_id()",
+}
+CUT = {"postgresql": "SELECT pg_terminate_backend(%s)", "mysql": "KILL CONNECTION %s"}
+
+
+@pytest.fixture(autouse=True)
+def a_server(engine):
+    if engine == "sqlite":
+        pytest.skip("SQLite has no connections to cut.")
+
+
+def cut_one():
+    with connection.cursor() as cursor:
+        cursor.execute(OTHERS[connection.vendor])
+        if others := [row[0] for row in cursor.fetchall()]:
+            try:
+                cursor.execute(CUT[connection.vendor], [random.choice(others)])
+            except Exception as error:  # it has ended by itself
+                assert "Unknown thread id" in str(error)
+
+
+def test_nothing_is_lost_when_random_connections_are_cut(fleet, seed, chaos_seconds):
+    workers = [fleet.start("--concurrency", 3, **OPTIONS) for _ in range(2)]
+    messages = [("work:note" if n % 2 else "work:effect", {"n": n, "linger": 0.01}) for n in range(1600)]
+    enqueue_many(messages)
+    wait_until(lambda: Entry.objects.exists())
+
+    end = time.monotonic() + chaos_seconds
+    while time.monotonic() < end and Message.objects.exists():
+        cut_one()
+        pause = time.monotonic() + random.uniform(0, 0.2)
+        wait_until(lambda pause=pause: time.monotonic() > pause, step=0.01)
+    fleet.wait_until_all_is_done(1600)
+
+    assert [worker.process.poll() for worker in workers] == [None, None]
+    assert not ArchivedMessage.objects.exclude(outcome="succeeded").exists()
+    assert Counter(Effect.objects.values_list("n", flat=True)) == Counter(range(0, 1600, 2))
+    assert set(Entry.objects.values_list("n", flat=True)) == set(range(1, 1600, 2))
+    assert fleet.stop() == [0, 0]
+
+
+@pytest.fixture
+def cut_at_random_bytes(seed):
+    settings = connection.settings_dict
+    proxy = Proxy(settings["HOST"], int(settings["PORT"]), cut_after(seed, 3_000, 40_000)).start()
+    proxy.url = database_url(settings | {"HOST": "127.0.0.1", "PORT": proxy.port})
+    yield proxy
+    proxy.stop()
+
+
+def test_effects_are_exactly_once_when_connections_are_cut_at_random_bytes(fleet, cut_at_random_bytes):
+    enqueue_many([("work:effect", {"n": n}) for n in range(600)])
+    worker = fleet.start("--concurrency", 4, url=cut_at_random_bytes.url, **OPTIONS)
+
+    wait_until(lambda: cut_at_random_bytes.cuts >= 30 or not Message.objects.exists(), timeout=50)
+    if Message.objects.exists():
+        cut_at_random_bytes.budget = lambda: None
+    fleet.wait_until_all_is_done(600)
+
+    assert cut_at_random_bytes.cuts > 0
+    assert worker.process.poll() is None
+    assert Counter(Effect.objects.values_list("n", flat=True)) == Counter(range(600))
+    assert not ArchivedMessage.objects.exclude(outcome="succeeded").exists()
+
+
+@pytest.fixture
+def commits_cut(seed):
+    settings = connection.settings_dict
+    proxy = Proxy(settings["HOST"], int(settings["PORT"]), spoil=spoil_commits(seed, 0.1)).start()
+    proxy.url = database_url(settings | {"HOST": "127.0.0.1", "PORT": proxy.port})
+    yield proxy
+    proxy.stop()
+
+
+def test_effects_are_exactly_once_when_commits_are_cut(fleet, commits_cut):
+    enqueue_many([("work:effect", {"n": n}) for n in range(300)])
+    fleet.start("--concurrency", 4, url=commits_cut.url, **OPTIONS)
+
+    fleet.wait_until_all_is_done(300)
+
+    assert commits_cut.cuts > 0
+    assert Counter(Effect.objects.values_list("n", flat=True)) == Counter(range(300))
+
+
+def test_a_commit_that_is_believed_loses_effects(fleet, commits_cut):
+    enqueue_many([("work:effect", {"n": n}) for n in range(2000)])
+    fleet.start("--concurrency", 4, url=commits_cut.url, without="doubt about commits", **OPTIONS)
+
+    def lost():
+        done = {payload["n"] for payload in ArchivedMessage.objects.values_list("payload", flat=True)}
+        return done - set(Effect.objects.values_list("n", flat=True))
+
+    wait_until(lost, timeout=50, step=0.3, what="an acknowledged message without its effect")

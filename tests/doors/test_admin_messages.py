@@ -1,0 +1,165 @@
+"""Live and archived messages in the admin: states, filters, search, cancel."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_letsgo_worker import enqueue, queues
+from django_letsgo_worker.admin import bulk, messages, window
+from django_letsgo_worker.models import ArchivedMessage, Message
+from tests.browser.rows import archived, change_url, dead_letter, do_url, list_url, process
+
+pytestmark = pytest.mark.django_db
+
+
+def ids_on(response):
+    return [row.pk for row in response.context["cl"].result_list]
+
+
+def lease(message):
+    later = timezone.now() + timedelta(hours=1)
+    Message.objects.filter(pk=message.pk).update(leased_by=uuid.uuid4(), attempts=1, visible_at=later)
+
+
+@pytest.fixture
+def one_of_each():
+    """A message in each state."""
+    rows = {
+        "ready": enqueue("mail.send", queue="mail"),
+        "running": enqueue("mail.send", queue="mail"),
+        "retrying": enqueue("mail.send", queue="mail", delay=3600),
+        "scheduled": enqueue("letsgo:scheduled", queue="other", delay=3600),
+    }
+    lease(rows["running"])
+    Message.objects.filter(pk=rows["retrying"].pk).update(attempts=2)
+    return {state: message.pk for state, message in rows.items()}
+
+
+@pytest.mark.parametrize("state", ["ready", "running", "retrying", "scheduled"])
+def test_the_filter_by_state_finds_what_the_list_calls_so(admin_client, one_of_each, state):
+    response = admin_client.get(list_url("message"), {"state": state})
+
+    assert ids_on(response) == [one_of_each[state]]
+    assert state in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"queue": "other"}, ["scheduled"]),
+        ({"type": "mail.send", "queue": "mail", "state": "ready"}, ["ready"]),
+        ({"type": "letsgo:scheduled"}, ["scheduled"]),
+        ({"type": "mail.send", "state": "scheduled"}, []),
+        ({"queue": "nowhere", "state": "ready"}, []),
+        ({"state": "nonsense"}, []),
+    ],
+)
+def test_filters_narrow_each_other(admin_client, one_of_each, query, found):
+    response = admin_client.get(list_url("message"), query)
+    assert ids_on(response) == [one_of_each[state] for state in found]
+
+
+def test_a_search_takes_an_id_the_beginning_of_a_type_or_a_key(admin_client):
+    keyed = enqueue("letsgo:scheduled", unique_key="order-5").pk
+    other = enqueue("mail.send").pk
+
+    assert ids_on(admin_client.get(list_url("message"), {"q": str(other)})) == [other]
+    assert ids_on(admin_client.get(list_url("message"), {"q": "letsgo:"})) == [keyed]
+    assert ids_on(admin_client.get(list_url("message"), {"q": "mail.send"})) == [other]
+    assert ids_on(admin_client.get(list_url("message"), {"q": "key:order-5"})) == [keyed]
+    assert ids_on(admin_client.get(list_url("message"), {"q": "key:order"})) == []
+
+
+def test_messages_of_higher_priority_come_first_where_a_filter_is_on(admin_client):
+    low, high = enqueue("mail.send", priority=-5).pk, enqueue("mail.send", priority=5).pk
+    assert ids_on(admin_client.get(list_url("message"), {"state": "ready"})) == [high, low]
+
+
+def test_the_list_says_why_a_ready_message_is_not_running(admin_client):
+    enqueue("mail.send", queue="mail")
+    assert "no worker is running" in admin_client.get(list_url("message")).content.decode()
+
+    process(types=["other"])
+    assert "no worker takes this type" in admin_client.get(list_url("message")).content.decode()
+
+    process(queues=["mail"])
+    assert "no worker" not in admin_client.get(list_url("message")).content.decode()
+
+    queues.pause("mail")
+    assert "its queue is paused" in admin_client.get(list_url("message")).content.decode()
+
+
+def test_a_cancelled_message_is_archived(admin_client):
+    message = enqueue("mail.send")
+    answer = admin_client.post(do_url("message", message.pk, "cancel"), follow=True)
+
+    assert "1 message was cancelled." in answer.content.decode()
+    assert ArchivedMessage.objects.get(pk=message.pk).outcome == "cancelled"
+
+
+def test_all_that_match_are_cancelled_in_batches(admin_client, monkeypatch):
+    monkeypatch.setattr(bulk, "BATCH", 3)
+    wanted = [enqueue("mail.send", queue="mail").pk for _ in range(10)]
+    kept = enqueue("mail.send", queue="other").pk
+
+    data = {"action": "cancel", "_selected_action": [str(wanted[0])], "select_across": "1", "index": "0"}
+    page = admin_client.post(f"{list_url('message')}?queue=mail", data, follow=True).content.decode()
+
+    assert "10 messages were cancelled." in page
+    assert list(Message.objects.values_list("pk", flat=True)) == [kept]
+
+
+def test_a_message_that_has_ended_is_shown_where_it_is_now(admin_client):
+    message = enqueue("mail.send")
+    admin_client.post(do_url("message", message.pk, "cancel"))
+
+    answer = admin_client.get(change_url("message", message.pk), follow=True)
+
+    assert answer.redirect_chain == [(change_url("archivedmessage", message.pk), 302)]
+    assert "exist" not in "".join(str(notice) for notice in answer.context["messages"])
+
+
+def test_the_archive_is_filtered_by_outcome_and_type(admin_client):
+    well, dead = archived(type="letsgo:scheduled").pk, dead_letter().pk
+
+    assert ids_on(admin_client.get(list_url("archivedmessage"))) == [dead, well]
+    assert ids_on(admin_client.get(list_url("archivedmessage"), {"outcome": "dead"})) == [dead]
+    assert ids_on(admin_client.get(list_url("archivedmessage"), {"type": "letsgo:scheduled"})) == [well]
+    assert ids_on(admin_client.get(list_url("archivedmessage"), {"q": "letsgo"})) == [well]
+    assert ids_on(admin_client.get(list_url("archivedmessage"), {"q": str(dead)})) == [dead]
+
+
+def test_an_archived_message_shows_its_result_and_its_links(admin_client):
+    row = archived(
+        result={"sum": 42}, scheduled_job_id=5, headers={"schedule": "Nightly"}, leased_by=uuid.uuid4()
+    )
+    page = admin_client.get(change_url("archivedmessage", row.pk)).content.decode()
+
+    assert "42" in page
+    assert change_url("scheduledjob", 5) in page
+    assert change_url("process", row.leased_by) in page
+
+
+def test_a_filter_looks_at_those_that_come_first_and_says_so(admin_client, monkeypatch):
+    for module in (window, messages):
+        monkeypatch.setattr(module, "WINDOW", 5)
+    wanted = [enqueue("mail.send", queue="mail").pk for _ in range(8)]
+
+    response = admin_client.get(list_url("message"), {"queue": "mail"})
+    assert ids_on(response) == wanted[:5]
+    assert "that come first in their lanes" in response.content.decode()
+
+    data = {"action": "cancel", "_selected_action": [str(wanted[0])], "select_across": "1", "index": "0"}
+    page = admin_client.post(f"{list_url('message')}?queue=mail", data, follow=True).content.decode()
+    assert "5 messages were cancelled." in page
+    assert "There are more" in page
+
+
+def test_a_filtered_list_has_pages(admin_client):
+    wanted = [enqueue("mail.send", queue="mail").pk for _ in range(55)]
+    first, second = (admin_client.get(list_url("message"), {"queue": "mail", "p": p}) for p in ("1", "2"))
+    assert ids_on(first) + ids_on(second) == wanted

@@ -1,0 +1,210 @@
+"""The pages stay fast on big tables: a fixed number of statements, none that reads a whole table."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_letsgo_worker import enqueue, enqueue_many, schedules
+from django_letsgo_worker.admin import lanes, paging, window
+from django_letsgo_worker.models import ArchivedMessage, Message, Occurrence, Process, ScheduledJob
+from tests.browser.rows import an_error, archived, change_url, dead_letter, list_url, process
+
+pytestmark = pytest.mark.django_db
+
+# The session and the user are two of them.
+STATEMENTS = {
+    "message": 9,  # on PostgreSQL one fewer: it finds all lanes at once
+    "archivedmessage": 5,
+    "deadletter": 6,
+    "scheduledjob": 10,
+    "process": 5,
+    "queue": 8,
+}
+
+
+def fill(count):
+    now = timezone.now()
+    start = ScheduledJob.objects.count()
+    for n in range(start, start + count):
+        enqueue("mail.send", queue="mail", delay=60 * (n % 2))
+        letter = dead_letter(scheduled_job_id=n)
+        archived()
+        job = schedules.add(f"job {n}", "@daily", "mail.send")
+        for minutes, message in ((5, letter.pk), (1, archived().pk if n % 2 else None)):
+            moment = now - timedelta(minutes=minutes)
+            Occurrence.objects.create(
+                scheduled_job=job, planned_at=moment, fired_at=moment, message_id=message
+            )
+        process()
+
+
+def statements(client, url, query=None):
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        assert client.get(url, query).status_code == 200
+    return [entry["sql"] for entry in captured.captured_queries]
+
+
+@pytest.mark.parametrize("model", STATEMENTS)
+def test_a_list_takes_as_many_statements_for_many_rows_as_for_few(admin_client, model):
+    fill(2)
+    few = statements(admin_client, list_url(model))
+    fill(20)
+    many = statements(admin_client, list_url(model))
+
+    assert len(many) == len(few), "\n".join(many)
+    assert len(many) <= STATEMENTS[model], "\n".join(many)
+
+
+def test_lists_leave_the_heavy_columns_where_they_are(admin_client):
+    fill(1)
+    tables = {model._meta.db_table for model in (Message, ArchivedMessage, ScheduledJob)}
+    for model in ("message", "archivedmessage", "deadletter", "scheduledjob"):
+        for sql in statements(admin_client, list_url(model)):
+            for table in tables:
+                for column in ("payload", "headers", "result"):
+                    assert f'"{table}"."{column}"' not in sql
+            assert "DISTINCT" not in sql
+            assert not re.search(r'SELECT[^(]*"errors"', sql)
+
+
+def test_no_list_counts_further_than_its_cap(admin_client, monkeypatch):
+    monkeypatch.setattr(paging, "MOST_COUNTED", 5)
+    for _ in range(8):
+        archived()
+
+    response = admin_client.get(list_url("archivedmessage"))
+
+    assert response.context["cl"].result_count == 5
+    assert "5+ archived messages" in response.content.decode()
+
+
+def test_a_count_past_the_cap_is_written_so():
+    assert str(paging.AtLeast(10_000)) == "10,000+"
+    assert paging.AtLeast(10_000) == 10_000
+
+
+def test_a_list_cannot_be_sorted_by_a_column_without_an_index(admin_client):
+    archived()
+    for o in ("1", "-3.2", "7", "99"):
+        sql = " ".join(statements(admin_client, list_url("archivedmessage"), {"o": o}))
+        orders = set(re.findall(r"ORDER BY ([^)]*?) LIMIT", sql.replace("`", '"')))
+        assert orders == {'"django_letsgo_worker_archivedmessage"."id" DESC'}
+
+
+# -- PostgreSQL: the plans themselves ----------------------------------------------------------------------
+
+ROWS = 20_000
+PAGES = [
+    ("message", {}),
+    ("message", {"queue": "queue-1"}),
+    ("message", {"queue": "nowhere"}),
+    ("message", {"state": "ready"}),
+    ("message", {"state": "running"}),
+    ("message", {"state": "retrying", "queue": "queue-2"}),
+    ("message", {"type": "rare.type"}),
+    ("message", {"q": "key:order-5"}),
+    ("message", {"q": "5"}),
+    ("message", {"q": "mail"}),
+    ("message", {"p": "3"}),
+    ("archivedmessage", {}),
+    ("archivedmessage", {"outcome": "succeeded"}),
+    ("archivedmessage", {"outcome": "expired"}),
+    ("archivedmessage", {"type": "rare.type"}),
+    ("archivedmessage", {"outcome": "dead", "type": "mail.send"}),
+    ("archivedmessage", {"q": "rare"}),
+    ("archivedmessage", {"p": "9"}),
+    ("deadletter", {}),
+    ("deadletter", {"type": "mail.send"}),
+    ("deadletter", {"error_fingerprint": "f7"}),
+    ("deadletter", {"q": "mail.send"}),
+    ("queue", {}),
+]
+
+
+def nodes(plan, ends_early=False):
+    """Yield the nodes of a plan, each with whether a LIMIT ends it early; what sorts or hashes reads all."""
+    kind = plan["Node Type"]
+    yield plan, ends_early
+    for child in plan.get("Plans", ()):
+        yield from nodes(child, kind == "Limit" or (ends_early and kind not in ("Sort", "Hash", "Aggregate")))
+
+
+def whole_reads(sql):
+    """Return the sequential scans of our big tables in a statement's plan that no LIMIT ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}")
+        answer = cursor.fetchone()[0]
+    plan = (json.loads(answer) if isinstance(answer, str) else answer)[0]["Plan"]
+    big = {Message._meta.db_table, ArchivedMessage._meta.db_table}
+    return [
+        node["Relation Name"]
+        for node, ends_early in nodes(plan)
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in big and not ends_early
+    ]
+
+
+@pytest.fixture
+def big_tables(engine):
+    if engine != "postgres":
+        pytest.skip("plans are read on PostgreSQL")
+    now = timezone.now()
+    enqueue_many((("mail.send", {"n": n}) for n in range(ROWS)), queue="queue-1")
+    enqueue_many((("mail.send", {"n": n}) for n in range(200)), queue="queue-2", delay=3600)
+    enqueue("mail.send", unique_key="order-5")
+    outcomes = ["succeeded"] * 17 + ["dead", "cancelled", "expired"]
+    ArchivedMessage.objects.bulk_create(
+        (
+            ArchivedMessage(
+                id=10_000_000 + n, type="rare.type" if n % 1000 == 0 else "mail.send", payload={"n": n},
+                outcome=outcomes[n % 20], visible_at=now, enqueued_at=now,
+                finished_at=now - timedelta(seconds=n), errors=[an_error()], error_fingerprint=f"f{n % 50}",
+            )
+            for n in range(ROWS)
+        ),
+        batch_size=2_000,
+    )  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+def test_no_page_reads_a_whole_table(admin_client, big_tables, monkeypatch):
+    # In proportion to these tables as ten thousand is to millions: to count half of a table, PostgreSQL
+    # rightly reads it.
+    for module in (paging, lanes):
+        monkeypatch.setattr(module, "MOST_COUNTED", 500)
+    monkeypatch.setattr(window, "WINDOW", 500)
+    for model, query in PAGES:
+        for sql in statements(admin_client, list_url(model), query):
+            if sql.startswith(("SELECT", "WITH")) and "django_letsgo_worker" in sql:
+                assert whole_reads(sql) == [], (model, query, sql)
+
+
+def test_a_statement_that_reads_a_whole_table_is_noticed(big_tables):
+    assert whole_reads(f"SELECT COUNT(*) FROM {Message._meta.db_table} WHERE attempts = 0") == [
+        Message._meta.db_table
+    ]
+
+
+def test_a_page_of_one_row_takes_few_statements(admin_client):
+    ContentType.objects.clear_cache()
+    fill(3)
+    job = ScheduledJob.objects.first()
+    rows = [
+        ("message", Message.objects.first().pk, 7),
+        ("archivedmessage", ArchivedMessage.objects.first().pk, 5),
+        ("process", Process.objects.first().pk, 5),
+        ("scheduledjob", job.pk, 12),
+    ]
+    for model, pk, most in rows:
+        found = statements(admin_client, change_url(model, pk))
+        assert len(found) <= most, "\n".join(found)

@@ -1,0 +1,173 @@
+"""The demonstration: what `manage.py demo` and `script/demo` do on a machine that has nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from contextlib import closing
+
+import pytest
+from django.core.management.base import CommandError
+
+from django_letsgo_worker.models import Process
+from testproject.shop.management.commands import demo
+from testproject.shop.models import Invoice, Order
+from tests.support import MANAGE, ROOT, wait_until
+
+ONCE = [sys.executable, str(MANAGE), "demo", "--once"]
+
+
+@pytest.fixture
+def new_database(tmp_path):
+    """The environment of a process whose database is a file that does not exist yet."""
+    return {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path / 'shop.sqlite3'}"}
+
+
+def run(environment, *command):
+    return subprocess.run(
+        command or ONCE, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+
+
+def table(output, *columns):
+    """Return the table below these columns: name -> numbers."""
+    lines = output.splitlines()
+    start = next(n for n, line in enumerate(lines) if tuple(line.split()) == columns)
+    rows = {}
+    for line in lines[start + 1 :]:
+        match = re.fullmatch(r"(\S.*?) {2,}([\d ]+)", line)
+        if match is None:
+            break
+        rows[match[1]] = tuple(map(int, match[2].split()))
+    return rows
+
+
+class TestOnce:
+    def test_it_works_everything_off_on_a_new_database(self, new_database):
+        done = run(new_database)
+
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "The admin's user is admin, the password admin." in done.stdout
+        assert table(done.stdout, "type", "messages", "attempts", "succeeded", "dead") == {
+            "mail:send": (6, 7, 5, 1),
+            "order:new": (6, 6, 6, 0),
+            "report:sales": (1, 1, 1, 0),
+            "stock:check": (6, 6, 6, 0),
+        }
+        assert table(done.stdout, "promised", "found") == {
+            "invoices": (6, 6),
+            "orders with an invoice": (6, 6),
+            "mails sent": (5, 5),
+            "mails asked for twice": (1, 1),
+            "dead letters": (1, 1),
+            "runs of the schedule": (1, 1),
+            "sales reports": (1, 1),
+        }
+        assert done.stdout.rstrip().endswith("All is as promised.")
+
+    def test_it_can_be_run_again(self, new_database):
+        assert run(new_database).returncode == 0
+
+        done = run(new_database)
+
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "The admin's user is there already." in done.stdout
+        assert table(done.stdout, "promised", "found")["mails sent"] == (5, 5)
+
+    def test_no_payload_and_no_address_is_printed(self, new_database):
+        done = run(new_database)
+
+        assert "@" not in done.stdout + done.stderr
+        assert '"order"' not in done.stdout + done.stderr
+
+    @pytest.mark.django_db
+    def test_what_is_not_as_promised_is_said(self):
+        placed = [Order.objects.create(customer="ada@example.com")]
+        Invoice.objects.create(order=placed[0], amount=1)
+        Invoice.objects.create(order=placed[0], amount=1)
+        command = demo.Command(stdout=open(os.devnull, "w"))  # noqa: PTH123, SIM115
+
+        with pytest.raises(CommandError, match=r"^Not as promised: invoices, mails sent, .*sales reports\.$"):
+            command._check(placed, placed[0].placed_at)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestStaying:
+    @pytest.fixture
+    def staying(self, manage):
+        """The demonstration, up and running, and the address of its site."""
+        with closing(socket.socket()) as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            process = manage("demo", env={"PORT": str(port)})
+            process.wait_for_line(f"Port {port} is taken")
+            line = process.wait_for_line("the shop ")
+        process.wait_for_line("site      | ")
+        process.wait_for_line("Worker ")
+        process.wait_for_line("Scheduler ")
+        yield process, re.search(r"http://\S+", line)[0]
+        if process.process.poll() is None:
+            process.stop()  # its children are not of its process group
+
+    def test_the_site_the_worker_and_the_scheduler_work_until_it_is_stopped(self, staying):
+        process, address = staying
+
+        wait_until(lambda: answers(address), what="the shop's page")
+        wait_until(lambda: Invoice.objects.count() == 6, what="an invoice for each order")
+        wait_until(lambda: Process.objects.count() == 2, what="the rows of worker and scheduler")
+
+        assert process.stop() == 0, process.output
+        assert set(Process.objects.values_list("kind", "state")) == {
+            ("worker", "stopped"),
+            ("scheduler", "stopped"),
+        }
+        assert not answers(address)
+        for name in ("site", "worker", "scheduler"):
+            process.wait_for_line(f"The {name} has ended.")
+
+    def test_when_one_of_them_ends_the_others_are_stopped(self, staying):
+        process, _ = staying
+        scheduler = wait_until(Process.objects.filter(kind="scheduler").first, what="the scheduler's row")
+
+        os.kill(scheduler.pid, signal.SIGKILL)
+
+        assert process.wait() == 1
+        process.wait_for_line("One of them did not end as it should")
+
+
+def answers(address):
+    try:
+        with urllib.request.urlopen(address, timeout=5) as page:
+            return b"A small shop" in page.read()
+    except OSError:
+        return False
+
+
+class TestTheScript:
+    def test_it_can_be_run_and_is_sound_bash(self):
+        script = ROOT / "script" / "demo"
+        assert os.access(script, os.X_OK)
+        assert run(dict(os.environ), "bash", "-n", str(script)).returncode == 0
+
+    def test_it_starts_the_command_with_the_python_of_its_environment(self, tmp_path):
+        """The Python that makes the environment is replaced: it prints one that says what it is asked."""
+        asked = tmp_path / "asked"
+        asked.write_text('#!/usr/bin/env bash\necho "asked: $*"\n')
+        maker = tmp_path / "maker"
+        maker.write_text(f'#!/usr/bin/env bash\necho "$*" > {tmp_path}/made\necho {asked}\n')
+        for script in (asked, maker):
+            script.chmod(0o755)
+        url = "mysql://root@127.0.0.1/shop"
+        environment = {**os.environ, "PYTHON": str(maker), "DJANGO": "6.1", "DATABASE_URL": url}
+
+        done = run(environment, str(ROOT / "script" / "demo"), "--once")
+
+        assert done.stdout == "asked: testproject/manage.py demo --once\n"
+        made = (tmp_path / "made").read_text()
+        assert made == "script/environment.py test --extra postgres --django 6.1 --extra mysql\n"

@@ -1,0 +1,90 @@
+"""Which rows a claim takes: choose(), PostgreSQL's one statement and the rule in plain words agree."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from django_letsgo_worker.engines import ClaimRequest, Lane, engine_for
+from django_letsgo_worker.engines.rows import Looked, choose
+from django_letsgo_worker.models import Message
+
+ME, OTHER = UUID(int=1), UUID(int=2)
+
+rows = st.lists(
+    st.fixed_dictionaries({
+        "type": st.sampled_from(["job", "job", "job", "stranger"]),
+        "attempts": st.integers(0, 4),
+        "max_attempts": st.integers(1, 4),
+        "deaths": st.integers(0, 3),
+        "held": st.booleans(),
+    }),
+    max_size=10,
+)  # fmt: skip
+appetites = st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(any)
+
+
+def by_the_rule(found, free, ahead):
+    """The rule in plain words, one row at a time."""
+    taken = []
+    for row in (row for row in found if row.type == "job"):
+        deaths, attempt = row.deaths + row.held, row.attempts + 1
+        worn_out = attempt > row.max_attempts
+        suspect = not worn_out and (deaths >= 2 or (deaths == 1 and attempt == row.max_attempts))
+        risky = row.held or attempt >= row.max_attempts
+        place = sum(1 for other in found[: found.index(row)] if other.type == "job") + 1
+        if suspect:
+            # Alone, or not now; and what is risky takes a free seat.
+            return [row.id] if place == 1 and (free or not risky) else taken[: free + ahead]
+        if place <= free or not risky:
+            taken.append(row.id)
+    return taken[: free + ahead]
+
+
+def request_for(free, ahead, now=None):
+    return ClaimRequest(
+        lane=Lane("default", 0), types=["job"], process=ME, lease_seconds=30, free=free, ahead=ahead, now=now
+    )
+
+
+@settings(max_examples=500, deadline=None)
+@given(rows=rows, appetite=appetites)
+def test_choose_is_the_rule(rows, appetite):
+    found = [Looked(id=n, visible_at=None, **columns) for n, columns in enumerate(rows)]
+
+    assert choose(found, request_for(*appetite)) == by_the_rule(found, *appetite)
+
+
+@pytest.mark.django_db
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=rows, appetite=appetites)
+def test_the_engines_claim_takes_what_choose_takes(rows, appetite):
+    engine = engine_for("default")
+    with transaction.atomic():
+        now = engine.clock().replace(microsecond=0)
+        made = [
+            Message(
+                type=columns["type"], payload=None, visible_at=now + timedelta(seconds=n - 1000),
+                enqueued_at=now,
+                attempts=columns["attempts"], max_attempts=columns["max_attempts"], deaths=columns["deaths"],
+                leased_by=OTHER if columns["held"] else None, leased_at=now if columns["held"] else None,
+            )
+            for n, columns in enumerate(rows)
+        ]  # fmt: skip
+        for message in made:
+            message.save(force_insert=True)
+        found = [
+            Looked(id=message.pk, visible_at=message.visible_at, **columns)
+            for message, columns in zip(made, rows, strict=True)
+        ]
+        claim = engine.claim_within(request_for(*appetite, now=now), 100)
+
+        assert [claimed.id for claimed in claim.rows] == choose(found, request_for(*appetite))
+        assert claim.unknown == {row.type for row in found} - {"job"}
+        assert claim.looked == len(found)
+        transaction.set_rollback(True)

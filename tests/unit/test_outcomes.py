@@ -1,0 +1,286 @@
+"""Outcomes: what becomes of an attempt, and the record of a failure whatever the exception carries."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from django_letsgo_worker import Delivery, Reject, Retry, Snooze
+from django_letsgo_worker.errors import InvalidMessage
+from django_letsgo_worker.outcomes import decide, dotted, error_entry, fingerprint, with_entry
+
+KIB_64 = 64 * 1024
+
+
+def delivery(attempt=1, max_attempts=3):
+    return Delivery(
+        message_id=1, type="job", payload=None, headers={}, queue="default", priority=0, attempt=attempt,
+        max_attempts=max_attempts, receipt=1, enqueued_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+
+
+def entry_of(error):
+    return error_entry(error, attempt=2, at="2026-01-01T00:00:00.000000+00:00", seconds=1.5, process="w")
+
+
+def raised(error):
+    """The same exception, with a traceback."""
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+LATER = {"counted": True, "recorded": True}
+
+
+class TestDecide:
+    @pytest.mark.parametrize(
+        ("attempt", "error", "expected"),
+        [
+            (1, None, {"name": "succeeded", "recorded": False}),
+            (3, None, {"name": "succeeded", "recorded": False}),
+            (1, ValueError("no"), {"name": "retry", "delay_seconds": 7.0, **LATER}),
+            (2, KeyboardInterrupt(), {"name": "retry", "delay_seconds": 7.0, **LATER}),
+            (1, SystemExit(0), {"name": "retry", "delay_seconds": 7.0, **LATER}),
+            (3, ValueError("no"), {"name": "dead", "delay_seconds": 0.0, **LATER}),
+            (4, ValueError("no"), {"name": "dead", **LATER}),
+            (1, Retry(), {"name": "retry", "delay_seconds": 7.0, **LATER}),
+            (1, Retry(0), {"name": "retry", "delay_seconds": 0.0, **LATER}),
+            (1, Retry(timedelta(hours=1)), {"name": "retry", "delay_seconds": 3600.0, **LATER}),
+            (3, Retry(60), {"name": "dead", **LATER}),
+            (1, Snooze(60), {"name": "snoozed", "delay_seconds": 60.0, "counted": False, "recorded": False}),
+            (3, Snooze(0), {"name": "snoozed", "delay_seconds": 0.0, "counted": False, "recorded": False}),
+            (1, Reject("never"), {"name": "dead", **LATER}),
+        ],
+    )
+    def test_the_table(self, attempt, error, expected):
+        outcome = decide(delivery(attempt), error, 7)
+
+        assert {name: getattr(outcome, name) for name in expected} == expected
+        assert outcome.exception is error
+
+    @pytest.mark.parametrize(
+        ("error", "settled_as"),
+        [(None, "succeeded"), (ValueError(), "again"), (Snooze(1), "again"), (Reject(), "dead")],
+    )
+    def test_the_settlements_word(self, error, settled_as):
+        assert decide(delivery(), error, "10m").settled_as == settled_as
+
+    @pytest.mark.parametrize("result", [0, "", False, [], {"a": 1}])
+    def test_what_was_returned_is_kept(self, result):
+        assert decide(delivery(), None, 7, result).result is result
+
+    def test_a_subclass_is_what_its_parent_is(self):
+        class NotToday(Snooze):
+            pass
+
+        assert decide(delivery(3), NotToday(5), 7).name == "snoozed"
+
+    def test_the_back_off_is_asked_with_the_attempt_and_the_error(self):
+        error = ValueError()
+        outcome = decide(delivery(2), error, lambda attempt, given: 100 * attempt + (given is error))
+
+        assert outcome.delay_seconds == 201.0
+
+    @pytest.mark.parametrize(
+        "backoff",
+        [
+            lambda attempt, error: 1 / 0, lambda attempt, error: None, lambda attempt, error: -1,
+            lambda attempt, error: float("nan"), lambda attempt: 1, lambda attempt, error: "5",
+        ],
+        ids=["raises", "None", "negative", "nan", "wrong signature", "text"],
+    )  # fmt: skip
+    def test_a_back_off_that_fails_is_said_and_ten_minutes_serves(self, backoff, caplog):
+        with caplog.at_level(logging.WARNING, "django_letsgo_worker"):
+            outcome = decide(delivery(), ValueError(), backoff)
+
+        assert (outcome.name, 3.75 <= outcome.delay_seconds <= 5) == ("retry", True)
+        assert "back-off of job failed" in caplog.text
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        "delay",
+        [-1, -0.001, True, "5", float("nan"), float("inf"), 10**400, [], timedelta(seconds=-1)],
+        ids=repr,
+    )
+    @pytest.mark.parametrize("kind", [Retry, Snooze])
+    def test_a_delay_that_is_none_is_refused_where_it_is_written(self, kind, delay):
+        with pytest.raises(InvalidMessage, match="^delay "):
+            kind(delay)
+
+    def test_a_snooze_needs_a_delay(self):
+        for arguments in [(), (None,)]:
+            with pytest.raises((TypeError, InvalidMessage)):
+                Snooze(*arguments)
+
+    def test_a_reason_may_be_anything_that_has_a_text(self):
+        assert (str(Reject()), str(Reject(7)), str(Reject(ValueError("no")))) == ("rejected", "7", "no")
+        assert (str(Retry()), str(Retry(reason="busy")), Retry(5, "busy").delay) == ("retry", "busy", 5.0)
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class Shapeless(Exception):
+    """Its text is no text at all."""
+
+    def __str__(self):
+        return 7
+
+    __repr__ = __str__
+
+
+class Interrupting(Exception):
+    def __str__(self):
+        raise KeyboardInterrupt
+
+
+def with_itself_as_cause():
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+def recursion():
+    def dig():
+        dig()
+
+    try:
+        dig()
+    except RecursionError as error:
+        return error
+
+
+def with_a_hostile_note():
+    error = ValueError("noted")
+    error.__notes__ = [Speechless(), "\0", 5]
+    return error
+
+
+def of_a_module(module):
+    return type("Odd", (Exception,), {"__module__": module})("odd")
+
+
+HOSTILE = {
+    "no words": lambda: Speechless(),
+    "a text that is a number": lambda: Shapeless(),
+    "a text that interrupts": lambda: Interrupting(),
+    "a cause without words": lambda: raised_from(Speechless()),
+    "a circle of causes": with_itself_as_cause,
+    "a hostile note": with_a_hostile_note,
+    "NUL": lambda: ValueError("a\0b"),
+    "a lone surrogate": lambda: ValueError("a\ud800b"),
+    "bytes": lambda: ValueError(b"\xff\x00"),
+    "a megabyte": lambda: ValueError("é" * 500_000),
+    "recursion": recursion,
+    "no module": lambda: of_a_module(None),
+    "a module that is a number": lambda: of_a_module(7),
+    "a module with NUL and surrogates": lambda: of_a_module("a\0\ud800"),
+    "a name of a thousand letters": lambda: type("O" * 1000, (Exception,), {})("long"),
+    "a group": lambda: ExceptionGroup("many", [Speechless(), ValueError("\0"), ValueError("é" * 100_000)]),
+}
+
+
+def raised_from(cause):
+    error = ValueError("effect")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
+class TestRecordingNeverFails:
+    def test_its_entry_can_be_stored(self, make):
+        entry = entry_of(raised(make()))
+
+        assert list(entry) == ["attempt", "at", "seconds", "process", "class", "message", "traceback"]
+        text = json.dumps(entry, ensure_ascii=False)
+        assert "\\u0000" not in text and text.encode()
+        assert len(entry["class"].encode()) <= 255
+        assert max(len(entry[name].encode()) for name in ("message", "traceback")) <= KIB_64
+        assert entry["class"] and entry["message"] and entry["traceback"]
+
+    def test_it_has_a_fingerprint_and_a_name(self, make):
+        error = raised(make())
+
+        assert re.fullmatch("[0-9a-f]{32}", fingerprint(error))
+        assert fingerprint(error) == fingerprint(error)
+        assert dotted(error).encode()
+
+    def test_it_is_decided_like_any_other(self, make):
+        assert decide(delivery(), make(), 7).name == "retry"
+
+
+class TestEntries:
+    def test_an_entry_says_what_people_need(self):
+        entry = entry_of(raised(LookupError("gone")))
+
+        assert entry | {"traceback": ""} == {
+            "attempt": 2, "at": "2026-01-01T00:00:00.000000+00:00", "seconds": 1.5, "process": "w",
+            "class": "LookupError", "message": "gone", "traceback": "",
+        }  # fmt: skip
+        assert "in raised" in entry["traceback"] and entry["traceback"].endswith("LookupError: gone\n")
+
+    def test_classes_are_named_with_their_module_except_pythons_own(self):
+        assert dotted(InvalidMessage("x")) == "django_letsgo_worker.errors.InvalidMessage"
+        assert dotted(Reject("x")) == "django_letsgo_worker.outcomes.Reject"
+        assert dotted(KeyError("x")) == "KeyError"
+
+    def test_of_a_long_text_the_middle_is_cut(self):
+        message = entry_of(ValueError("begin" + "x" * 1_000_000 + "end"))["message"]
+
+        assert message.startswith("begin") and message.endswith("end") and "... [cut] ..." in message
+        assert len(message) == KIB_64
+
+    def test_the_newest_ten_are_kept(self):
+        errors = []
+        for attempt in range(1, 14):
+            before = list(errors)
+            grown = with_entry(errors, {"attempt": attempt})
+            assert errors == before
+            errors = grown
+
+        assert [entry["attempt"] for entry in errors] == list(range(4, 14))
+
+
+class TestFingerprints:
+    def here(self, error):
+        return fingerprint(raised(error))
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (ValueError("order 12 is late"), ValueError("order 7 is late")),
+            (ValueError("no 'apple' here"), ValueError("no 'pear tree' here")),
+            (ValueError('no "apple" here'), ValueError('no "pear" here')),
+            (KeyError("a"), KeyError("b")),
+        ],
+    )
+    def test_numbers_and_quoted_parts_make_no_difference(self, one, other):
+        assert self.here(one) == self.here(other)
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (ValueError("order 12 is late"), ValueError("order 12 is lost")),
+            (ValueError("late"), LookupError("late")),
+            (ValueError("late"), ValueError("")),
+        ],
+    )
+    def test_words_and_classes_do(self, one, other):
+        assert self.here(one) != self.here(other)
+
+    def test_the_place_does_too(self):
+        def elsewhere():
+            raise ValueError("late")
+
+        with pytest.raises(ValueError) as caught:
+            elsewhere()
+        assert fingerprint(caught.value) != self.here(ValueError("late"))

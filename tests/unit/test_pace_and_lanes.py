@@ -1,0 +1,311 @@
+"""What a worker keeps in mind: its pace, the lanes it knows, the messages it has in hand."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from django_letsgo_worker.delivery import Signals
+from django_letsgo_worker.engines import Lane
+from django_letsgo_worker.outcomes import SUCCEEDED
+from django_letsgo_worker.worker import lanes as lanes_module
+from django_letsgo_worker.worker.hands import FINISHED, RUNNING, WAITING, Hand, Hands
+from django_letsgo_worker.worker.lanes import Lanes
+from django_letsgo_worker.worker.options import Options
+from django_letsgo_worker.worker.pace import MOST_AHEAD, Appetite, Pace
+
+PAST, FUTURE = datetime(2000, 1, 1, tzinfo=UTC), datetime(2500, 1, 1, tzinfo=UTC)
+
+
+class TestPace:
+    @pytest.fixture
+    def pace(self):
+        pace = Pace()
+        pace._at = 0.0
+        return pace
+
+    def test_it_is_what_begins_in_a_tenth_of_a_second(self, pace):
+        assert pace.ahead == 0
+        pace.measure(1000, 1.0)
+        assert pace.ahead == 100
+
+    def test_a_long_time_is_believed_at_once_and_a_short_one_in_part(self, pace):
+        pace.measure(500, 0.5)
+        assert pace.per_second == 1000
+        pace.measure(500, 0.75)
+        assert pace.per_second == 500
+        pace.measure(500, 100.0)
+        assert pace.per_second == 0
+
+    def test_moments_that_are_too_close_are_taken_together(self, pace):
+        for n in range(99):
+            pace.measure(n, n * 0.0001)
+        assert pace.per_second == 0
+        pace.measure(100, 1.0)
+        assert pace.per_second == 100
+
+    def test_there_is_a_bound(self, pace):
+        pace.measure(10**9, 1.0)
+
+        assert pace.ahead == MOST_AHEAD
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The process's own clock: it stands until the test moves it."""
+    clock = SimpleNamespace(seconds=1000.0)
+    clock.monotonic = lambda: clock.seconds
+    monkeypatch.setattr(lanes_module, "time", clock)
+    return clock
+
+
+class Engine:
+    """An engine that has these lanes."""
+
+    def __init__(self, *found):
+        self.found = [Lane(*lane) for lane in found]
+        self.ahead_of_us = timedelta(0)
+
+    def clock(self):
+        return datetime.now(UTC) + self.ahead_of_us
+
+    def lanes(self, *, waiting, queues):
+        return self.found
+
+
+def known(*found, queues=None, paused=()):
+    """What a worker knows that has looked once."""
+    lanes = Lanes(Engine(*found), queues, lambda: set(paused))
+    lanes.look(waiting=False)
+    return lanes
+
+
+def due(lanes):
+    return [(lane.queue, lane.priority) for lane in lanes.due()]
+
+
+class TestLanes:
+    def test_a_look_is_believed_for_a_second(self, clock):
+        lanes = known(("a", 0, PAST))
+        clock.seconds += 0.999
+        assert not lanes.is_stale
+        clock.seconds += 0.001
+        assert lanes.is_stale
+
+    def test_forgetting_makes_it_look_again(self, clock):
+        lanes = known(("a", 0, PAST))
+        assert (lanes.are_all_known, lanes.is_stale) == (True, False)
+        lanes.forget()
+        assert (lanes.are_all_known, lanes.is_stale) == (False, True)
+
+    def test_higher_priorities_come_first_whatever_the_turn(self, clock):
+        found = [("a", -100, PAST), ("b", 100, PAST), ("c", 0, PAST), ("a", 100, PAST), ("b", 0, PAST)]
+        random.Random(1).shuffle(found)
+        lanes = known(*found)
+
+        for _ in range(10):
+            assert [priority for _, priority in due(lanes)] == [100, 100, 0, 0, -100]
+
+    def test_queues_of_one_priority_take_turns(self, clock):
+        lanes = known(*((queue, 0, PAST) for queue in "abc"))
+        first = Counter(due(lanes)[0][0] for _ in range(30))
+
+        assert first == {"a": 10, "b": 10, "c": 10}
+        assert sorted(due(lanes)) == [("a", 0), ("b", 0), ("c", 0)]
+
+    def test_what_is_not_due_is_left_out_and_known(self, clock):
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        lanes = known(("a", 0, FUTURE), ("b", 0, soon))
+
+        assert due(lanes) == []
+        assert 3500 < lanes.next_due_in() <= 3600
+        assert known(("a", 0, PAST), ("b", 0, FUTURE)).next_due_in() == 0.0
+
+    def test_the_databases_clock_counts_not_ours(self, clock):
+        lanes = known(("a", 0, datetime.now(UTC) + timedelta(hours=1)))
+        lanes.engine.ahead_of_us = timedelta(hours=2)
+        assert due(lanes) == []
+        clock.seconds += 61
+        lanes.look(waiting=False)
+        assert due(lanes) == [("a", 0)]
+
+    def test_paused_queues_are_left_out(self, clock):
+        lanes = known(("a", 0, PAST), ("b", 5, PAST), ("c", 0, PAST), paused={"b", "c"})
+
+        assert due(lanes) == [("a", 0)]
+
+    def test_only_the_queues_served_are_known(self, clock):
+        lanes = known(("a", 0, PAST), ("b", 0, PAST), queues=("a",))
+        lanes.add("b", 5)
+        lanes.add("a", 5)
+
+        assert due(lanes) == [("a", 5), ("a", 0)]
+
+    def test_a_wake_up_makes_a_lane_due_at_once(self, clock):
+        lanes = known(("a", 0, FUTURE))
+        lanes.add("a", 0)
+
+        assert due(lanes) == [("a", 0)]
+
+    def test_a_drained_lane_is_out_until_the_next_look(self, clock):
+        lanes = known(("a", 0, PAST), ("b", 0, PAST))
+        lanes.drained(Lane("a", 0), in_vain=False)
+        lanes.drained(Lane("nowhere", 0), in_vain=False)
+        assert due(lanes) == [("b", 0)]
+
+        lanes.look(waiting=False)
+        assert sorted(due(lanes)) == [("a", 0), ("b", 0)]
+
+    def test_a_lane_that_was_tried_in_vain_is_left_alone_for_a_moment(self, clock):
+        lanes = known(("a", 0, PAST), ("b", 0, PAST))
+        lanes.drained(Lane("a", 0), in_vain=True)
+
+        lanes.look(waiting=False)
+        assert due(lanes) == [("b", 0)]
+
+        lanes.look_after_rest("written")
+        lanes.look(waiting=False)
+        assert sorted(due(lanes)) == [("a", 0), ("b", 0)]
+
+    def test_how_far_it_looked_past_unknown_types_is_remembered_for_a_second(self, clock):
+        lanes = known(("a", 0, PAST), ("a", 1, PAST))
+        lanes.remember_past(Lane("a", 0), FUTURE)
+
+        assert (lanes.start_at(Lane("a", 0)), lanes.start_at(Lane("a", 1))) == (FUTURE, None)
+        clock.seconds += 0.999
+        assert lanes.start_at(Lane("a", 0)) == FUTURE
+        clock.seconds += 0.001
+        assert lanes.start_at(Lane("a", 0)) is None
+
+
+class TestHands:
+    @pytest.fixture
+    def hands(self):
+        return Hands(2)
+
+    @pytest.fixture
+    def take(self, hands):
+        """Take messages in hand: take(1, 2) are two, waiting."""
+
+        def take(*ids):
+            taken = [
+                Hand(SimpleNamespace(id=id, receipt=id * 10, is_suspect=False), None, Signals()) for id in ids
+            ]
+            hands.add(taken)
+            return taken
+
+        return take
+
+    def test_a_message_goes_from_its_claim_to_its_settlement(self, hands, take):
+        (hand,) = take(1)
+        assert (hand.state, hand.lease, hand.seconds, hands.is_empty) == (WAITING, (1, 10), 0.0, False)
+        assert hands.begin(hand)
+        assert (hand.state, hands.begun) == (RUNNING, 1)
+        hands.finish(hand, SUCCEEDED)
+        assert (hand.state, hand.outcome, hand.seconds >= 0) == (FINISHED, SUCCEEDED, True)
+        assert (hands.take_finished(), hands.take_finished()) == ([hand], [])
+        assert hands.leases() == [hand]
+        hands.drop([hand])
+        assert hands.is_empty
+
+    def test_it_begins_once(self, hands, take):
+        (hand,) = take(1)
+
+        assert [hands.begin(hand) for _ in range(3)] == [True, False, False]
+        assert hands.begun == 1
+
+    def test_what_is_taken_back_never_begins(self, hands, take):
+        waiting, running = take(1, 2)
+        hands.begin(running)
+
+        assert hands.take_back_waiting() == [waiting]
+        assert not hands.begin(waiting)
+        assert (hands.take_back_waiting(), hands.in_state(RUNNING)) == ([], [running])
+
+    def test_a_message_claimed_again_is_another_hand(self, hands, take):
+        (old,) = take(1)
+        (new,) = take(1)
+
+        assert not hands.begin(old)
+        hands.drop([old])
+        assert hands.begin(new)
+        hands.finish(old, SUCCEEDED)
+        assert hands.take_finished() == []
+
+    def test_what_was_interrupted_has_no_outcome_whatever_it_returns(self, hands, take):
+        waiting, hand = take(1, 2)
+        hands.begin(hand)
+
+        assert hands.interrupt_running() == [hand] == hands.take_finished()
+        hands.finish(hand, SUCCEEDED)
+        assert (hand.outcome, hands.take_finished(), waiting.state) == (None, [], WAITING)
+
+    def test_a_lost_message_that_waits_is_let_go_and_one_that_runs_goes_on(self, hands, take):
+        waiting, running, finished = take(1, 2, 3)
+        for hand in (running, finished):
+            hands.begin(hand)
+        hands.finish(finished, SUCCEEDED)
+
+        assert [hands.lose(hand) for hand in (waiting, running, finished)] == [True, True, False]
+        assert not hands.begin(waiting)
+        assert hands.in_state(WAITING, RUNNING, FINISHED) == [running, finished]
+        running.lost = True
+        assert hands.leases() == [finished]
+
+    def test_what_could_not_be_settled_comes_first_next_time(self, hands, take):
+        first, second = take(1, 2)
+        for hand in (first, second):
+            hands.begin(hand)
+        hands.finish(first, SUCCEEDED)
+        taken = hands.take_finished()
+        hands.finish(second, SUCCEEDED)
+        hands.put_back(taken)
+
+        assert hands.take_finished() == [first, second]
+
+    def test_waiting_ends_when_the_last_one_has_finished(self, hands, take):
+        assert hands.wait_until_idle(0, threading.Event())
+        (hand,) = take(1)
+        assert not hands.wait_until_idle(0, threading.Event())
+        hands.begin(hand)
+        assert not hands.wait_until_idle(0, threading.Event())
+
+        threading.Thread(target=hands.finish, args=(hand, SUCCEEDED)).start()
+        assert hands.wait_until_idle(30, threading.Event())
+
+    def test_waiting_ends_when_told_to_hurry(self, hands, take):
+        take(1)
+        hurry = threading.Event()
+        hurry.set()
+
+        assert not hands.wait_until_idle(30, hurry)
+
+    def test_the_appetite_is_what_is_free_and_what_will_start_soon(self, hands, take):
+        appetite = Appetite(Options(name="w"), hands)
+        appetite.pace.per_second, appetite.pace._at = 50.0, float("inf")
+        found = [appetite.now()]
+        for id in (1, 2, 3):
+            take(id)
+            found.append(appetite.now())
+
+        assert found == [(2, 5), (1, 5), (0, 5), (0, 4)]
+
+    def test_beside_a_suspect_there_is_none(self, hands, take):
+        appetite = Appetite(Options(name="w"), hands)
+        take(1)[0].claimed.is_suspect = True
+
+        assert appetite.now() == (0, 0)
+
+    def test_nobody_takes_more_than_it_was_told_to(self, hands, take):
+        appetite = Appetite(Options(name="w", max_messages=3), hands)
+        appetite.took(2)
+        assert (appetite.now(), appetite.is_sated) == ((1, 0), False)
+        appetite.took(1)
+        assert (appetite.now(), appetite.is_sated) == ((0, 0), True)
+        take(1)
+        assert not appetite.is_sated

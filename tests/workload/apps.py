@@ -1,0 +1,18 @@
+"""The workload as an entry of INSTALLED_APPS."""
+
+import os
+
+from django.apps import AppConfig
+
+
+class WorkloadConfig(AppConfig):
+    name = "tests.workload"
+    label = "workload"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        without = os.environ.get("WORKLOAD_WITHOUT", "")
+        if without:
+            from .guards import switch_off
+
+            switch_off(without)

@@ -1,0 +1,103 @@
+"""Takes one guard out of the worker, so that a test can show that without it the invariant breaks.
+
+Only processes that a test starts with WORKLOAD_WITHOUT=<guard> in their environment come here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from django_letsgo_worker.engines import Engine, engine_on
+from django_letsgo_worker.engines.base import TABLE
+from django_letsgo_worker.outcomes import SUCCEEDED
+from django_letsgo_worker.worker.running import _AtomicRun
+
+
+def switch_off(guard: str) -> None:
+    {
+        "the claim's lock": without_the_lock_of_the_claim,
+        "the fence": without_the_fence,
+        "the count at the claim": without_the_count_at_the_claim,
+        "the transaction": without_the_transaction,
+        "doubt about commits": without_doubt_about_commits,
+        "lonely suspects": without_lonely_suspects,
+    }[guard](type(engine_on(connection)))
+
+
+def without_the_lock_of_the_claim(engine: type[Engine]) -> None:
+    if connection.vendor == "sqlite":
+        # There the transaction is the lock.
+        engine.transaction = lambda self: contextlib.nullcontext()  # type: ignore[method-assign]
+    elif connection.vendor == "mysql":
+        engine.locking = ""  # type: ignore[attr-defined]
+    else:
+        _rewrite(engine, lambda sql: sql.replace("FOR UPDATE SKIP LOCKED", ""))
+
+
+def without_the_fence(engine: type[Engine]) -> None:
+    if connection.vendor == "postgresql":
+        _rewrite(
+            engine,
+            lambda sql: sql.replace("AND m.receipt = s.receipt", "").replace(
+                "AND m.leased_by = %(process)s", "AND %(process)s IS NOT NULL"
+            ),
+        )
+        return
+
+    def lock_all(
+        self: Any, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False
+    ) -> list[Any]:
+        marks, params = self.ids([id for id, _ in leases])
+        rows = self.execute(
+            f"SELECT id, deadline, {self.now_sql(None)} FROM {TABLE} WHERE id IN ({marks})",
+            params,
+        )
+        return [(id, self.read_moment(until), self.read_moment(now)) for id, until, now in rows]
+
+    engine.lock_held = lock_all  # type: ignore[method-assign]
+
+
+def without_the_count_at_the_claim(engine: type[Engine]) -> None:
+    _rewrite(
+        engine,
+        lambda sql: sql.replace("attempts = m.attempts + 1", "attempts = m.attempts").replace(
+            "attempts = attempts + 1", "attempts = attempts"
+        ),
+    )
+
+
+def without_the_transaction(engine: type[Engine]) -> None:
+    """Nothing to do here: handlers.py registers no atomic handler then."""
+
+
+def without_doubt_about_commits(engine: type[Engine]) -> None:
+    """Believe that a commit whose answer was lost was carried out."""
+    failed = _AtomicRun._failed
+
+    def believe(self: _AtomicRun, error: BaseException) -> Any:
+        outcome, settled = failed(self, error)
+        return (SUCCEEDED, False) if outcome.name == "unknown" else (outcome, settled)
+
+    _AtomicRun._failed = believe  # type: ignore[method-assign]
+
+
+def without_lonely_suspects(engine: type[Engine]) -> None:
+    """Run what may kill its workers beside its neighbours."""
+    from django_letsgo_worker.engines import base
+
+    base._is_suspect = lambda *facts: False  # type: ignore[assignment]
+    _rewrite(engine, lambda sql: sql.replace("(suspects = 0 OR place = 1)", "(suspects >= 0)"))
+
+
+def _rewrite(engine: type[Engine], change: Callable[[str], str]) -> None:
+    execute = engine.execute
+
+    def changed(self: Engine, sql: str, params: dict[str, Any]) -> list[Any]:
+        return execute(self, change(sql), params)
+
+    engine.execute = changed  # type: ignore[method-assign]

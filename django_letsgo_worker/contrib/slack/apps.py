@@ -17,5 +17,6 @@ class SlackConfig(AppConfig):
     def ready(self) -> None:
         from . import checks, receivers
 
-        register(checks.check_slack, "letsgo_worker")
+        # A tag of its own: a worker looks at "letsgo_worker" alone, and works without Slack.
+        register(checks.check_slack, self.label)
         receivers.connect()

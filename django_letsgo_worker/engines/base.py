@@ -154,7 +154,16 @@ class Engine:
         Where the lane begins with types that this process does not know, it looks once more and
         further, ten times its limit at the most; `looked_until` says where the next claim may begin.
         """
-        claim = self.claim_within(request, request.limit)
+        return self.look_past_unknown(request, self.claim_within(request, request.limit))
+
+    def exchange(
+        self, process: UUID, settlements: Sequence[Settlement], keep: frozenset[str], request: ClaimRequest
+    ) -> tuple[dict[int, str], Claim]:
+        """Settle and claim; call it inside a transaction. What it settles, it does not claim."""
+        return self.settle(process, settlements, keep=keep), self.claim(request)
+
+    def look_past_unknown(self, request: ClaimRequest, claim: Claim) -> Claim:
+        """Complete a claim that met unknown types at the head of its lane."""
         stopped = any(row.is_suspect for row in claim.rows) or len(claim.rows) == request.limit
         if not claim.unknown or stopped or claim.looked < request.limit:
             claim.looked_until = None
@@ -170,6 +179,7 @@ class Engine:
             rows=claim.rows + further.rows,
             unknown=claim.unknown | further.unknown,
             looked=further.looked,
+            looked_from=claim.looked_from,
             looked_until=further.looked_until if further.looked == window else None,
         )
 
@@ -204,11 +214,11 @@ class Engine:
             held = [row[0] for row in self.lock_held(process, leases)]
             if held:
                 later = self.plus_sql(self.now_sql(now), "%(lease)s")
-                marks, params = self.ids(held)
+                these, params = self.among(held)
                 # No condition on visible_at: it would invite a search of the whole lane.
                 self.execute(
                     f"UPDATE {TABLE} SET visible_at = CASE WHEN visible_at < {later} THEN {later} "
-                    f"ELSE visible_at END WHERE id IN ({marks})",
+                    f"ELSE visible_at END WHERE id {these}",
                     {**params, "lease": self.amount(seconds), "now": self.moment(now)},
                 )
         return set(held)
@@ -217,17 +227,17 @@ class Engine:
         """Return the ids of the leases that the process has, locked or not, without waiting."""
         if not leases:
             return set()
-        marks, params = self.ids([lease[0] for lease in leases])
+        these, params = self.among([lease[0] for lease in leases])
         rows = self.execute(
-            f"SELECT id, receipt FROM {TABLE} WHERE id IN ({marks}) AND leased_by = %(process)s",
+            f"SELECT id, receipt FROM {TABLE} WHERE id {these} AND leased_by = %(process)s",
             {**params, "process": self.process(process)},
         )
         return {id for id, receipt in rows if (id, receipt) in set(leases)}
 
-    def ids(self, values: Sequence[int]) -> tuple[str, dict[str, int]]:
-        """Return placeholders and parameters for a list of ids."""
-        names = [f"id{n}" for n in range(len(values))]
-        return ", ".join(f"%({name})s" for name in names), dict(zip(names, values, strict=True))
+    def among(self, ids: Sequence[int]) -> tuple[str, dict[str, Any]]:
+        """Return what follows a column that is one of these, and its parameters."""
+        params = {f"id{n}": id for n, id in enumerate(ids)}
+        return f"IN ({', '.join(f'%({name})s' for name in params)})", params
 
     def read_claimed(self, row: Sequence[Any]) -> Claimed:
         values = [*row[:-4], *(self.read_moment(moment) for moment in row[-4:])]

@@ -70,6 +70,7 @@ class PortableEngine(ValuesInserting):
             rows=self._take(request, taken) if taken else [],
             unknown={row.type for row in looked} - known,
             looked=len(looked),
+            looked_from=looked[0].visible_at if looked else None,
             looked_until=looked[-1].visible_at if looked else None,
         )
 
@@ -105,7 +106,7 @@ class PortableEngine(ValuesInserting):
 
     def _take(self, request: ClaimRequest, taken: Sequence[int]) -> list[Claimed]:
         clock = self.now_sql(request.now)
-        marks, params = self.ids(taken)
+        these, params = self.among(taken)
         params = {
             **params,
             "process": self.process(request.process),
@@ -117,23 +118,23 @@ class PortableEngine(ValuesInserting):
             UPDATE {TABLE}
             SET deaths = deaths + (leased_by IS NOT NULL), receipt = receipt + 1, attempts = attempts + 1,
                 leased_by = %(process)s, leased_at = {clock}, visible_at = {self.plus_sql(clock, "%(lease)s")}
-            WHERE id IN ({marks})
+            WHERE id {these}
             """,
             params,
         )
-        rows = self.execute(f"SELECT {CLAIMED} FROM {TABLE} WHERE id IN ({marks})", params)
+        rows = self.execute(f"SELECT {CLAIMED} FROM {TABLE} WHERE id {these}", params)
         claimed = {row[0]: self.read_claimed(row) for row in rows}
         return [claimed[id] for id in taken]
 
     # -- settle -----------------------------------------------------------------------------------------
 
     def lock_held(self, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False) -> list[Any]:
-        marks, params = self.ids([id for id, _ in leases])
+        these, params = self.among([id for id, _ in leases])
         locking = self.locking.removesuffix("SKIP LOCKED") if wait else self.locking
         rows = self.execute(
             f"""
             SELECT id, receipt, deadline, {self.now_sql(None)} FROM {TABLE}
-            WHERE id IN ({marks}) AND leased_by = %(process)s {locking}
+            WHERE id {these} AND leased_by = %(process)s {locking}
             """,
             {**params, "process": self.process(process)},
         )
@@ -192,8 +193,8 @@ class PortableEngine(ValuesInserting):
 
     def _delete(self, ids: Sequence[int]) -> None:
         if ids:
-            marks, params = self.ids(ids)
-            self.execute(f"DELETE FROM {TABLE} WHERE id IN ({marks})", params)
+            these, params = self.among(ids)
+            self.execute(f"DELETE FROM {TABLE} WHERE id {these}", params)
 
     def _put_back(
         self, settlements: Sequence[Settlement], outcomes: dict[int, str], now: datetime | None

@@ -121,6 +121,8 @@ class Claim:
     rows: list[Claimed] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
     looked: int = 0
+    # When the oldest of the rows that it looked at became visible, and the newest.
+    looked_from: datetime | None = None
     looked_until: datetime | None = None
 
 

@@ -78,9 +78,12 @@ class SQLiteEngine(PortableEngine):
         if wait:
             # The first statement of a transaction must write: one that reads first, and writes while
             # another has written meanwhile, fails at once instead of waiting.
-            marks, params = self.ids([id for id, _ in leases])
-            self.execute(f"UPDATE {TABLE} SET receipt = receipt WHERE id IN ({marks})", params)
+            these, params = self.among([id for id, _ in leases])
+            self.execute(f"UPDATE {TABLE} SET receipt = receipt WHERE id {these}", params)
         return super().lock_held(process, leases, wait=wait)
+
+    def among(self, ids: Sequence[int]) -> tuple[str, dict[str, Any]]:
+        return "IN (SELECT value FROM json_each(%(among)s))", {"among": str(list(ids))}
 
     def data_version(self) -> int:
         with self.connection.cursor() as cursor:

@@ -293,7 +293,7 @@ def test_a_lane_index_on_other_columns_is_noticed(backlog, wrong_about):
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="elsewhere no statement settles by itself")
 @pytest.mark.parametrize("backlog", ["analysed while empty", "all dead and analysed"], indirect=True)
 def test_a_settle_that_only_joins_is_noticed(backlog, wrong_about):
-    alone = Rewrite(r"AND m\.id = ANY\(%\(ids\)s\)|(?<=WHERE )m\.id = ANY\(%\(ids\)s\) AND")
+    alone = Rewrite(r"AND m\.id = ANY\(%\(ids\)s::bigint\[\]\)|(?<=WHERE )m\.id = ANY\(%\(ids\)s::bigint\[\]\) AND")
 
     assert wrong_about(settle, alone)
     assert alone.hits == 3

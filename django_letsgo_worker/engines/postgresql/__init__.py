@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 
 from ...models import CLOCK_SQL
 from ..lines import cut
-from .claiming import Claiming
+from .binding import is_direct, queue_cursor
 from .inserting import CHANNEL, Inserting
 from .settling import Settling
 
@@ -20,12 +20,19 @@ from .settling import Settling
 # it was empty, or while all of it was dead under an old snapshot. Without these ways to read a table, the
 # plans that are left are right in every state. They look expensive to the planner, which must not
 # compile them for that.
-PLANNER = {"enable_seqscan": "off", "enable_nestloop": "off", "enable_bitmapscan": "off", "jit": "off"}
+# The same holds for planning them anew with each call.
+PLANNER = {
+    "enable_seqscan": "off",
+    "enable_nestloop": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
 # A server that vanished without a word is noticed within half a minute.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
-class PostgreSQLEngine(Inserting, Claiming, Settling):
+class PostgreSQLEngine(Inserting, Settling):
     display_name = "PostgreSQL"
     poll_seconds = 2.0
     can_listen = True
@@ -36,6 +43,14 @@ class PostgreSQLEngine(Inserting, Claiming, Settling):
 
     def plus_sql(self, base: str, amount: str) -> str:
         return f"({base} + {amount}::bigint * INTERVAL '1 microsecond')"
+
+    def among(self, ids: Sequence[int]) -> tuple[str, dict[str, Any]]:
+        return "= ANY(%(among)s::bigint[])", {"among": list(ids)}
+
+    def execute(self, sql: str, params: dict[str, Any]) -> list[Any]:
+        with queue_cursor(self.connection) as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall() if cursor.description else []
 
     def json_text(self, column: str) -> str:
         # psycopg would parse `json` by itself, and a parsed string cannot be told from a text.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
 
 from ..base import TABLE, Engine
 from ..rows import Claim, ClaimRequest, Lane
@@ -22,27 +24,29 @@ lanes AS (
 SELECT queue, priority, visible_at FROM lanes
 """
 
-CLAIM = f"""
--- The first due rows of one lane that nobody else has locked.
-WITH looked AS MATERIALIZED (
+# The due rows of one lane that nobody else has locked, and of them those that are taken.
+CLAIMING = f"""
+looked AS MATERIALIZED (
     SELECT id, type, visible_at, attempts, max_attempts,
            leased_by IS NOT NULL AS held, deaths + (leased_by IS NOT NULL)::int AS deaths
     FROM {TABLE}
-    WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {{clock}} {{since}}
+    WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {{clock}}
+      AND visible_at >= COALESCE(%(start_at)s::timestamptz, '-infinity') {{only}}
     ORDER BY visible_at LIMIT %(window)s
     FOR UPDATE SKIP LOCKED
 ),
 -- Those of known types, in order, each with the number of suspects up to it.
 placed AS (
-    SELECT id, held OR attempts + 1 >= max_attempts AS risky, %(taken)s + row_number() OVER line AS place,
+    SELECT id, held OR attempts + 1 >= max_attempts AS risky,
+           %(taken)s::bigint + row_number() OVER line AS place,
            count(*) FILTER (WHERE attempts < max_attempts AND (deaths >= 2
                OR (deaths = 1 AND attempts + 1 = max_attempts))) OVER line AS suspects
-    FROM looked WHERE type = ANY(%(types)s) WINDOW line AS (ORDER BY visible_at, id)
+    FROM looked WHERE type = ANY(%(types)s::text[]) WINDOW line AS (ORDER BY visible_at, id)
 ),
 -- Nothing risky beyond a free seat, and a suspect alone.
 due AS (
     SELECT id FROM placed
-    WHERE (place <= %(free)s OR NOT risky) AND (suspects = 0 OR place = 1)
+    WHERE (place <= %(free)s::bigint OR NOT risky) AND (suspects = 0 OR place = 1)
     ORDER BY place LIMIT %(limit)s
 ),
 taken AS (
@@ -53,31 +57,33 @@ taken AS (
     WHERE m.id = ANY(ARRAY(SELECT id FROM due))
     RETURNING m.id, m.type, m.payload::text, m.headers::text, m.queue, m.priority, m.attempts, m.max_attempts,
               m.receipt, m.deaths, m.errors::text, m.enqueued_at, m.deadline, m.planned_at, m.leased_at
-)
-SELECT looked.visible_at, looked.type, taken.*
-FROM looked LEFT JOIN taken ON taken.id = looked.id
-ORDER BY looked.visible_at, looked.id
-"""
+)"""
+AGE = itemgetter(0, 2)
+LOOKED = "SELECT looked.visible_at, looked.type, looked.id, taken.* FROM looked LEFT JOIN taken USING (id)"
 
 
 class Claiming(Engine):
     def lanes(self, *, waiting: bool = False, queues: Sequence[str] | None = None) -> list[Lane]:
-        served = "" if queues is None else "AND name = ANY(%(queues)s)"
+        served = "" if queues is None else "AND name = ANY(%(queues)s::text[])"
         said = f"said AS (UPDATE {IDLE} SET waiting = TRUE WHERE NOT waiting {served}),"
         rows = self.execute(LANES.format(said=said if waiting else ""), {"queues": list(queues or ())})
         return [Lane(queue, priority, self.read_moment(moment)) for queue, priority, moment in rows]
 
     def claim_within(self, request: ClaimRequest, window: int) -> Claim:
+        sql = f"WITH {self.claiming(request)} {LOOKED}"
+        return self.read_claim(self.execute(sql, self.claim_params(request, window)), request)
+
+    def claiming(self, request: ClaimRequest, others: str = "") -> str:
+        """The CTEs of a claim; `others` is a further condition on the rows that it looks at."""
         clock = self.now_sql(request.now)
-        sql = CLAIM.format(
+        return CLAIMING.format(
             clock=clock,
-            since=(
-                ("AND visible_at >= %(start_at)s " if request.start_at else "")
-                + ("AND type = ANY(%(types)s)" if request.known_only else "")
-            ),
             lapse=self.plus_sql(clock, "%(lease)s"),
+            only=f"{others} AND type = ANY(%(types)s::text[])" if request.known_only else others,
         )
-        params = {
+
+    def claim_params(self, request: ClaimRequest, window: int) -> dict[str, Any]:
+        return {
             "queue": request.lane.queue,
             "priority": request.lane.priority,
             "start_at": request.start_at,
@@ -90,10 +96,14 @@ class Claiming(Engine):
             "lease": self.amount(request.lease_seconds),
             "now": request.now,
         }
-        rows = self.execute(sql, params)
+
+    def read_claim(self, rows: list[Any], request: ClaimRequest) -> Claim:
+        """The answer of LOOKED as a claim, oldest first."""
+        rows.sort(key=AGE)
         return Claim(
-            rows=[self.read_claimed(row[2:]) for row in rows if row[2] is not None],
+            rows=[self.read_claimed(row[3:]) for row in rows if row[3] is not None],
             unknown={row[1] for row in rows}.difference(request.types),
             looked=len(rows),
+            looked_from=self.read_moment(rows[0][0]) if rows else None,
             looked_until=self.read_moment(rows[-1][0]) if rows else None,
         )

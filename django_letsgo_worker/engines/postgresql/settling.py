@@ -1,4 +1,4 @@
-"""Settle: one statement that guards, deletes, archives and puts back."""
+"""Settle: one statement that guards, deletes, archives and puts back, and claims what is next if asked to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from ..base import ARCHIVE, TABLE, Engine
-from ..rows import MOVED, Settlement
+from ..base import ARCHIVE, TABLE
+from ..rows import MOVED, Claim, ClaimRequest, Settlement
+from .claiming import LOOKED, Claiming
 
 GONE = ", ".join(f"m.{name}" for name in (*MOVED, "attempts", "errors", "first_started_at"))
 ARCHIVED = ", ".join(MOVED)
 
-SETTLE = f"""
-WITH s AS (
+SETTLING = f"""
+s AS (
     SELECT * FROM unnest(
         %(ids)s::bigint[], %(receipts)s::bigint[], %(outcomes)s::text[], %(attempts)s::int[],
         %(errors)s::text[], %(delays)s::bigint[], %(deaths)s::int[], %(started)s::bigint[],
@@ -31,12 +32,12 @@ held AS MATERIALIZED (
     FROM {TABLE} m JOIN s ON m.id = s.id AND m.receipt = s.receipt
     -- `id = ANY` beside the join: with the statistics of an empty table, the join alone reads the whole
     -- primary key.
-    WHERE m.id = ANY(%(ids)s) AND m.leased_by = %(process)s
+    WHERE m.id = ANY(%(ids)s::bigint[]) AND m.leased_by = %(process)s
     FOR UPDATE OF m SKIP LOCKED
 ),
 gone AS (
     DELETE FROM {TABLE} m USING held h
-    WHERE m.id = h.id AND m.id = ANY(%(ids)s) AND h.outcome NOT IN ('again', 'released')
+    WHERE m.id = h.id AND m.id = ANY(%(ids)s::bigint[]) AND h.outcome NOT IN ('again', 'released')
     RETURNING {GONE}, h.new_attempts, h.new_errors, h.started_at, h.outcome, h.seconds, h.result,
               h.error_class, h.error_fingerprint
 ),
@@ -46,7 +47,7 @@ archived AS (
     SELECT {ARCHIVED}, COALESCE(new_attempts, attempts), COALESCE(new_errors::json, errors),
            COALESCE(first_started_at, started_at), outcome, {{clock}}, seconds, result::json, error_class,
            error_fingerprint
-    FROM gone WHERE outcome = ANY(%(keep)s)
+    FROM gone WHERE outcome = ANY(%(keep)s::text[])
 ),
 back AS (
     UPDATE {TABLE} m
@@ -54,21 +55,24 @@ back AS (
         attempts = COALESCE(h.new_attempts, m.attempts), errors = COALESCE(h.new_errors::json, m.errors),
         first_started_at = COALESCE(m.first_started_at, h.started_at)
     FROM held h
-    WHERE m.id = h.id AND m.id = ANY(%(ids)s) AND h.outcome IN ('again', 'released')
-)
-SELECT id, outcome FROM held
-"""
+    WHERE m.id = h.id AND m.id = ANY(%(ids)s::bigint[]) AND h.outcome IN ('again', 'released')
+)"""
 
 LOCK_HELD = f"""
 SELECT m.id, m.deadline, STATEMENT_TIMESTAMP() FROM {TABLE} m
 JOIN unnest(%(ids)s::bigint[], %(receipts)s::bigint[]) AS s(id, receipt)
      ON m.id = s.id AND m.receipt = s.receipt
-WHERE m.id = ANY(%(ids)s) AND m.leased_by = %(process)s
+WHERE m.id = ANY(%(ids)s::bigint[]) AND m.leased_by = %(process)s
 FOR UPDATE OF m {{waiting}}
 """
 
+# One statement can change a row only once: what it settles, it does not claim.
+OTHERS = "AND (leased_by IS DISTINCT FROM %(process)s OR id <> ALL(%(ids)s::bigint[]))"
+# What was settled, behind what was looked at.
+SETTLED = f"UNION ALL SELECT NULL, outcome, id{', NULL' * 15} FROM held"
 
-class Settling(Engine):
+
+class Settling(Claiming):
     def lock_held(self, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False) -> list[Any]:
         params = {"ids": [id for id, _ in leases], "receipts": [r for _, r in leases], "process": process}
         return self.execute(LOCK_HELD.format(waiting="" if wait else "SKIP LOCKED"), params)
@@ -81,15 +85,39 @@ class Settling(Engine):
         keep: frozenset[str],
         now: datetime | None = None,
     ) -> dict[int, str]:
+        sql = f"WITH {self.settling(now)} SELECT id, outcome FROM held"
+        return dict(self.execute(sql, self.settle_params(process, settlements, keep, now)))
+
+    def exchange(
+        self, process: UUID, settlements: Sequence[Settlement], keep: frozenset[str], request: ClaimRequest
+    ) -> tuple[dict[int, str], Claim]:
+        params = self.settle_params(process, settlements, keep, request.now)
+        params.update(self.claim_params(request, request.limit))
+        rows = self.execute(
+            f"WITH {self.settling(request.now)}, {self.claiming(request, OTHERS)} {LOOKED} {SETTLED}", params
+        )
+        written = {row[2]: row[1] for row in rows if row[0] is None}
+        claim = self.read_claim([row for row in rows if row[0] is not None], request)
+        return written, self.look_past_unknown(request, claim)
+
+    def settling(self, now: datetime | None) -> str:
+        """The CTEs of a settlement."""
         clock = self.now_sql(now)
-        sql = SETTLE.format(
+        return SETTLING.format(
             clock=clock,
             started=self.plus_sql(clock, "s.started"),
             visible=self.plus_sql(clock, "s.delay"),
             back=self.plus_sql(clock, "h.delay"),
         )
-        params = {**self._columns(settlements), "keep": sorted(keep), "process": process, "now": now}
-        return dict(self.execute(sql, params))
+
+    def settle_params(
+        self,
+        process: UUID,
+        settlements: Sequence[Settlement],
+        keep: frozenset[str],
+        now: datetime | None,
+    ) -> dict[str, Any]:
+        return {**self._columns(settlements), "keep": sorted(keep), "process": process, "now": now}
 
     def _columns(self, settlements: Sequence[Settlement]) -> dict[str, list[Any]]:
         ago = [s.started_seconds_ago for s in settlements]

@@ -1,0 +1,91 @@
+"""How the queue's statements travel: bound and prepared by the server, answered in binary.
+
+Django's own cursors bind on the client, so the server plans each statement anew. What the statements say
+is in the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import psycopg
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+# A connection that enqueues less often than this is not worth a statement's preparation.
+PREPARED_FROM = 3
+
+_used: WeakKeyDictionary[psycopg.Connection[Any], int] = WeakKeyDictionary()
+_unfit: WeakKeyDictionary[psycopg.Connection[Any], bool] = WeakKeyDictionary()
+
+
+class QueueCursor(psycopg.Cursor[Any]):
+    """A cursor that sends all parameters as texts, so that a statement is prepared once."""
+
+    prepares = False
+
+    def execute(self, query: Any, params: dict[str, Any], **options: Any) -> QueueCursor:
+        raw = self.connection
+        threshold = raw.prepare_threshold
+        if self.prepares and threshold is None:
+            # Django turns preparation off for the sake of poolers; this one statement is fit for it.
+            raw.prepare_threshold = sys.maxsize
+        try:
+            texts = {name: bound(value) for name, value in params.items()}
+            return super().execute(query, texts, prepare=self.prepares, binary=True)
+        finally:
+            raw.prepare_threshold = threshold
+
+
+def queue_cursor(connection: BaseDatabaseWrapper) -> Any:
+    """Return a cursor of Django's making around ours: its wrappers, its log and its errors hold."""
+    connection.ensure_connection()
+    connection.validate_thread_sharing()
+    cursor = QueueCursor(connection.connection)
+    cursor.prepares = _is_worth_preparing(connection)
+    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    return wrap(cursor)
+
+
+def _is_worth_preparing(connection: BaseDatabaseWrapper) -> bool:
+    raw = connection.connection
+    used = _used.get(raw, 0)
+    if used < PREPARED_FROM:
+        _used[raw] = used + 1
+        return False
+    unfit = _unfit.get(raw)
+    if unfit is None:
+        unfit = _unfit[raw] = bool(
+            connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
+        ) or not is_direct(raw)
+    return not unfit
+
+
+def is_direct(raw: psycopg.Connection[Any]) -> bool:
+    """Whether no transaction pooler is in between, which would give each statement another session.
+
+    A pooler makes up the process number that it greets with.
+    """
+    if raw.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+        return False
+    with psycopg.Cursor(raw) as cursor:
+        row = cursor.execute("SELECT pg_backend_pid()").fetchone()
+    return row is not None and row[0] == raw.info.backend_pid
+
+
+def bound(value: Any) -> str | None:
+    """A parameter as text, whatever it is: else each size of a number would be another statement."""
+    if value is None or value.__class__ is str:
+        return value
+    if value.__class__ is list:
+        return "{" + ",".join([_element(item) for item in value]) + "}"
+    return str(value)
+
+
+def _element(item: Any) -> str:
+    if item is None:
+        return "NULL"
+    if item.__class__ is not str:
+        return str(item)
+    return '"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,8 +23,9 @@ class Signals:
     __slots__ = ("extend", "lease_lost", "should_stop")
 
     def __init__(self, extend: Callable[[float], bool] | None = None) -> None:
-        self.lease_lost = threading.Event()
-        self.should_stop = threading.Event()
+        # Set once, by another thread, and never cleared: plain flags are enough.
+        self.lease_lost = False
+        self.should_stop = False
         self.extend = extend
 
 
@@ -61,12 +61,12 @@ class Delivery:
     @property
     def lease_lost(self) -> bool:
         """Whether somebody else may hold the message: what this handler returns will not be recorded."""
-        return self._signals.lease_lost.is_set()
+        return self._signals.lease_lost
 
     @property
     def should_stop(self) -> bool:
         """Whether the handler should come to an end: time-out, shutdown or a lost lease."""
-        return self._signals.should_stop.is_set() or self.lease_lost
+        return self._signals.should_stop or self.lease_lost
 
     def extend(self, seconds: float) -> None:
         """Keep the lease for at least `seconds` from now; it is never shortened.
@@ -80,7 +80,7 @@ class Delivery:
             raise ValueError("extend() takes a positive, finite number of seconds.")
         renew = self._signals.extend
         if self.lease_lost or (renew is not None and not renew(seconds)):
-            self._signals.lease_lost.set()
+            self._signals.lease_lost = True
             raise LeaseLost(self.message_id, self.attempt)
 
     @property

@@ -148,26 +148,37 @@ class Engine:
         """Lock those of the (id, receipt) pairs that the process holds: rows of (id, deadline, clock)."""
         raise NotImplementedError
 
-    def claim(self, request: ClaimRequest) -> Claim:
-        """Take due messages of one lane; call it inside a transaction.
+    @property
+    def exchanges_alone(self) -> bool:
+        """Whether exchange() is one statement, and so needs no transaction around it."""
+        return False
 
-        Where the lane begins with types that this process does not know, it looks once more and
-        further, ten times its limit at the most; `looked_until` says where the next claim may begin.
-        """
-        return self.look_past_unknown(request, self.claim_within(request, request.limit))
+    def claim(self, request: ClaimRequest) -> Claim:
+        """Take due messages of one lane, past unknown types too; call it inside a transaction."""
+        claim = self.claim_within(request, request.limit)
+        further = self.claim_further(request, claim)
+        if further is not None:
+            claim.rows += further.rows
+            claim.unknown |= further.unknown
+            claim.looked, claim.looked_until = further.looked, further.looked_until
+        return claim
 
     def exchange(
         self, process: UUID, settlements: Sequence[Settlement], keep: frozenset[str], request: ClaimRequest
     ) -> tuple[dict[int, str], Claim]:
-        """Settle and claim; call it inside a transaction. What it settles, it does not claim."""
-        return self.settle(process, settlements, keep=keep), self.claim(request)
+        """Settle, and claim among the first rows of a lane. What it settles, it does not claim."""
+        return self.settle(process, settlements, keep=keep), self.claim_within(request, request.limit)
 
-    def look_past_unknown(self, request: ClaimRequest, claim: Claim) -> Claim:
-        """Complete a claim that met unknown types at the head of its lane."""
+    def claim_further(self, request: ClaimRequest, claim: Claim) -> Claim | None:
+        """Complete a claim whose lane began with types that this process does not know.
+
+        It looks once more and further, ten times its limit at the most; `looked_until` says where the
+        next claim may begin. None when there is no need.
+        """
         stopped = any(row.is_suspect for row in claim.rows) or len(claim.rows) == request.limit
         if not claim.unknown or stopped or claim.looked < request.limit:
             claim.looked_until = None
-            return claim
+            return None
         window = LOOK_PAST * request.limit
         rest = replace(request, taken=len(claim.rows))
         further = self.claim_within(rest, window)
@@ -175,13 +186,9 @@ class Engine:
             # All of the window became visible at one moment, so the next claim would begin with the same
             # rows: search for known types only, however far that is.
             further = self.claim_within(replace(rest, known_only=True), request.limit)
-        return Claim(
-            rows=claim.rows + further.rows,
-            unknown=claim.unknown | further.unknown,
-            looked=further.looked,
-            looked_from=claim.looked_from,
-            looked_until=further.looked_until if further.looked == window else None,
-        )
+        if further.looked < window:
+            further.looked_until = None
+        return further
 
     def claim_within(self, request: ClaimRequest, window: int) -> Claim:
         """Claim among the first `window` due rows of the lane."""

@@ -27,6 +27,8 @@ class Announcer:
 
     def settled(self, hand: Hand, written: str | None) -> None:
         """Announce the end of a message's stay in this process; `written` is None when it was not ours."""
+        if hand.refused is not None and written is not None:
+            self._refused(hand.claimed, hand.refused)
         if hand.delivery is None or hand.outcome is None or hand.interrupted:
             return
         name = hand.outcome.name
@@ -42,7 +44,7 @@ class Announcer:
     def lost(self, hand: Hand) -> None:
         if not hand.lost and hand.delivery is not None:
             hand.lost = True
-            hand.signals.lease_lost.set()
+            hand.signals.lease_lost = True
             hand.delivery.log.warning(
                 "Lost the lease on message %s (%s): its outcome may not be recorded.",
                 hand.claimed.id,
@@ -64,7 +66,7 @@ class Announcer:
         if name == "dead":
             self._died(hand.claimed, hand.settlement, hand.delivery)
 
-    def refused(self, claimed: Claimed, settlement: Settlement) -> None:
+    def _refused(self, claimed: Claimed, settlement: Settlement) -> None:
         """Announce a message that was claimed and not run: worn out, or past its deadline."""
         if settlement.outcome == "expired":
             logger.warning("Message %s (%s) expired before it began.", claimed.id, claimed.type)

@@ -19,6 +19,7 @@ from .. import queues, registry
 from ..delivery import Signals
 from ..engines import Claimed, Engine, Lane, adopt_own_connection, engine_for
 from ..housekeeping import Housekeeper
+from ..messages import working
 from .hands import FINISHED, RUNNING, WAITING, Hand, Hands
 from .isolation import force_close, on_a_thread_with_connections
 from .lanes import Lanes
@@ -169,12 +170,13 @@ class Exchange(threading.Thread):
             payload = json.loads(message.payload) if registry.is_narrowed(message.type) else None
             hand = Hand(message, registry.choose(message.type, payload), Signals())
             hand.signals.extend = self._extender(hand)
+            hand.refused = working.unfit_settlement(message, self.options.name)
             hands.append(hand)
         self.appetite.took(len(hands))
         self.hands.add(hands)
         if self.claiming.is_set():
             # What arrives after the stop stays out of the seats' reach, and is given back.
-            self.seats.put([hand for hand in hands if not hand.claimed.is_suspect])
+            self.seats.put([hand for hand in hands if hand.refused is None and not hand.claimed.is_suspect])
         self._let_suspect_run()
 
     def _extender(self, hand: Hand) -> Callable[[float], bool]:

@@ -35,6 +35,8 @@ class Hand:
     # The handler's own transaction has written the outcome already, or nobody can know whether.
     settled: bool = False
     settlement: Settlement | None = None
+    # It must not run: what becomes of it was known when it was claimed.
+    refused: Settlement | None = None
     timed_out: bool = False
     # The lease is gone: nothing that the handler returns is recorded.
     lost: bool = False
@@ -67,7 +69,11 @@ class Hands:
 
     def add(self, hands: Iterable[Hand]) -> None:
         with self._changed:
-            self._held.update((hand.claimed.id, hand) for hand in hands)
+            for hand in hands:
+                self._held[hand.claimed.id] = hand
+                if hand.refused is not None:
+                    hand.state = FINISHED
+                    self._finished.append(hand)
 
     def begin(self, hand: Hand) -> bool:
         """Mark a waiting message as running; False when it was taken back meanwhile."""
@@ -99,7 +105,7 @@ class Hands:
     def put_back(self, hands: Iterable[Hand]) -> None:
         """Return finished messages that could not be settled yet."""
         with self._changed:
-            self._finished[:0] = hands
+            self._finished[:0] = [hand for hand in hands if self._held.get(hand.claimed.id) is hand]
 
     def drop(self, hands: Iterable[Hand]) -> None:
         """Let go of messages that are settled, released or lost."""

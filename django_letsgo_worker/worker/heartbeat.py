@@ -140,7 +140,7 @@ class Heartbeat(threading.Thread):
         for at, hand in self._timed():
             if at <= now:
                 hand.timed_out = True
-                hand.signals.should_stop.set()
+                hand.signals.should_stop = True
                 if not hand.handler.is_async and hand.delivery is not None:
                     hand.delivery.log.warning(
                         "Message %s (%s) runs longer than its time-out of %g s.",

@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from uuid import UUID
 
@@ -20,12 +21,15 @@ from ..messages import working
 from .announce import Announcer
 from .hands import Hand, Hands
 from .lanes import Lanes
+from .marks import Marks
 from .options import Options
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
 # How often a round is tried again at once after a deadlock or a busy database.
 TRIES = 5
+
+Claims = list[tuple[ClaimRequest, Claim]]
 
 
 class Round:
@@ -37,41 +41,73 @@ class Round:
         self.process = process
         self.hands = hands
         self.lanes = lanes
+        self.marks = Marks()
         self.announcer = Announcer()
         # Whether this worker has said that it waits, and must take that back when it has its hands full.
         self.said_waiting = False
         self._keep = frozenset[str]()
-        # Called with what is to be run, as soon as it is ours: whatever fails later, it is in hand.
+        # Called with what was claimed, as soon as it is ours: whatever fails later, it is in hand.
         self.on_claimed: Callable[[Sequence[Claimed]], None] = lambda claimed: None
 
     def run(self, finished: Sequence[Hand], lanes: Sequence[Lane], free: int, ahead: int) -> bool:
         """Settle and claim; return whether anything was claimed, be it only to be refused."""
         self._keep = working.kept_outcomes()
         settlements = [self._settlement(hand) for hand in finished if not hand.settled]
+        written, claims = self._tried(settlements, lanes, free, ahead)
+        self._announce_written(finished, written)
+        for request, claim in claims:
+            self.on_claimed(claim.rows)
+        self._settle_accounts(finished, written)
+        # What this very statement put back, its claim could not see.
+        put_back = not {"again", "released"}.isdisjoint(written.values())
+        for request, claim in claims:
+            self._look_further(request, claim, put_back)
+        if put_back:
+            self.lanes.forget()
+        self._say_that_hands_are_full(claims, free + ahead)
+        return any(claim.rows for _, claim in claims)
+
+    def _tried(
+        self, settlements: Sequence[Settlement], lanes: Sequence[Lane], free: int, ahead: int
+    ) -> tuple[dict[int, str], Claims]:
+        """Settle and claim, again after a deadlock, and one by one what a database refuses."""
         for tried in range(1, TRIES + 1):
             try:
-                written, claimed, refused = self._transaction(settlements, lanes, free, ahead)
-                break
+                return self._exchange(settlements, lanes, free, ahead)
             except Error as error:
                 if self.engine.is_transient(error) and tried < TRIES:
                     time.sleep(random.uniform(0.005, 0.05) * tried)
                 elif settlements and not self.engine.is_outage(error) and not self.engine.is_transient(error):
                     logger.exception("A round failed: its messages are settled one by one.")
-                    written, claimed, refused = self._settle_singly(settlements), [], {}
                     break
                 else:
                     raise
-        self._announce_written(finished, written)
-        self.on_claimed([message for message in claimed if message.id not in refused])
-        for message in claimed:
-            if message.id in refused:
-                self.announcer.refused(message, refused[message.id])
-        self._settle_accounts(finished, written)
-        return bool(claimed)
+        return self._settle_singly(settlements), []
+
+    def _exchange(
+        self, settlements: Sequence[Settlement], lanes: Sequence[Lane], free: int, ahead: int
+    ) -> tuple[dict[int, str], Claims]:
+        """One transaction: where one statement does it all, that statement."""
+        alone = self.engine.exchanges_alone and len(lanes) <= 1
+        asked_at = time.monotonic()
+        with nullcontext() if alone else self.engine.transaction():
+            if not alone:
+                self.engine.begin_round()
+                self._renew_if_it_waited(time.monotonic() - asked_at)
+            if not settlements:
+                return {}, self._claim(lanes, free, ahead)
+            if not lanes:
+                return self._settle(settlements), []
+            request = self._request(lanes[0], free, ahead)
+            written, claim = self.engine.exchange(self.process, settlements, self._keep, request)
+            first = self._note(request, claim, asked_at)
+            return written, first + self._claim(lanes[1:], *_left(free, ahead, claim))
 
     # -- settle -------------------------------------------------------------------------------------
 
     def _settlement(self, hand: Hand) -> Settlement:
+        if hand.refused is not None:
+            return hand.refused
         if hand.outcome is None:
             # Never begun, or interrupted: as if it had not been claimed.
             hand.settlement = working.release_of(
@@ -113,8 +149,6 @@ class Round:
         self.hands.drop(done)
         for hand in done:
             self.announcer.settled(hand, written.get(hand.claimed.id))
-        if any(outcome in ("again", "released") for outcome in written.values()):
-            self.lanes.forget()
 
     def _settle_accounts(self, finished: Sequence[Hand], written: dict[int, str]) -> None:
         """Find out about what was not written: it is ours no more, or somebody has the row locked."""
@@ -130,41 +164,30 @@ class Round:
 
     # -- claim --------------------------------------------------------------------------------------
 
-    def _transaction(
-        self, settlements: Sequence[Settlement], lanes: Sequence[Lane], free: int, ahead: int
-    ) -> tuple[dict[int, str], list[Claimed], dict[int, Settlement]]:
-        asked_at = time.monotonic()
-        with self.engine.transaction():
-            self.engine.begin_round()
-            self._renew_if_it_waited(time.monotonic() - asked_at)
-            written = self._settle(settlements)
-            claimed = self._claim(lanes, free, ahead)
-            refused = self._refuse(claimed)
-        return written, claimed, refused
-
     def _renew_if_it_waited(self, seconds: float) -> None:
         """Where writers queue for one lock, our own leases may have lapsed while we stood in line."""
         leases = [hand.lease for hand in self.hands.leases()]
         if leases and seconds > self.options.lease_seconds / 10:
             self.engine.renew(self.process, leases, self.options.lease_seconds)
 
-    def _claim(self, lanes: Sequence[Lane], free: int, ahead: int) -> list[Claimed]:
-        claimed: list[Claimed] = []
+    def _claim(self, lanes: Sequence[Lane], free: int, ahead: int) -> Claims:
+        claims: Claims = []
         for lane in lanes:
-            if free + ahead <= 0 or any(message.is_suspect for message in claimed):
+            if free + ahead <= 0:
                 break
+            asked_at = time.monotonic()
             request = self._request(lane, free, ahead)
-            claim = self.engine.claim(request)
-            self._learn(request, claim)
-            claimed += claim.rows
-            used = min(free, len(claim.rows))
-            free, ahead = free - used, ahead - (len(claim.rows) - used)
-        if self.said_waiting and claimed and free + ahead <= 0:
-            self.engine.set_waiting({message.queue for message in claimed}, False)
-            self.said_waiting = False
-        return claimed
+            claim = self.engine.claim_within(request, request.limit)
+            claims += self._note(request, claim, asked_at)
+            free, ahead = _left(free, ahead, claim)
+        return claims
+
+    def _note(self, request: ClaimRequest, claim: Claim, asked_at: float) -> Claims:
+        self.marks.note(request, claim, seconds=time.monotonic() - asked_at)
+        return [(request, claim)]
 
     def _request(self, lane: Lane, free: int, ahead: int) -> ClaimRequest:
+        past_unknown, mark = self.lanes.start_at(lane), self.marks.of(lane)
         return ClaimRequest(
             lane=lane,
             types=registry.types(),
@@ -172,22 +195,34 @@ class Round:
             lease_seconds=self.options.lease_seconds,
             free=free,
             ahead=ahead,
-            start_at=self.lanes.start_at(lane),
+            start_at=max(past_unknown, mark) if past_unknown and mark else past_unknown or mark,
         )
 
-    def _learn(self, request: ClaimRequest, claim: Claim) -> None:
+    def _look_further(self, request: ClaimRequest, claim: Claim, put_back: bool) -> None:
+        """Claim past unknown types at the head of a lane, and learn where the next claim may begin."""
+        looked, until, rows = claim.looked, None, len(claim.rows)
+        with nullcontext() if self.engine.exchanges_alone else self.engine.transaction():
+            further = self.engine.claim_further(request, claim)
+        if further is not None:
+            self.on_claimed(further.rows)
+            claim.unknown |= further.unknown
+            looked, until, rows = further.looked, further.looked_until, rows + len(further.rows)
         self.announcer.unknown(request.lane.queue, claim.unknown)
-        if claim.looked_until is not None:
-            self.lanes.remember_past(request.lane, claim.looked_until)
-        elif len(claim.rows) < request.limit and claim.looked < request.limit:
-            self.lanes.drained(request.lane, in_vain=not claim.rows)
+        if until is not None:
+            self.lanes.remember_past(request.lane, until)
+        elif rows < request.limit and looked < request.limit:
+            self.lanes.drained(request.lane, in_vain=not rows and not put_back)
 
-    def _refuse(self, claimed: Sequence[Claimed]) -> dict[int, Settlement]:
-        """Settle at once what must not run: worn out, or past its deadline."""
-        refused = {}
-        for message in claimed:
-            settlement = working.unfit_settlement(message, self.options.name)
-            if settlement is not None:
-                refused[message.id] = settlement
-        self._settle(list(refused.values()))
-        return refused
+    def _say_that_hands_are_full(self, claims: Claims, wanted: int) -> None:
+        taken = [message for _, claim in claims for message in claim.rows] if self.said_waiting else []
+        if taken and len(taken) >= wanted:
+            self.engine.set_waiting({message.queue for message in taken}, False)
+            self.said_waiting = False
+
+
+def _left(free: int, ahead: int, claim: Claim) -> tuple[int, int]:
+    """Return how many may still be claimed after a claim; nothing beside a suspect."""
+    if any(message.is_suspect for message in claim.rows):
+        return 0, 0
+    used = min(free, len(claim.rows))
+    return free - used, ahead - (len(claim.rows) - used)

@@ -9,6 +9,7 @@ import contextvars
 import logging
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -29,11 +30,13 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 Call = Callable[[Hand], Any]
 
 
-def run(hand: Hand, call: Call, *, using: str, process: UUID, process_name: str) -> tuple[Outcome, bool]:
+def run(
+    hand: Hand, call: Call, *, using: str, process: UUID, process_name: str, now: datetime | None = None
+) -> tuple[Outcome, bool]:
     """Run the handler in a context of its own; return the outcome, and whether it is settled already."""
     context = contextvars.copy_context()
     if hand.handler.atomic:
-        return context.run(_AtomicRun(hand, call, using, process, process_name).run)
+        return context.run(_AtomicRun(hand, call, using, process, process_name, now).run)
     return context.run(_run_plain, hand, call), False
 
 
@@ -67,12 +70,15 @@ def outcome_of(hand: Hand, error: BaseException | None, result: Any) -> Outcome:
 class _AtomicRun:
     """One transaction: the guard, the handler within a savepoint, the settlement, the commit."""
 
-    def __init__(self, hand: Hand, call: Call, using: str, process: UUID, process_name: str) -> None:
+    def __init__(
+        self, hand: Hand, call: Call, using: str, process: UUID, process_name: str, now: datetime | None
+    ) -> None:
         self.hand = hand
         self.call = call
         self.using = using
         self.process = process
         self.process_name = process_name
+        self.now = now
         self.committing = self.committed = False
         self.outcome: Outcome | None = None
         self.raised: BaseException | None = None
@@ -104,7 +110,7 @@ class _AtomicRun:
         self.hand.settlement = settlement
         if not engine.skip_locked:
             self._warn_if_long(seconds)
-        written = engine.settle(self.process, [settlement], keep=working.kept_outcomes())
+        written = engine.settle(self.process, [settlement], keep=working.kept_outcomes(), now=self.now)
         if not written:
             # The handler ended our transaction behind Django's back, and with it the lock.
             raise LeaseLost(self.hand.claimed.id, self.hand.claimed.attempts)

@@ -119,7 +119,7 @@ class Worker:
     def _interrupt(self) -> None:
         interrupted = self.hands.interrupt_running()
         for hand in interrupted:
-            hand.signals.should_stop.set()
+            hand.signals.should_stop = True
             if hand.connection is not None:
                 # Its transaction locks the message: nobody can give it back before that has ended.
                 engine_on(hand.connection).cut_line()

@@ -97,8 +97,12 @@ class PostgreSQLEngine(Inserting, Settling):
         if raw is not None and not raw.closed:
             cut(raw.fileno())
 
+    @property
+    def exchanges_alone(self) -> bool:
+        return not getattr(self.connection, "planner_by_round", False)
+
     def begin_round(self) -> None:
-        if getattr(self.connection, "planner_by_round", False):
+        if not self.exchanges_alone:
             settings = ", ".join(f"set_config('{name}', '{value}', TRUE)" for name, value in PLANNER.items())
             self.execute(f"SELECT {settings}", {})
 

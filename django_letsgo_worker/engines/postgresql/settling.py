@@ -98,7 +98,7 @@ class Settling(Claiming):
         )
         written = {row[2]: row[1] for row in rows if row[0] is None}
         claim = self.read_claim([row for row in rows if row[0] is not None], request)
-        return written, self.look_past_unknown(request, claim)
+        return written, claim
 
     def settling(self, now: datetime | None) -> str:
         """The CTEs of a settlement."""

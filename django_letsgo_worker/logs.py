@@ -1,8 +1,13 @@
-"""Log lines about deliveries, hung on the signals: one line an attempt, never a payload."""
+"""Log lines about deliveries, hung on the signals: one line an attempt, never a payload.
+
+Successes that come faster than anybody reads are counted, and said in one line a second.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from typing import Any
 
 from .delivery import Delivery
@@ -11,6 +16,40 @@ from .signals import delivery_finished, message_died
 logger = logging.getLogger("django_letsgo_worker.worker")
 
 LEVELS = {"succeeded": logging.INFO, "snoozed": logging.INFO, "released": logging.INFO, "dead": logging.ERROR}
+
+# So many successes in a second have a line each.
+LINES_A_SECOND = 100
+
+
+class Successes:
+    """How many messages succeeded in this second, and how many of them had no line of their own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since = float("-inf")
+        self._count = 0
+
+    def has_a_line(self) -> bool:
+        """Count one more; return whether it has a line of its own."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._since >= 1.0 and self._count <= LINES_A_SECOND:
+                self._since, self._count = now, 0
+            self._count += 1
+            if self._count == LINES_A_SECOND + 1:
+                timer = threading.Timer(1.0, self._say)
+                timer.daemon = True
+                timer.start()
+            return self._count <= LINES_A_SECOND
+
+    def _say(self) -> None:
+        with self._lock:
+            more, seconds = self._count - LINES_A_SECOND, time.monotonic() - self._since
+            self._since, self._count = time.monotonic(), 0
+        logger.info("succeeded: %d more messages in %.1f s.", more, seconds, extra={"event": "messages.succeeded"})
+
+
+_successes = Successes()
 
 
 def log_delivery(
@@ -23,7 +62,7 @@ def log_delivery(
 ) -> None:
     """Write the line of an attempt that ended; failures carry their traceback."""
     level = LEVELS.get(outcome, logging.WARNING)
-    if not logger.isEnabledFor(level):
+    if not logger.isEnabledFor(level) or (outcome == "succeeded" and not _successes.has_a_line()):
         return
     failed = exception is not None and outcome in ("retry", "dead", "expired")
     again = f", again in {delay:.3g} s" if delay is not None else ""

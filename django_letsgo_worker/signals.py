@@ -6,26 +6,26 @@ All are sent with send_robust, after the fact is in the database: a broken recei
 from django.dispatch import Signal
 
 # sender=Message, message=Message, using=str. In the caller's transaction, which may still roll back.
-message_enqueued = Signal()
+message_enqueued = Signal(use_caching=True)
 
 # sender=Delivery, delivery=Delivery. On the handler's thread, before its first line.
-delivery_started = Signal()
+delivery_started = Signal(use_caching=True)
 
 # sender=Delivery, delivery=Delivery, outcome=str, seconds=float, exception=BaseException | None,
 # result=object, delay=float | None. `outcome` is succeeded, retry, snoozed, dead, expired or released.
-delivery_finished = Signal()
+delivery_finished = Signal(use_caching=True)
 
 # sender=Delivery, delivery=Delivery. What it did was not recorded: somebody else may hold the message.
-lease_lost = Signal()
+lease_lost = Signal(use_caching=True)
 
 # sender=ScheduledJob, occurrence=Occurrence, message=Message | None, schedule=ScheduledJob.
-occurrence_fired = Signal()
+occurrence_fired = Signal(use_caching=True)
 
 # sender=Message, queue=str, type=str. Messages wait whose type a worker does not know; once a minute each.
-unknown_type = Signal()
+unknown_type = Signal(use_caching=True)
 
 # sender=ScheduledJob, schedule=ScheduledJob, problem=str. After the commit, when its problem is another.
-schedule_failed = Signal()
+schedule_failed = Signal(use_caching=True)
 
 # sender=Message, message_id=int, type=str, queue=str, errors=list, delivery=Delivery | None.
-message_died = Signal()
+message_died = Signal(use_caching=True)

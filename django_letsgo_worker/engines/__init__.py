@@ -5,6 +5,7 @@ What a message means is decided above, in messages; here stands how each engine 
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 
 from django.db import connections
@@ -45,14 +46,19 @@ def engine_for(using: str) -> Engine:
 
 def engine_on(connection: BaseDatabaseWrapper) -> Engine:
     """Return the engine that speaks through this connection; NotReady for an unknown database."""
+    return _class_for(connection.vendor)(connection)
+
+
+@cache
+def _class_for(vendor: str) -> type[Engine]:
     try:
-        module, name = _HOMES[connection.vendor]
+        module, name = _HOMES[vendor]
     except KeyError:
         raise NotReady(
-            f"django_letsgo_worker does not know the database {connection.vendor!r}: "
+            f"django_letsgo_worker does not know the database {vendor!r}: "
             "use PostgreSQL, SQLite, MariaDB or MySQL."
         ) from None
-    engine: Engine = getattr(import_module(f".{module}", __name__), name)(connection)
+    engine: type[Engine] = getattr(import_module(f".{module}", __name__), name)
     return engine
 
 

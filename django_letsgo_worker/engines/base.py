@@ -17,11 +17,13 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..models import ArchivedMessage, Message
-from .rows import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
+from ..models import ArchivedMessage, Message, Queue
+from .rows import LOOK_PAST, Claim, ClaimRequest, Inserted, Lane, NewRow, Settlement
 
 TABLE = Message._meta.db_table
 ARCHIVE = ArchivedMessage._meta.db_table
+# Whether the queue that `name` says is paused.
+IS_PAUSED = f"EXISTS (SELECT 1 FROM {Queue._meta.db_table} WHERE name = {{name}} AND paused_at IS NOT NULL)"
 
 
 class Engine:
@@ -138,7 +140,7 @@ class Engine:
         """Say whether idle workers wait for these queues, where anybody asks."""
 
     def lanes(self, *, waiting: bool = False, queues: Sequence[str] | None = None) -> list[Lane]:
-        """Return all lanes that have messages, each with its earliest visible_at.
+        """Return all lanes that have messages, each with its earliest visible_at, paused ones too.
 
         `waiting` says that the caller rests after this look, for these queues (None: all).
         """
@@ -191,7 +193,7 @@ class Engine:
         return further
 
     def claim_within(self, request: ClaimRequest, window: int) -> Claim:
-        """Claim among the first `window` due rows of the lane."""
+        """Claim among the first `window` due rows of the lane; none while its queue is paused."""
         raise NotImplementedError
 
     def settle(
@@ -246,6 +248,6 @@ class Engine:
         params = {f"id{n}": id for n, id in enumerate(ids)}
         return f"IN ({', '.join(f'%({name})s' for name in params)})", params
 
-    def read_claimed(self, row: Sequence[Any]) -> Claimed:
-        values = [*row[:-4], *(self.read_moment(moment) for moment in row[-4:])]
-        return Claimed(*values)
+    def read_lane(self, row: Sequence[Any]) -> Lane:
+        queue, priority, moment, is_paused = row
+        return Lane(queue, priority, self.read_moment(moment), bool(is_paused))

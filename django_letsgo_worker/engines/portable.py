@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from .base import ARCHIVE, TABLE
+from .base import ARCHIVE, IS_PAUSED, TABLE
 from .rows import MOVED, Claim, Claimed, ClaimRequest, Lane, Looked, Settlement, choose
 from .values import ValuesInserting
 
@@ -51,16 +51,15 @@ class PortableEngine(ValuesInserting):
         while True:
             # Skips through the index from lane to lane, whatever their length.
             rows = self.execute(
-                f"SELECT queue, priority, visible_at FROM {TABLE} {where} "
+                f"SELECT queue, priority, visible_at, {IS_PAUSED.format(name='queue')} FROM {TABLE} {where} "
                 "ORDER BY queue, priority, visible_at LIMIT 1",
                 params,
             )
             if not rows:
                 return found
-            queue, priority, moment = rows[0]
-            found.append(Lane(queue, priority, self.read_moment(moment)))
+            found.append(self.read_lane(rows[0]))
             where = f"WHERE {self.after_lane}"
-            params = {"queue": queue, "priority": priority}
+            params = {"queue": found[-1].queue, "priority": found[-1].priority}
 
     def claim_within(self, request: ClaimRequest, window: int) -> Claim:
         looked = self._look(request, window)
@@ -87,6 +86,7 @@ class PortableEngine(ValuesInserting):
             SELECT id, type, visible_at, attempts, max_attempts, leased_by IS NOT NULL, deaths
             FROM {TABLE} {self.lane_hint}
             WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {clock} {since} {lapsed}
+              AND NOT {IS_PAUSED.format(name="%(queue)s")}
             ORDER BY visible_at LIMIT %(window)s {self.locking}
             """,
             {
@@ -123,7 +123,8 @@ class PortableEngine(ValuesInserting):
             params,
         )
         rows = self.execute(f"SELECT {CLAIMED} FROM {TABLE} WHERE id {these}", params)
-        claimed = {row[0]: self.read_claimed(row) for row in rows}
+        read = self.read_moment
+        claimed = {row[0]: Claimed(*row[:-4], *map(read, row[-4:])) for row in rows}
         return [claimed[id] for id in taken]
 
     # -- settle -----------------------------------------------------------------------------------------

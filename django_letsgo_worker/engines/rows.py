@@ -59,6 +59,7 @@ class Lane:
     queue: str
     priority: int
     next_visible_at: datetime | None = None
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,7 @@ class Claim:
     looked_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Settlement:
     """What is to be written about a message that this process holds.
 

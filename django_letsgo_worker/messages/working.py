@@ -29,7 +29,7 @@ def kept_outcomes() -> frozenset[str]:
 
 def delivery_of(claimed: Claimed, signals: Signals | None = None) -> Delivery:
     """Return the value that a handler is given for a claimed message."""
-    headers = json.loads(claimed.headers)
+    headers = json.loads(claimed.headers) if claimed.headers != "{}" else {}
     return Delivery(
         message_id=claimed.id,
         type=claimed.type,

@@ -11,11 +11,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 from django.db import Error, connections
 
-from .. import queues, registry
+from .. import registry
 from ..delivery import Signals
 from ..engines import Claimed, Engine, Lane, adopt_own_connection, engine_for
 from ..housekeeping import Housekeeper
@@ -34,6 +35,8 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 # A worker that went idle looks once more after this many seconds: a transaction that began while it was
 # busy may have committed between its last look and its saying so.
 SECOND_LOOK = 0.05
+# How soon to see whether messages wait behind one that takes longer than the last ones did.
+ROUSE_SECONDS = 0.005
 # At the end, how long to try to give back what somebody has locked, in seconds.
 GIVE_BACK_SECONDS = 3.0
 
@@ -88,9 +91,7 @@ class Exchange(threading.Thread):
     def run(self) -> None:
         try:
             self.engine: Engine = adopt_own_connection(self.options.using)
-            self.lanes = Lanes(
-                self.engine, self.options.queues, lambda: queues.paused(using=self.options.using)
-            )
+            self.lanes = Lanes(self.engine, self.options.queues)
             self.round = Round(self.engine, self.options, self.process, self.hands, self.lanes)
             self.round.on_claimed = self._take_in_hand
             self.housekeeper = Housekeeper(self.options.using)
@@ -114,6 +115,7 @@ class Exchange(threading.Thread):
         try:
             busy = self.turns.note(self._one_round())
             busy = self._keep_house() or busy
+            self.seats.rouse()
             if not busy and not self._last_look():
                 self._rest()
             self._came_back()
@@ -165,13 +167,7 @@ class Exchange(threading.Thread):
     # -- in hand ------------------------------------------------------------------------------------
 
     def _take_in_hand(self, claimed: Sequence[Claimed]) -> None:
-        hands = []
-        for message in claimed:
-            payload = json.loads(message.payload) if registry.is_narrowed(message.type) else None
-            hand = Hand(message, registry.choose(message.type, payload), Signals())
-            hand.signals.extend = self._extender(hand)
-            hand.refused = working.unfit_settlement(message, self.options.name)
-            hands.append(hand)
+        hands = [self._hand(message) for message in claimed]
         self.appetite.took(len(hands))
         self.hands.add(hands)
         if self.claiming.is_set():
@@ -179,12 +175,19 @@ class Exchange(threading.Thread):
             self.seats.put([hand for hand in hands if hand.refused is None and not hand.claimed.is_suspect])
         self._let_suspect_run()
 
-    def _extender(self, hand: Hand) -> Callable[[float], bool]:
+    def _hand(self, claimed: Claimed) -> Hand:
+        signals = Signals(partial(self._extend, (claimed.id, claimed.receipt)))
+        payload = json.loads(claimed.payload) if registry.is_narrowed(claimed.type) else None
+        hand = Hand(claimed, registry.choose(claimed.type, payload), signals)
+        hand.refused = working.unfit_settlement(claimed, self.options.name)
+        return hand
+
+    def _extend(self, lease: tuple[int, int], seconds: float) -> bool:
         def extend(seconds: float) -> bool:
-            return bool(engine_for(self.options.using).renew(self.process, [hand.lease], seconds))
+            return bool(engine_for(self.options.using).renew(self.process, [lease], seconds))
 
         # On the handler's thread, and so on its connection; an event loop's has none.
-        return lambda seconds: on_a_thread_with_connections(extend, seconds)
+        return on_a_thread_with_connections(extend, seconds)
 
     def _let_suspect_run(self) -> None:
         """Hand over a message that may kill the process, once nothing is beside it."""
@@ -227,6 +230,9 @@ class Exchange(threading.Thread):
             return
         seconds = SECOND_LOOK if self._second_look else self._poll_seconds()
         self._second_look = False
+        if self.seats.rouse():
+            # What waits was thought to take no time; if it does, more seats are needed soon.
+            seconds = min(seconds, ROUSE_SECONDS)
         # With no seat free there is nothing to look for.
         ended_by = self.wakeup.wait(seconds, self.engine if any(self._wants()) else None)
         self.lanes.look_after_rest(ended_by)

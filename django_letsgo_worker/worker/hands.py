@@ -66,6 +66,9 @@ class Hands:
     _finished: list[Hand] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _begun: int = 0
+    # How long a delivery takes, the latest ones foremost; long until the first has ended.
+    seconds_each: float = 1.0
+    _is_watched: bool = False
 
     def add(self, hands: Iterable[Hand]) -> None:
         with self._changed:
@@ -90,11 +93,12 @@ class Hands:
             if self._held.get(hand.claimed.id) is hand and not hand.interrupted:
                 hand.state, hand.ended = FINISHED, time.monotonic()
                 hand.outcome, hand.settled = outcome, settled
+                self.seconds_each += 0.1 * (hand.ended - hand.started - self.seconds_each)
                 if not settled:
                     # What its own transaction would have written is not what became of it.
                     hand.settlement = None
                 self._finished.append(hand)
-            self._changed.notify_all()
+            self._tell()
 
     def take_finished(self) -> list[Hand]:
         """Return what has finished since the last call."""
@@ -113,7 +117,7 @@ class Hands:
             for hand in hands:
                 if self._held.get(hand.claimed.id) is hand:
                     del self._held[hand.claimed.id]
-            self._changed.notify_all()
+            self._tell()
 
     def take_back_waiting(self) -> list[Hand]:
         """Take what has not begun out of the seats' reach, to be released."""
@@ -142,12 +146,21 @@ class Hands:
                 return False
             if hand.state == WAITING:
                 del self._held[hand.claimed.id]
-            self._changed.notify_all()
+            self._tell()
             return True
+
+    def _tell(self) -> None:
+        if self._is_watched:
+            self._changed.notify_all()
 
     def in_state(self, *states: str) -> list[Hand]:
         with self._changed:
             return [hand for hand in self._held.values() if hand.state in states]
+
+    def count_stuck(self, seconds: float) -> int:
+        """Return how many have run for longer than this."""
+        since = time.monotonic() - seconds
+        return sum(1 for hand in self.in_state(RUNNING) if hand.started < since)
 
     def leases(self) -> list[Hand]:
         """Return all messages whose leases this process must renew."""
@@ -168,6 +181,7 @@ class Hands:
         """Wait until nothing waits or runs, at most `timeout` seconds or until told to hurry; True if so."""
         end = time.monotonic() + timeout
         with self._changed:
+            self._is_watched = True
             while any(hand.state != FINISHED for hand in self._held.values()):
                 left = end - time.monotonic()
                 if left <= 0 or hurry.is_set():

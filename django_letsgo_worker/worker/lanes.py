@@ -6,7 +6,7 @@ Priorities are strict; lanes of one priority take turns, so that no queue starve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from ..engines import Engine, Lane
@@ -23,12 +23,9 @@ MOMENTS = timedelta(milliseconds=50)
 class Lanes:
     """The lanes that a worker knows of, found at most once a second while it is busy."""
 
-    def __init__(
-        self, engine: Engine, queues: tuple[str, ...] | None, paused: Callable[[], set[str]]
-    ) -> None:
+    def __init__(self, engine: Engine, queues: tuple[str, ...] | None) -> None:
         self.engine = engine
         self.queues = queues
-        self.paused = paused
         self._known: dict[tuple[str, int], datetime] = {}
         self._looked_at = float("-inf")
         self._turn = 0
@@ -58,7 +55,7 @@ class Lanes:
         self.are_all_known = False
 
     def look(self, *, waiting: bool) -> None:
-        """Find all lanes; `waiting` says that this worker rests if nothing is due."""
+        """Find all lanes but the paused ones; `waiting` says that this worker rests if nothing is due."""
         if time.monotonic() - self._clock_read_at > CLOCK_BELIEVED_FOR:
             self._skew = self.engine.clock() - datetime.now(UTC)
             self._clock_read_at = time.monotonic()
@@ -66,7 +63,7 @@ class Lanes:
         self._known = {
             (lane.queue, lane.priority): self._worth_a_claim_at(lane)
             for lane in found
-            if self.queues is None or lane.queue in self.queues
+            if (self.queues is None or lane.queue in self.queues) and not lane.is_paused
         }
         self._looked_at = time.monotonic()
         self.are_all_known = True
@@ -105,7 +102,7 @@ class Lanes:
             self._in_vain.pop(key, None)
 
     def due(self) -> list[Lane]:
-        """Return the lanes that may have due messages, best first, without the paused queues."""
+        """Return the lanes that may have due messages, best first."""
         now = self._now()
         self.is_due_soon = any(
             now < moment <= now + MOMENTS and key not in self._in_vain for key, moment in self._known.items()
@@ -113,11 +110,8 @@ class Lanes:
         due = [key for key, visible_at in self._known.items() if visible_at <= now]
         if not due:
             return []
-        paused = self.paused()
         self._turn += 1
-        return [
-            Lane(queue, priority) for queue, priority in self._in_turn(k for k in due if k[0] not in paused)
-        ]
+        return [Lane(queue, priority) for queue, priority in self._in_turn(due)]
 
     def _in_turn(self, keys: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
         by_priority: dict[int, list[tuple[str, int]]] = {}

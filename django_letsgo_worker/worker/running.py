@@ -42,7 +42,7 @@ def run(
 
 def announce(hand: Hand) -> bool:
     """Say that the delivery begins; return whether anybody listened."""
-    if not delivery_started.has_listeners(Delivery):
+    if not (delivery_started.receivers and delivery_started.has_listeners(Delivery)):
         return False
     contextvars.copy_context().run(delivery_started.send_robust, sender=Delivery, delivery=hand.delivery)
     return True

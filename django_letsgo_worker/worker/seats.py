@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,9 @@ from .wakeup import Wakeup
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
+# A seat is woken for so many seconds of waiting work; one whose handler runs longer counts as taken.
+WORTH_A_THREAD = 0.002
+
 
 class Seats:
     """As many handler threads as the process has seats. The wake-up rings whenever one has finished."""
@@ -39,7 +43,11 @@ class Seats:
         self.loop = EventLoop()
         # Called when a handler with a time-out begins.
         self.on_timed: Callable[[], None] = lambda: None
-        self._inbox: queue.SimpleQueue[Hand | None] = queue.SimpleQueue()
+        # Claimed and not begun, in order; any seat takes the next.
+        self._waiting: deque[Hand] = deque()
+        self._called = threading.Condition()
+        self._resting = 0
+        self._stopping = False
         # Daemons: at the end of a drain that was cut short, nothing waits for a handler that never ends.
         self._threads = [
             threading.Thread(target=self._sit, name=f"letsgo-seat-{n}", daemon=True)
@@ -50,23 +58,54 @@ class Seats:
         for thread in self._threads:
             thread.start()
 
-    def put(self, hands: list[Hand]) -> None:
+    def put(self, hands: Iterable[Hand]) -> None:
         """Hand over messages; they begin in order as seats become free."""
-        for hand in hands:
-            self._inbox.put(hand)
+        self._waiting.extend(hands)
+        self.rouse()
+
+    def rouse(self) -> bool:
+        """Wake as many seats as the waiting messages need; return whether some wait while seats rest.
+
+        Work that is done in microseconds is left to the few that are awake: a thread that wakes up only
+        to find the next one working holds up both.
+        """
+        waiting = len(self._waiting)
+        if not waiting or not self._resting:
+            return False
+        enough = ceil(waiting * self.hands.seconds_each / WORTH_A_THREAD)
+        with self._called:
+            awake = self.hands.seats - self._resting - self.hands.count_stuck(WORTH_A_THREAD)
+            self._called.notify(max(0, min(waiting, max(1, enough)) - awake))
+        return True
 
     def stop(self, timeout: float) -> None:
         """Let the threads end once they are done; call it when nothing is in hand."""
-        for _ in self._threads:
-            self._inbox.put(None)
+        with self._called:
+            self._stopping = True
+            self._called.notify_all()
         for thread in self._threads:
             thread.join(timeout)
         self.loop.stop()
 
+    def _next(self) -> Hand | None:
+        """Return the next message once there is one; None at the end."""
+        while True:
+            try:
+                return self._waiting.popleft()
+            except IndexError:
+                pass
+            with self._called:
+                if self._stopping:
+                    return None
+                if not self._waiting:
+                    self._resting += 1
+                    self._called.wait()
+                    self._resting -= 1
+
     def _sit(self) -> None:
         keeper = ConnectionKeeper()
         try:
-            while (hand := self._inbox.get()) is not None:
+            while (hand := self._next()) is not None:
                 if self.hands.begin(hand):
                     self._serve(hand, keeper)
         finally:

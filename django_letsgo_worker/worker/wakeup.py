@@ -31,7 +31,8 @@ class Wakeup:
 
     def ring(self) -> None:
         """End the rest."""
-        self._bell.set()
+        if not self._bell.is_set():
+            self._bell.set()
 
     def name(self, lane: tuple[str, int]) -> None:
         """End the rest, with the lane that has work."""

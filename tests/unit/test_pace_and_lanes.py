@@ -67,8 +67,8 @@ def clock(monkeypatch):
 class Engine:
     """An engine that has these lanes."""
 
-    def __init__(self, *found):
-        self.found = [Lane(*lane) for lane in found]
+    def __init__(self, *found, paused=()):
+        self.found = [Lane(*lane, is_paused=lane[0] in paused) for lane in found]
         self.ahead_of_us = timedelta(0)
 
     def clock(self):
@@ -80,7 +80,7 @@ class Engine:
 
 def known(*found, queues=None, paused=()):
     """What a worker knows that has looked once."""
-    lanes = Lanes(Engine(*found), queues, lambda: set(paused))
+    lanes = Lanes(Engine(*found, paused=paused), queues)
     lanes.look(waiting=False)
     return lanes
 

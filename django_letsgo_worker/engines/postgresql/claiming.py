@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
-from ..base import TABLE, Engine
-from ..rows import Claim, ClaimRequest, Lane
+from ..base import IS_PAUSED, TABLE, Engine
+from ..rows import Claim, Claimed, ClaimRequest, Lane
 from .inserting import IDLE
 
 LANES = f"""
@@ -21,7 +21,7 @@ lanes AS (
         WHERE (m.queue, m.priority) > (lanes.queue, lanes.priority)
         ORDER BY queue, priority, visible_at LIMIT 1) next
 )
-SELECT queue, priority, visible_at FROM lanes
+SELECT queue, priority, visible_at, {IS_PAUSED.format(name="lanes.queue")} FROM lanes
 """
 
 # The due rows of one lane that nobody else has locked, and of them those that are taken.
@@ -32,6 +32,7 @@ looked AS MATERIALIZED (
     FROM {TABLE}
     WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {{clock}}
       AND visible_at >= COALESCE(%(start_at)s::timestamptz, '-infinity') {{only}}
+      AND NOT {IS_PAUSED.format(name="%(queue)s")}
     ORDER BY visible_at LIMIT %(window)s
     FOR UPDATE SKIP LOCKED
 ),
@@ -67,7 +68,7 @@ class Claiming(Engine):
         served = "" if queues is None else "AND name = ANY(%(queues)s::text[])"
         said = f"said AS (UPDATE {IDLE} SET waiting = TRUE WHERE NOT waiting {served}),"
         rows = self.execute(LANES.format(said=said if waiting else ""), {"queues": list(queues or ())})
-        return [Lane(queue, priority, self.read_moment(moment)) for queue, priority, moment in rows]
+        return [self.read_lane(row) for row in rows]
 
     def claim_within(self, request: ClaimRequest, window: int) -> Claim:
         sql = f"WITH {self.claiming(request)} {LOOKED}"
@@ -101,7 +102,8 @@ class Claiming(Engine):
         """The answer of LOOKED as a claim, oldest first."""
         rows.sort(key=AGE)
         return Claim(
-            rows=[self.read_claimed(row[3:]) for row in rows if row[3] is not None],
+            # Django's connections are in UTC, and so are their moments.
+            rows=[Claimed(*row[3:]) for row in rows if row[3] is not None],
             unknown={row[1] for row in rows}.difference(request.types),
             looked=len(rows),
             looked_from=self.read_moment(rows[0][0]) if rows else None,

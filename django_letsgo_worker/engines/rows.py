@@ -21,7 +21,7 @@ MOVED = (
 LOOK_PAST = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class NewRow:
     """A message to insert. Times in seconds count from the database's clock."""
 
@@ -40,7 +40,16 @@ class NewRow:
     planned_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+def spacing(row: NewRow, place: int, count: int) -> int:
+    """Return the microseconds between the clock, or its delay's end, and a row at its place among many.
+
+    Backwards from the clock, so that the order of the list holds; what is delayed is spaced forwards,
+    since nothing may be early.
+    """
+    return place if row.delay_seconds else place + 1 - count
+
+
+@dataclass(slots=True)
 class Inserted:
     """What the database made of a new row; None where the engine cannot say it in one statement."""
 

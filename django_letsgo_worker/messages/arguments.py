@@ -25,7 +25,7 @@ def check_on_conflict(value: Any) -> str:
     return str(value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Given:
     """The arguments of one enqueue(), as they came."""
 

@@ -26,6 +26,7 @@ from .twins import twin_of
 # How often a live twin may vanish between our INSERT and our look at it before we say so.
 TRIES = 100
 CHUNK = 500
+COLUMNS = [field.attname for field in Message._meta.concrete_fields]
 
 
 def enqueue(
@@ -159,33 +160,37 @@ def _insert(row: NewRow, on_conflict: str, alias: str, now: datetime | None = No
 
 
 def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
-    message = Message(
-        id=inserted.id,
-        type=row.type,
-        payload=json.loads(row.payload),
-        headers=json.loads(row.headers),
-        queue=row.queue,
-        priority=row.priority,
-        max_attempts=row.max_attempts,
-        attempts=0,
-        receipt=0,
-        deaths=0,
-        unique_key=row.unique_key,
-        scheduled_job_id=row.scheduled_job_id,
-        planned_at=row.planned_at,
-        errors=[],
-        enqueued_at=inserted.enqueued_at,  # type: ignore[misc]
-        visible_at=inserted.visible_at,
-        deadline=inserted.deadline,
-    )
-    message._state.adding, message._state.db = False, alias
-    if inserted.enqueued_at is None:
-        # MySQL has no RETURNING: these are read when somebody asks for them.
-        for name in ("enqueued_at", "visible_at", "deadline"):
-            del message.__dict__[name]
+    facts = {
+        "id": inserted.id,
+        "type": row.type,
+        "payload": json.loads(row.payload),
+        "headers": {} if row.headers == "{}" else json.loads(row.headers),
+        "queue": row.queue,
+        "priority": row.priority,
+        "max_attempts": row.max_attempts,
+        "attempts": 0,
+        "receipt": 0,
+        "deaths": 0,
+        "unique_key": row.unique_key,
+        "scheduled_job_id": row.scheduled_job_id,
+        "planned_at": row.planned_at,
+        "errors": [],
+        "leased_by": None,
+        "leased_at": None,
+        "first_started_at": None,
+    }
+    if inserted.enqueued_at is not None:
+        # MySQL has no RETURNING: there these are read when somebody asks for them.
+        facts |= {
+            "enqueued_at": inserted.enqueued_at,
+            "visible_at": inserted.visible_at,
+            "deadline": inserted.deadline,
+        }
+    known = [name for name in COLUMNS if name in facts]
+    message: Message = Message.from_db(alias, known, [facts[name] for name in known])
     message.created = True
     if not inserted.nudged:
         nudge_on_commit(alias, row.queue, row.priority)
-    if message_enqueued.has_listeners(Message):
+    if message_enqueued.receivers and message_enqueued.has_listeners(Message):
         message_enqueued.send_robust(sender=Message, message=message, using=alias)
     return message

@@ -16,7 +16,7 @@ BELIEVED_FOR = 1.0
 CLOCK_BELIEVED_FOR = 60.0
 # The pause after a claim in vain, in seconds; it doubles up to BELIEVED_FOR.
 FIRST_PAUSE = 0.05
-# More than our idea of the database's clock can be wrong.
+# Our idea of the database's clock may be wrong by this, and by what asking for it took.
 MOMENTS = timedelta(milliseconds=50)
 
 
@@ -38,6 +38,7 @@ class Lanes:
         # The database's clock minus ours, so that "not yet" can be told without asking.
         self._skew = timedelta(0)
         self._clock_read_at = float("-inf")
+        self._moments = MOMENTS
         # How often in a row a lane with visible messages was claimed from in vain: they are of unknown
         # types, or locked, or our idea of the database's clock is ahead; and until when to leave it alone.
         self._in_vain: dict[tuple[str, int], tuple[int, float]] = {}
@@ -54,11 +55,15 @@ class Lanes:
         self._looked_at = float("-inf")
         self.are_all_known = False
 
+    def put_back(self) -> None:
+        """Note that messages were put back: lanes that were tried in vain may have them."""
+        self._in_vain.clear()
+        self.forget()
+
     def look(self, *, waiting: bool) -> None:
         """Find all lanes but the paused ones; `waiting` says that this worker rests if nothing is due."""
         if time.monotonic() - self._clock_read_at > CLOCK_BELIEVED_FOR:
-            self._skew = self.engine.clock() - datetime.now(UTC)
-            self._clock_read_at = time.monotonic()
+            self._read_clock()
         found = self.engine.lanes(waiting=waiting, queues=self.queues)
         self._known = {
             (lane.queue, lane.priority): self._worth_a_claim_at(lane)
@@ -67,6 +72,14 @@ class Lanes:
         }
         self._looked_at = time.monotonic()
         self.are_all_known = True
+
+    def _read_clock(self) -> None:
+        asked_at = datetime.now(UTC)
+        clock = self.engine.clock()
+        took = datetime.now(UTC) - asked_at
+        self._skew = clock - (asked_at + took / 2)
+        self._moments = max(MOMENTS, took)
+        self._clock_read_at = time.monotonic()
 
     def _worth_a_claim_at(self, lane: Lane) -> datetime:
         """Return when to claim from a lane: when its first message is visible, later if that was in vain."""
@@ -105,7 +118,8 @@ class Lanes:
         """Return the lanes that may have due messages, best first."""
         now = self._now()
         self.is_due_soon = any(
-            now < moment <= now + MOMENTS and key not in self._in_vain for key, moment in self._known.items()
+            now < moment <= now + self._moments and key not in self._in_vain
+            for key, moment in self._known.items()
         )
         due = [key for key, visible_at in self._known.items() if visible_at <= now]
         if not due:

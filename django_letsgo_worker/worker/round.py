@@ -55,7 +55,7 @@ class Round:
         settlements = [self._settlement(hand) for hand in finished if not hand.settled]
         written, claims = self._tried(settlements, lanes, free, ahead)
         self._announce_written(finished, written)
-        for request, claim in claims:
+        for _, claim in claims:
             self.on_claimed(claim.rows)
         self._settle_accounts(finished, written)
         # What this very statement put back, its claim could not see.
@@ -63,7 +63,7 @@ class Round:
         for request, claim in claims:
             self._look_further(request, claim, put_back)
         if put_back:
-            self.lanes.forget()
+            self.lanes.put_back()
         self._say_that_hands_are_full(claims, free + ahead)
         return any(claim.rows for _, claim in claims)
 

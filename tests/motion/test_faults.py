@@ -92,20 +92,21 @@ def test_a_claim_that_arrives_after_the_stop_is_released(handle, start_worker, m
     from django_letsgo_worker.worker import hands, round
 
     begun, claiming, go_on = [], threading.Event(), threading.Event()
-    claim, take_back = round.Round._claim, hands.Hands.take_back_waiting
+    claim, take_back = round.Round._exchange, hands.Hands.take_back_waiting
 
-    def slow_claim(self, *args):
-        claiming.set()
-        assert go_on.wait(20)
-        return claim(self, *args)
+    def slow_claim(self, settlements, lanes, *args):
+        if lanes:
+            claiming.set()
+            assert go_on.wait(20)
+        return claim(self, settlements, lanes, *args)
 
     def slow_take_back(self):
         # The seats are quicker than the exchange: what it has put in their reach has begun by now.
-        wait_until(working.worker.seats._inbox.empty)
+        wait_until(lambda: not working.worker.seats._waiting)
         wait_until(lambda: self._begun == len(begun))
         return take_back(self)
 
-    monkeypatch.setattr(round.Round, "_claim", slow_claim)
+    monkeypatch.setattr(round.Round, "_exchange", slow_claim)
     monkeypatch.setattr(hands.Hands, "take_back_waiting", slow_take_back)
     handle("t:run")(lambda delivery: begun.append(delivery.payload))
     message = enqueue("t:run", 1)

@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 
 from ...models import CLOCK_SQL
 from ..lines import cut
-from .binding import is_direct, queue_cursor
+from .binding import is_direct, plus_sql, queue_cursor
 from .inserting import CHANNEL, Inserting
 from .settling import Settling
 
@@ -42,7 +42,7 @@ class PostgreSQLEngine(Inserting, Settling):
         return CLOCK_SQL["postgresql"] if now is None else "%(now)s::timestamptz"
 
     def plus_sql(self, base: str, amount: str) -> str:
-        return f"({base} + {amount}::bigint * INTERVAL '1 microsecond')"
+        return plus_sql(base, amount)
 
     def among(self, ids: Sequence[int]) -> tuple[str, dict[str, Any]]:
         return "= ANY(%(among)s::bigint[])", {"among": list(ids)}
@@ -74,6 +74,9 @@ class PostgreSQLEngine(Inserting, Settling):
             self.connection.ensure_connection()
         except OperationalError:
             self._without_startup_options({**settings, "OPTIONS": options, "CONN_MAX_AGE": None})
+        else:
+            # A pooler may take the options and forget them.
+            self.connection.planner_by_round = not is_direct(self.connection)  # type: ignore[attr-defined]
 
     def _without_startup_options(self, settings: dict[str, Any]) -> None:
         """Try the same without options: a pooler in front refuses them. Both fail when the server is away."""

@@ -12,12 +12,13 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.pq import TransactionStatus
 
 # A connection that enqueues less often than this is not worth a statement's preparation.
 PREPARED_FROM = 3
 
 _used: WeakKeyDictionary[psycopg.Connection[Any], int] = WeakKeyDictionary()
-_unfit: WeakKeyDictionary[psycopg.Connection[Any], bool] = WeakKeyDictionary()
+_direct: WeakKeyDictionary[psycopg.Connection[Any], bool] = WeakKeyDictionary()
 
 
 class QueueCursor(psycopg.Cursor[Any]):
@@ -54,24 +55,28 @@ def _is_worth_preparing(connection: BaseDatabaseWrapper) -> bool:
     if used < PREPARED_FROM:
         _used[raw] = used + 1
         return False
-    unfit = _unfit.get(raw)
-    if unfit is None:
-        unfit = _unfit[raw] = bool(
-            connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
-        ) or not is_direct(raw)
-    return not unfit
+    return is_direct(connection)
 
 
-def is_direct(raw: psycopg.Connection[Any]) -> bool:
+def is_direct(connection: BaseDatabaseWrapper) -> bool:
     """Whether no transaction pooler is in between, which would give each statement another session.
 
     A pooler makes up the process number that it greets with.
     """
-    if raw.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
-        return False
-    with psycopg.Cursor(raw) as cursor:
-        row = cursor.execute("SELECT pg_backend_pid()").fetchone()
-    return row is not None and row[0] == raw.info.backend_pid
+    raw = connection.connection
+    if raw not in _direct:
+        if raw.info.transaction_status == TransactionStatus.INERROR:
+            return False
+        with psycopg.Cursor(raw) as cursor:
+            (pid,) = cursor.execute("SELECT pg_backend_pid()").fetchone() or (None,)
+        has_pooler = bool(connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
+        _direct[raw] = pid == raw.info.backend_pid and not has_pooler
+    return _direct[raw]
+
+
+def plus_sql(base: str, amount: str) -> str:
+    """A moment plus microseconds."""
+    return f"({base} + {amount}::bigint * INTERVAL '1 microsecond')"
 
 
 def bound(value: Any) -> str | None:

@@ -1,10 +1,9 @@
-"""asyncjobs' scheduled tasks: the row, its firing, and many schedulers (rows A1 to A9, and A14)."""
+"""asyncjobs' scheduled tasks: the row, its firing, and many schedulers (rows A1 to A9)."""
 
 # ruff: noqa: N802  (a row is called by its id: L7, A3)
 
 from __future__ import annotations
 
-import os
 import signal
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
@@ -247,13 +246,3 @@ def test_A9_a_schedule_may_stand_above_its_handler(handle):
     job = schedules.find("t:declared")
     assert job.declared_in_code
     assert (job.schedule, job.timezone) == ("0 6 * * MON-FRI", "Europe/Copenhagen")
-
-
-@pytest.mark.parametrize("command", ["runworker", "runscheduler"])
-def test_A14_a_container_that_is_stopped_drains_and_exits_with_0(manage, command):
-    process = manage(command, env=NONE_BUILT_IN)
-    wait_until(lambda: Process.objects.filter(state="running").exists())
-
-    assert process.pid == Process.objects.get().pid != os.getpid()
-    assert process.stop() == 0
-    assert Process.objects.get().state == "stopped"

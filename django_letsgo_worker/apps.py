@@ -1,7 +1,8 @@
-"""The Django app: finds handlers when Django is ready. No model, no database here."""
+"""The Django app: finds handlers and tasks when Django is ready. No model, no database here."""
+
+from importlib.util import find_spec
 
 from django.apps import AppConfig
-from django.core.checks import register
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
@@ -15,11 +16,16 @@ class LetsGoWorkerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, logs, registry
+        # Checks register themselves.
+        from . import checks, logs, registry  # noqa: F401
 
-        register(checks.check_all, "letsgo_worker")
         logs.connect()
         registry.autodiscover(self._imports())
+        # Django 5.2 has tasks only where their backport is installed.
+        if find_spec("django.tasks") or find_spec("django_tasks"):
+            from . import backend
+
+            backend.connect()
 
     def _imports(self) -> tuple[str, ...]:
         from . import conf

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from . import payloads, registry
 from .errors import InvalidSchedule
@@ -16,12 +16,23 @@ from .recurrence import Recurrence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What a declaration may decide beside expression, zone, type and payload.
-FIELDS = frozenset({
-    "queue", "priority", "max_attempts", "deadline", "starts_at", "ends_at", "misfire", "misfire_grace",
-    "overlap", "spread",
-})  # fmt: skip
 
+class Fields(TypedDict, total=False):
+    """What a declaration may decide beside expression, zone, type and payload."""
+
+    queue: str | None
+    priority: int | None
+    max_attempts: int | None
+    deadline: timedelta | float | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    misfire: str
+    misfire_grace: timedelta | float
+    overlap: str
+    spread: int
+
+
+FIELDS = frozenset(Fields.__annotations__)
 # Those of them that are lengths of time: seconds or a timedelta.
 LENGTHS = frozenset({"deadline", "misfire_grace"})
 
@@ -54,7 +65,12 @@ _declared: dict[str, Declared] = {}
 
 
 def schedule(
-    expression: str, *, name: str | None = None, timezone: str = "UTC", payload: Any = None, **fields: Any
+    expression: str,
+    *,
+    name: str | None = None,
+    timezone: str = "UTC",
+    payload: Any = None,
+    **fields: Unpack[Fields],
 ) -> Callable[[F], F]:
     """Declare a schedule for the handler below; it stands above `@handler`.
 
@@ -65,12 +81,7 @@ def schedule(
     """
     Recurrence.parse(expression, timezone)
     payloads.encode("payload", payload, None)
-    unknown = sorted(set(fields) - FIELDS)
-    if unknown:
-        raise InvalidSchedule(f"A schedule has no field {unknown[0]!r}.", field=unknown[0])
-    for length in LENGTHS & set(fields):
-        if fields[length] is not None:
-            fields[length] = timedelta(seconds=payloads.check_seconds(length, fields[length]))
+    columns = _columns({**fields})
 
     def declare(function: F) -> F:
         places = [one for one in registry.handlers() if one.function is function]
@@ -83,13 +94,24 @@ def schedule(
                 type=places[0].type,
                 timezone=timezone,
                 payload=payload,
-                fields=fields,
+                fields=columns,
                 place=places[0].place,
             )
         )
         return function
 
     return declare
+
+
+def _columns(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields as columns: lengths of time as timedeltas; InvalidSchedule for what is no field."""
+    unknown = sorted(set(fields) - FIELDS)
+    if unknown:
+        raise InvalidSchedule(f"A schedule has no field {unknown[0]!r}.", field=unknown[0])
+    for length in LENGTHS & set(fields):
+        if fields[length] is not None:
+            fields[length] = timedelta(seconds=payloads.check_seconds(length, fields[length]))
+    return fields
 
 
 def _add(new: Declared) -> None:

@@ -46,7 +46,8 @@ class Successes:
         with self._lock:
             more, seconds = self._count - LINES_A_SECOND, time.monotonic() - self._since
             self._since, self._count = time.monotonic(), 0
-        logger.info("succeeded: %d more messages in %.1f s.", more, seconds, extra={"event": "messages.succeeded"})
+        facts = {"event": "messages.succeeded"}
+        logger.info("succeeded: %d more messages in %.1f s.", more, seconds, extra=facts)
 
 
 _successes = Successes()

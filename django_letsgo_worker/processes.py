@@ -41,6 +41,13 @@ def beat(process: Process, *, busy: int, using: str) -> bool:
     return bool(rows[0][0])
 
 
+def tell_types(process: Process, types: list[str], using: str) -> None:
+    """Write which types a process knows, if they are more than it said before."""
+    if types != process.types:
+        process.types = types
+        Process.objects.using(using).filter(pk=process.pk).update(types=types)
+
+
 def set_state(process: Process, state: str, using: str) -> None:
     """Write a new state at once, without waiting for the next heartbeat."""
     process.state = state

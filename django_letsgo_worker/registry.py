@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
 
 from . import payloads
-from .backoff import Backoff, check_backoff
+from .backoff import Backoff
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
+from .handler_options import checked
 
 if TYPE_CHECKING:
     from .delivery import Delivery
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound="Callable[[Delivery], Any]")
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
@@ -34,6 +35,10 @@ RESERVED = "letsgo:"
 # The types of this app itself. Optional apps name theirs in `letsgo_types` of their AppConfig.
 OURS = frozenset({"letsgo:scheduled"})
 SHIPPED = "django_letsgo_worker."
+
+
+# It is asked for at each delivery.
+_is_async = cache(inspect.iscoroutinefunction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +61,7 @@ class Handler:
 
     @property
     def is_async(self) -> bool:
-        return inspect.iscoroutinefunction(self.function)
+        return _is_async(self.function)
 
     @property
     def dotted(self) -> str:
@@ -109,14 +114,8 @@ def handler(
     `where` narrows it to payloads whose top-level keys equal the given values; the most keys win.
     Raises InvalidMessage for bad options, DuplicateHandler when another function has the place.
     """
-    options = {
-        "queue": None if queue is None else payloads.check_name("queue", queue),
-        "priority": None if priority is None else payloads.check_priority(priority),
-        "max_attempts": None if max_attempts is None else payloads.check_max_attempts(max_attempts),
-        "backoff": None if backoff is None else _checked_backoff(backoff),
-        "timeout": None if timeout is None else payloads.check_timeout(timeout),
-        "where": _checked_where(where),
-    }
+    options = checked(queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff)
+    options |= checked(timeout=timeout, where=where)
     check_reserved(payloads.check_name("type", type))
 
     def register(function: F) -> F:
@@ -125,27 +124,10 @@ def handler(
                 f"The handler of {type!r} is async: atomic=True needs a plain def, since Django's "
                 "transactions do not work in async code."
             )
-        add(Handler(type=type, function=function, atomic=atomic, **options))  # type: ignore[arg-type]
+        add(Handler(type=type, function=function, atomic=atomic, **options))
         return function
 
     return register
-
-
-def _checked_backoff(backoff: Any) -> Backoff:
-    try:
-        return check_backoff(backoff)
-    except ValueError as error:
-        raise InvalidMessage(f"backoff {error}.") from None
-
-
-def _checked_where(where: Any) -> dict[str, Any]:
-    if where is None:
-        return {}
-    if not isinstance(where, Mapping) or not where or not all(isinstance(key, str) for key in where):
-        raise InvalidMessage("where is a dictionary of top-level keys of the payload and their values.")
-    # As it compares with a payload that has been through the database: tuples are lists.
-    checked: dict[str, Any] = json.loads(payloads.encode("where", dict(where), payloads.MAX_TEXT))
-    return checked
 
 
 def check_reserved(type: str) -> None:
@@ -239,8 +221,12 @@ def autodiscover(imports: Sequence[str] = ()) -> None:
 
     An error in one of them is raised as it is: a handler that silently is not there is worse.
     """
-    for config in apps.get_app_configs():
-        if module_has_submodule(config.module, "handlers"):
-            importlib.import_module(f"{config.name}.handlers")
-    for module in imports:
+    for module in (*modules_named("handlers"), *imports):
         importlib.import_module(module)
+
+
+def modules_named(name: str) -> Iterator[str]:
+    """Yield the dotted names of the installed apps' modules of this name."""
+    for config in apps.get_app_configs():
+        if module_has_submodule(config.module, name):
+            yield f"{config.name}.{name}"

@@ -5,20 +5,19 @@ One instance speaks through one Django connection. No thread, no decision about 
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..models import ArchivedMessage, Message, Queue
 from .rows import LOOK_PAST, Claim, ClaimRequest, Inserted, Lane, NewRow, Settlement
+from .words import Words
 
 TABLE = Message._meta.db_table
 ARCHIVE = ArchivedMessage._meta.db_table
@@ -26,7 +25,7 @@ ARCHIVE = ArchivedMessage._meta.db_table
 IS_PAUSED = f"EXISTS (SELECT 1 FROM {Queue._meta.db_table} WHERE name = {{name}} AND paused_at IS NOT NULL)"
 
 
-class Engine:
+class Engine(Words):
     """One database, told through one connection. Instances are cheap and hold no state."""
 
     display_name = "?"
@@ -38,39 +37,6 @@ class Engine:
     can_listen = False
     # A lapsed lease is taken this many leases after it lapsed.
     lapse_grace = 0.0
-
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self.connection = connection
-
-    # -- fragments of SQL: the same words on every engine --------------------------------------------
-
-    def now_sql(self, now: datetime | None) -> str:
-        """The clock of a statement, or the parameter `now` in its place."""
-        raise NotImplementedError
-
-    def plus_sql(self, base: str, amount: str) -> str:
-        """A moment plus an amount that `amount()` made."""
-        raise NotImplementedError
-
-    def amount(self, seconds: float) -> Any:
-        """Seconds as plus_sql() wants them; rounded up, so that nothing is early."""
-        return math.ceil(seconds * 1_000_000)
-
-    def moment(self, value: datetime | None) -> Any:
-        """A moment as a parameter."""
-        return value
-
-    def read_moment(self, value: Any) -> datetime | None:
-        """A moment from a row, aware and in UTC."""
-        return value if value is None else value.astimezone(UTC)
-
-    def process(self, value: UUID) -> Any:
-        """A process id as a parameter."""
-        return Message._meta.get_field("leased_by").get_db_prep_value(value, self.connection)
-
-    def json_text(self, column: str) -> str:
-        """A JSON column as its text."""
-        return column
 
     # -- statements ----------------------------------------------------------------------------------
 
@@ -139,10 +105,17 @@ class Engine:
     def set_waiting(self, queues: Iterable[str], waiting: bool) -> None:
         """Say whether idle workers wait for these queues, where anybody asks."""
 
-    def lanes(self, *, waiting: bool = False, queues: Sequence[str] | None = None) -> list[Lane]:
+    def lanes(
+        self,
+        *,
+        waiting: bool = False,
+        queues: Sequence[str] | None = None,
+        marked: Sequence[Lane] | None = None,
+    ) -> list[Lane]:
         """Return all lanes that have messages, each with its earliest visible_at, paused ones too.
 
-        `waiting` says that the caller rests after this look, for these queues (None: all).
+        `waiting` says that the caller rests after this look, for these queues (None: all). With `marked`
+        it is enough to look at these lanes, from their visible_at on.
         """
         raise NotImplementedError
 

@@ -44,7 +44,13 @@ class PortableEngine(ValuesInserting):
 
     # -- claim ------------------------------------------------------------------------------------------
 
-    def lanes(self, *, waiting: bool = False, queues: Sequence[str] | None = None) -> list[Lane]:
+    def lanes(
+        self,
+        *,
+        waiting: bool = False,
+        queues: Sequence[str] | None = None,
+        marked: Sequence[Lane] | None = None,
+    ) -> list[Lane]:
         found: list[Lane] = []
         where = ""
         params: dict[str, Any] = {}
@@ -69,8 +75,8 @@ class PortableEngine(ValuesInserting):
             rows=self._take(request, taken) if taken else [],
             unknown={row.type for row in looked} - known,
             looked=len(looked),
-            looked_from=looked[0].visible_at if looked else None,
-            looked_until=looked[-1].visible_at if looked else None,
+            looked_from=self.read_moment(looked[0].visible_at) if looked else None,
+            looked_until=self.read_moment(looked[-1].visible_at) if looked else None,
         )
 
     def _look(self, request: ClaimRequest, window: int) -> list[Looked]:
@@ -99,10 +105,7 @@ class PortableEngine(ValuesInserting):
                 "now": self.moment(request.now),
             },
         )
-        return [
-            Looked(id, type, self.read_moment(moment), attempts, most, bool(held), deaths)  # type: ignore[arg-type]
-            for id, type, moment, attempts, most, held, deaths in rows
-        ]
+        return [Looked(*row) for row in rows]
 
     def _take(self, request: ClaimRequest, taken: Sequence[int]) -> list[Claimed]:
         clock = self.now_sql(request.now)
@@ -113,19 +116,22 @@ class PortableEngine(ValuesInserting):
             "lease": self.amount(request.lease_seconds),
             "now": self.moment(request.now),
         }
-        self.execute(
-            f"""
+        update = f"""
             UPDATE {TABLE}
             SET deaths = deaths + (leased_by IS NOT NULL), receipt = receipt + 1, attempts = attempts + 1,
                 leased_by = %(process)s, leased_at = {clock}, visible_at = {self.plus_sql(clock, "%(lease)s")}
             WHERE id {these}
-            """,
-            params,
-        )
-        rows = self.execute(f"SELECT {CLAIMED} FROM {TABLE} WHERE id {these}", params)
+            """
         read = self.read_moment
-        claimed = {row[0]: Claimed(*row[:-4], *map(read, row[-4:])) for row in rows}
+        claimed = {
+            row[0]: Claimed(*row[:-4], *map(read, row[-4:])) for row in self.take_rows(update, these, params)
+        }
         return [claimed[id] for id in taken]
+
+    def take_rows(self, update: str, these: str, params: dict[str, Any]) -> list[Any]:
+        """Carry out the update of `these` rows, and return them as it leaves them."""
+        self.execute(update, params)
+        return self.execute(f"SELECT {CLAIMED} FROM {TABLE} WHERE id {these}", params)
 
     # -- settle -----------------------------------------------------------------------------------------
 

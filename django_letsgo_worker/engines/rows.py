@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 # What moves unchanged from a message to its archived row.
@@ -162,13 +163,13 @@ class Settlement:
         return self.outcome in ("again", "released")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Looked:
-    """A due row as a claim sees it before it decides."""
+    """A due row as a claim sees it before it decides; its moment as the engine has it."""
 
     id: int
     type: str
-    visible_at: datetime
+    visible_at: Any
     attempts: int
     max_attempts: int
     held: bool

@@ -16,7 +16,7 @@ from types import FrameType
 
 from django.apps import apps
 from django.core.management.base import CommandError
-from django.db import InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from ..errors import LetsGoError
@@ -77,15 +77,20 @@ def require_tables(using: str) -> None:
     if missing:
         raise CommandError(
             f"Migrations of {APP} are not applied on the database {using!r} ({', '.join(missing)}): "
-            "run `manage.py migrate` first."
+            f"run `{migrate_command(using)}` first."
         )
     tables = set(connection.introspection.table_names())
     for model in apps.get_app_config(APP).get_models():
         if model._meta.db_table not in tables:
             raise CommandError(
                 f"The table {model._meta.db_table} is missing on the database {using!r}: "
-                "run `manage.py migrate` first."
+                f"run `{migrate_command(using)}` first."
             )
+
+
+def migrate_command(using: str) -> str:
+    """Return what makes our tables on an alias."""
+    return "manage.py migrate" + ("" if using == DEFAULT_DB_ALIAS else f" --database {using}")
 
 
 def adopt_databases(names: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, transaction
@@ -28,6 +28,23 @@ TRIES = 100
 CHUNK = 500
 COLUMNS = [field.attname for field in Message._meta.concrete_fields]
 
+OnConflict = Literal["return", "replace", "raise"]
+
+
+class EnqueueOptions(TypedDict, total=False):
+    """The options of enqueue(), for whoever passes them on."""
+
+    delay: float | timedelta | None
+    visible_at: datetime | None
+    queue: str | None
+    priority: int | None
+    max_attempts: int | None
+    deadline: datetime | timedelta | None
+    unique_key: str | None
+    on_conflict: OnConflict
+    headers: Mapping[str, Any] | None
+    using: str | None
+
 
 def enqueue(
     type: str | Mapping[str, Any],
@@ -40,7 +57,7 @@ def enqueue(
     max_attempts: int | None = None,
     deadline: datetime | timedelta | None = None,
     unique_key: str | None = None,
-    on_conflict: str = "return",
+    on_conflict: OnConflict = "return",
     headers: Mapping[str, Any] | None = None,
     using: str | None = None,
 ) -> Message:
@@ -63,7 +80,9 @@ def enqueue(
     return _insert(row_of(given), on_conflict, using or settings().database)
 
 
-async def aenqueue(type: str | Mapping[str, Any], payload: Any = None, **options: Any) -> Message:
+async def aenqueue(
+    type: str | Mapping[str, Any], payload: Any = None, **options: Unpack[EnqueueOptions]
+) -> Message:
     """See enqueue()."""
     return await sync_to_async(enqueue, thread_sensitive=True)(type, payload, **options)
 

@@ -9,6 +9,7 @@ import json
 import logging
 import time
 
+from .. import registry
 from ..delivery import Delivery
 from ..engines import Claimed, Settlement
 from ..models import Message
@@ -93,5 +94,6 @@ class Announcer:
         for type in types:
             if now - self._reported.get((queue, type), float("-inf")) >= REPEAT_AFTER:
                 self._reported[queue, type] = now
-                logger.warning("Messages of the unknown type %s wait in the queue %s.", type, queue)
                 unknown_type.send_robust(sender=Message, queue=queue, type=type)
+                if registry.find(type) is None:
+                    logger.warning("Messages of the unknown type %s wait in the queue %s.", type, queue)

@@ -6,28 +6,25 @@ them all, so groups grow with load and vanish without it.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from uuid import UUID
 
 from django.db import Error, connections
 
-from .. import registry
-from ..delivery import Signals
-from ..engines import Claimed, Engine, Lane, adopt_own_connection, engine_for
+from ..engines import Claimed, Engine, Lane, adopt_own_connection
 from ..housekeeping import Housekeeper
-from ..messages import working
-from .hands import FINISHED, RUNNING, WAITING, Hand, Hands
-from .isolation import force_close, on_a_thread_with_connections
+from .hands import FINISHED, RUNNING, WAITING, Hands
+from .isolation import force_close
 from .lanes import Lanes
+from .marks import Marks
 from .options import Options
 from .pace import Appetite, Turns
 from .round import Round
 from .seats import Seats
+from .taking import Taker
 from .wakeup import Wakeup
 
 logger = logging.getLogger("django_letsgo_worker.worker")
@@ -64,6 +61,7 @@ class Exchange(threading.Thread):
         self.renewing = renewing
         self.on_done = on_done
         self.appetite = Appetite(options, hands)
+        self.taker = Taker(options, process, hands)
         self.turns = Turns()
         self.claiming = threading.Event()
         self.claiming.set()
@@ -91,7 +89,9 @@ class Exchange(threading.Thread):
     def run(self) -> None:
         try:
             self.engine: Engine = adopt_own_connection(self.options.using)
-            self.lanes = Lanes(self.engine, self.options.queues)
+            # One that ends when nothing is left must have looked everywhere.
+            marks = Marks(enabled=not self.options.until_empty)
+            self.lanes = Lanes(self.engine, self.options.queues, marks)
             self.round = Round(self.engine, self.options, self.process, self.hands, self.lanes)
             self.round.on_claimed = self._take_in_hand
             self.housekeeper = Housekeeper(self.options.using)
@@ -161,33 +161,13 @@ class Exchange(threading.Thread):
         self.wakeup.note_version(self.engine)
         self.lanes.look(waiting=waiting)
 
-    def _keep_house(self) -> bool:
-        return self.claiming.is_set() and not self.options.until_empty and self.housekeeper.step()
-
-    # -- in hand ------------------------------------------------------------------------------------
-
     def _take_in_hand(self, claimed: Sequence[Claimed]) -> None:
-        hands = [self._hand(message) for message in claimed]
-        self.appetite.took(len(hands))
-        self.hands.add(hands)
+        self.appetite.took(len(claimed))
+        hands = self.taker.take(claimed)
         if self.claiming.is_set():
             # What arrives after the stop stays out of the seats' reach, and is given back.
             self.seats.put([hand for hand in hands if hand.refused is None and not hand.claimed.is_suspect])
         self._let_suspect_run()
-
-    def _hand(self, claimed: Claimed) -> Hand:
-        signals = Signals(partial(self._extend, (claimed.id, claimed.receipt)))
-        payload = json.loads(claimed.payload) if registry.is_narrowed(claimed.type) else None
-        hand = Hand(claimed, registry.choose(claimed.type, payload), signals)
-        hand.refused = working.unfit_settlement(claimed, self.options.name)
-        return hand
-
-    def _extend(self, lease: tuple[int, int], seconds: float) -> bool:
-        def extend(seconds: float) -> bool:
-            return bool(engine_for(self.options.using).renew(self.process, [lease], seconds))
-
-        # On the handler's thread, and so on its connection; an event loop's has none.
-        return on_a_thread_with_connections(extend, seconds)
 
     def _let_suspect_run(self) -> None:
         """Hand over a message that may kill the process, once nothing is beside it."""
@@ -195,6 +175,9 @@ class Exchange(threading.Thread):
         alone = len(held) == 1 and held[0].state == WAITING and held[0].claimed.is_suspect
         if alone and self.claiming.is_set():
             self.seats.put(held)
+
+    def _keep_house(self) -> bool:
+        return self.claiming.is_set() and not self.options.until_empty and self.housekeeper.step()
 
     # -- rest, and trouble --------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from django.db import Error, connections
 
-from .. import processes
+from .. import processes, registry
 from ..engines import Engine, adopt_own_connection
 from ..models import Process
 from .announce import Announcer
@@ -86,6 +86,7 @@ class Heartbeat(threading.Thread):
     def _beat(self, engine: Engine) -> bool:
         try:
             self._renew(engine)
+            processes.tell_types(self.process, registry.types(), self.options.using)
             busy = len(self.hands.in_state(RUNNING))
             if processes.beat(self.process, busy=busy, using=self.options.using):
                 self.on_stop()

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from ..engines import Engine, Lane
+from .marks import Marks
 
 # How long a found list of lanes, and the end of a look past unknown types, are believed, in seconds.
 BELIEVED_FOR = 1.0
@@ -23,9 +24,10 @@ MOMENTS = timedelta(milliseconds=50)
 class Lanes:
     """The lanes that a worker knows of, found at most once a second while it is busy."""
 
-    def __init__(self, engine: Engine, queues: tuple[str, ...] | None) -> None:
+    def __init__(self, engine: Engine, queues: tuple[str, ...] | None, marks: Marks) -> None:
         self.engine = engine
         self.queues = queues
+        self.marks = marks
         self._known: dict[tuple[str, int], datetime] = {}
         self._looked_at = float("-inf")
         self._turn = 0
@@ -60,11 +62,19 @@ class Lanes:
         self._in_vain.clear()
         self.forget()
 
+    def learned(self) -> None:
+        """Note that types are known now that were passed over until here."""
+        self._past_unknown.clear()
+        self.put_back()
+
     def look(self, *, waiting: bool) -> None:
         """Find all lanes but the paused ones; `waiting` says that this worker rests if nothing is due."""
         if time.monotonic() - self._clock_read_at > CLOCK_BELIEVED_FOR:
             self._read_clock()
-        found = self.engine.lanes(waiting=waiting, queues=self.queues)
+        asked_at, marked = time.monotonic(), self.marks.of_lanes()
+        found = self.engine.lanes(waiting=waiting, queues=self.queues, marked=marked)
+        if marked is None:
+            self.marks.note_full_look(time.monotonic() - asked_at)
         self._known = {
             (lane.queue, lane.priority): self._worth_a_claim_at(lane)
             for lane in found

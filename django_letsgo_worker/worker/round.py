@@ -21,7 +21,6 @@ from ..messages import working
 from .announce import Announcer
 from .hands import Hand, Hands
 from .lanes import Lanes
-from .marks import Marks
 from .options import Options
 
 logger = logging.getLogger("django_letsgo_worker.worker")
@@ -41,7 +40,6 @@ class Round:
         self.process = process
         self.hands = hands
         self.lanes = lanes
-        self.marks = Marks()
         self.announcer = Announcer()
         # Whether this worker has said that it waits, and must take that back when it has its hands full.
         self.said_waiting = False
@@ -62,10 +60,14 @@ class Round:
         put_back = not {"again", "released"}.isdisjoint(written.values())
         for request, claim in claims:
             self._look_further(request, claim, put_back)
-        if put_back:
+        # Whoever hears of an unknown type may import what registers it.
+        learned = any(registry.find(type) for _, claim in claims for type in claim.unknown)
+        if learned:
+            self.lanes.learned()
+        elif put_back:
             self.lanes.put_back()
         self._say_that_hands_are_full(claims, free + ahead)
-        return any(claim.rows for _, claim in claims)
+        return learned or any(claim.rows for _, claim in claims)
 
     def _tried(
         self, settlements: Sequence[Settlement], lanes: Sequence[Lane], free: int, ahead: int
@@ -183,11 +185,11 @@ class Round:
         return claims
 
     def _note(self, request: ClaimRequest, claim: Claim, asked_at: float) -> Claims:
-        self.marks.note(request, claim, seconds=time.monotonic() - asked_at)
+        self.lanes.marks.note(request, claim, seconds=time.monotonic() - asked_at)
         return [(request, claim)]
 
     def _request(self, lane: Lane, free: int, ahead: int) -> ClaimRequest:
-        past_unknown, mark = self.lanes.start_at(lane), self.marks.of(lane)
+        past_unknown, mark = self.lanes.start_at(lane), self.lanes.marks.of(lane)
         return ClaimRequest(
             lane=lane,
             types=registry.types(),

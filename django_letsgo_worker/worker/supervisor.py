@@ -65,7 +65,7 @@ class Supervisor:
         names = {alias: str(database["NAME"]) for alias, database in django_settings.DATABASES.items()}
         inherited = json.dumps({"databases": names})
         return [
-            *(sys.executable, "-m", "django", "runworker", *self.arguments),
+            *(sys.executable, "-m", "django", "letsgo", "worker", "run", *self.arguments),
             *("--name", name, "--child-of", inherited),
         ]
 

@@ -15,6 +15,7 @@ GROUND = (
     "conf",
     "delivery",
     "errors",
+    "handler_options",
     "outcomes",
     "payloads",
     "planning",

@@ -29,6 +29,7 @@ HOMES = {
     "schedules": "add update remove enable disable run_now",
     "models": "Message ArchivedMessage DeadLetter ScheduledJob Occurrence Process Queue",
     "signals": "message_enqueued delivery_started delivery_finished lease_lost occurrence_fired message_died",
+    "testing": "drain fire_due assert_enqueued occurrences_between ImmediateBackend RecordingBackend",
     "recurrence": "Recurrence",
     "errors": "LetsGoError InvalidMessage InvalidSchedule DuplicateMessage DuplicateHandler UnknownType "
     "LeaseLost WorkerDied MessageNotFound ScheduleNotFound",

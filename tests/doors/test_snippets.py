@@ -3,6 +3,7 @@
 The words behind the three backticks choose the rule:
 
     python             a module of the shop, run against the test database
+    python tasks       the same, where TASKS names our backend; on Django 5.2 of the backport
     python settings    a piece of settings.py: what it sets must be accepted
     shell              commands, each with arguments that its own parser takes
     schedules          expressions, one a line, with a remark behind #
@@ -30,11 +31,16 @@ from django.apps.config import AppConfig
 from django.core.management import get_commands, load_command_class
 from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
+from django.test import override_settings
+from django.utils.module_loading import import_string
 
 from django_letsgo_worker import conf, registry
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.recurrence import Recurrence
 from tests.support import ROOT
+from tests.tasked import BACKEND
+from tests.tasked.framework import NAME as FRAMEWORK
+from tests.tasked.framework import TAKES_OPTIONS
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```(.*?)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -87,6 +93,13 @@ def unknown_names(code: types.CodeType, known: set[str]) -> set[str]:
     return names
 
 
+def check_tasks(text: str) -> None:
+    if "max_attempts" in text and not TAKES_OPTIONS:
+        pytest.skip("As the page says: Django 6.0 passes no options on.")
+    with override_settings(TASKS={"default": {"BACKEND": BACKEND, "QUEUES": []}}):
+        check_python(text.replace("from django.tasks import", f"from {FRAMEWORK} import"))
+
+
 # -- settings --------------------------------------------------------------------------------------------
 
 
@@ -98,9 +111,14 @@ def check_settings(text: str) -> None:
     conf.load(namespace.get("LETSGO_WORKER", {}), {})
     for database in namespace.get("DATABASES", {}).values():
         check_database(database)
+    for router in namespace.get("DATABASE_ROUTERS", []):
+        import_string(router)
+    for alias, params in namespace.get("TASKS", {}).items():
+        import_string(params["BACKEND"])(alias, params)
     if "LOGGING" in namespace:
         assert set(namespace["LOGGING"]["loggers"]) == {"django_letsgo_worker"}
-    known = {"DATABASES", "INSTALLED_APPS", "LETSGO_WORKER", "LOGGING"}
+    known = {"DATABASES", "DATABASE_ROUTERS", "INSTALLED_APPS", "LETSGO_WORKER", "LOGGING"}
+    known |= {"SILENCED_SYSTEM_CHECKS", "TASKS"}
     assert {name for name in namespace if name.isupper()} - known == {"BASE_DIR"}
 
 
@@ -237,6 +255,7 @@ LIVE_STATES = {"ready", "running", "retrying", "scheduled"}
 
 RULES: dict[str, Callable[[str], None]] = {
     "python": check_python,
+    "python tasks": check_tasks,
     "python settings": check_settings,
     "shell": check_shell,
     "schedules": check_schedules,
@@ -277,6 +296,8 @@ class TestTheRules:
             ("python", "assert False"),
             ("python settings", "LETSGO_WORKER = {'CONCURENCY': 2}"),
             ("python settings", "LETSGO = {}"),
+            ("python settings", "TASKS = {'default': {'BACKEND': 'django_letsgo_worker.backend.Backend'}}"),
+            ("python tasks", "from django.tasks import task\ntask(lambda: None)"),
             ("python settings", "INSTALLED_APPS += ['django_letsgo']"),
             ("python settings", "DATABASES = {'default': {'ENGINE': 'django.db.backends.nosql'}}"),
             ("shell", "python manage.py runwork"),

@@ -16,6 +16,7 @@ from django_letsgo_worker.outcomes import SUCCEEDED
 from django_letsgo_worker.worker import lanes as lanes_module
 from django_letsgo_worker.worker.hands import FINISHED, RUNNING, WAITING, Hand, Hands
 from django_letsgo_worker.worker.lanes import Lanes
+from django_letsgo_worker.worker.marks import Marks
 from django_letsgo_worker.worker.options import Options
 from django_letsgo_worker.worker.pace import MOST_AHEAD, Appetite, Pace
 
@@ -74,13 +75,13 @@ class Engine:
     def clock(self):
         return datetime.now(UTC) + self.ahead_of_us
 
-    def lanes(self, *, waiting, queues):
+    def lanes(self, *, waiting, queues, marked):
         return self.found
 
 
 def known(*found, queues=None, paused=()):
     """What a worker knows that has looked once."""
-    lanes = Lanes(Engine(*found, paused=paused), queues)
+    lanes = Lanes(Engine(*found, paused=paused), queues, Marks())
     lanes.look(waiting=False)
     return lanes
 

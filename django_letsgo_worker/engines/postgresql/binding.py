@@ -26,7 +26,7 @@ class QueueCursor(psycopg.Cursor[Any]):
 
     prepares = False
 
-    def execute(self, query: Any, params: dict[str, Any], **options: Any) -> QueueCursor:
+    def execute(self, query: Any, params: Any = None, **options: Any) -> QueueCursor:
         raw = self.connection
         threshold = raw.prepare_threshold
         if self.prepares and threshold is None:
@@ -46,7 +46,7 @@ def queue_cursor(connection: BaseDatabaseWrapper) -> Any:
     cursor = QueueCursor(connection.connection)
     cursor.prepares = _is_worth_preparing(connection)
     wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    return wrap(cursor)
+    return wrap(cursor)  # type: ignore[arg-type]
 
 
 def _is_worth_preparing(connection: BaseDatabaseWrapper) -> bool:

@@ -10,8 +10,8 @@ from ..base import IS_PAUSED, TABLE, Engine
 from ..rows import Claim, Claimed, ClaimRequest, Lane
 from .inserting import IDLE
 
-LANES = f"""
-WITH RECURSIVE {{said}}
+SAID = f"UPDATE {IDLE} SET waiting = TRUE WHERE NOT waiting"
+ALL_LANES = f"""
 -- Skips through the index from lane to lane, whatever their length.
 lanes AS (
     (SELECT queue, priority, visible_at FROM {TABLE} ORDER BY queue, priority, visible_at LIMIT 1)
@@ -20,8 +20,19 @@ lanes AS (
         SELECT queue, priority, visible_at FROM {TABLE} m
         WHERE (m.queue, m.priority) > (lanes.queue, lanes.priority)
         ORDER BY queue, priority, visible_at LIMIT 1) next
-)
+)"""
+MARKED_LANES = f"""
+lanes AS (
+    SELECT marked.queue, marked.priority, (
+        SELECT m.visible_at FROM {TABLE} m
+        WHERE m.queue = marked.queue AND m.priority = marked.priority AND m.visible_at >= marked.visible_at
+        ORDER BY m.visible_at LIMIT 1) AS visible_at
+    FROM unnest(%(lane_queues)s::text[], %(lane_priorities)s::int[], %(lane_marks)s::timestamptz[])
+         AS marked(queue, priority, visible_at)
+)"""
+LANES = f"""
 SELECT queue, priority, visible_at, {IS_PAUSED.format(name="lanes.queue")} FROM lanes
+WHERE visible_at IS NOT NULL
 """
 
 # The due rows of one lane that nobody else has locked, and of them those that are taken.
@@ -64,11 +75,22 @@ LOOKED = "SELECT looked.visible_at, looked.type, looked.id, taken.* FROM looked 
 
 
 class Claiming(Engine):
-    def lanes(self, *, waiting: bool = False, queues: Sequence[str] | None = None) -> list[Lane]:
+    def lanes(
+        self,
+        *,
+        waiting: bool = False,
+        queues: Sequence[str] | None = None,
+        marked: Sequence[Lane] | None = None,
+    ) -> list[Lane]:
         served = "" if queues is None else "AND name = ANY(%(queues)s::text[])"
-        said = f"said AS (UPDATE {IDLE} SET waiting = TRUE WHERE NOT waiting {served}),"
-        rows = self.execute(LANES.format(said=said if waiting else ""), {"queues": list(queues or ())})
-        return [self.read_lane(row) for row in rows]
+        said = f"said AS ({SAID} {served})," if waiting else ""
+        params: dict[str, Any] = {"queues": list(queues or ())}
+        if marked is not None:
+            params["lane_queues"] = [lane.queue for lane in marked]
+            params["lane_priorities"] = [lane.priority for lane in marked]
+            params["lane_marks"] = [lane.next_visible_at for lane in marked]
+        found = ALL_LANES if marked is None else MARKED_LANES
+        return [self.read_lane(row) for row in self.execute(f"WITH RECURSIVE {said} {found} {LANES}", params)]
 
     def claim_within(self, request: ClaimRequest, window: int) -> Claim:
         sql = f"WITH {self.claiming(request)} {LOOKED}"

@@ -19,6 +19,7 @@ from ...engines import engine_for
 from .. import startup
 from ..letsgo import (
     dead_letters,
+    doctor,
     enqueueing,
     messages,
     overview,
@@ -27,20 +28,28 @@ from ..letsgo import (
     schedule_changes,
     schedule_files,
     schedules,
+    top,
     workers,
 )
 from ..letsgo.call import Call, Verbs
 from ..letsgo.printing import Printer
+from . import runworker
 
 
 class Command(BaseCommand):
     help = "Shows and changes schedules, messages, queues and workers."
     # What is wrong with the migrations is said in one sentence, and only about our own.
     requires_migrations_checks = False
+    # For whoever calls it from Python: an Event that ends what goes on until it is told to stop.
+    stealth_options = ("stop",)
+
+    _from_command_line = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = Verbs(parser, "noun")
         overview.add_to(verbs)
+        doctor.add_to(verbs)
+        top.add_to(verbs)
         enqueueing.add_to(verbs)
         scheduled = verbs.add_noun("schedule", "what is enqueued, and when")
         for part in (schedules, schedule_changes, schedule_files):
@@ -48,14 +57,35 @@ class Command(BaseCommand):
         messages.add_to(verbs.add_noun("message", "messages that wait, run or ended"))
         dead_letters.add_to(verbs.add_noun("dead", "dead letters: messages that were given up"))
         queues.add_to(verbs.add_noun("queue", "queues, and what they have to do"))
-        workers.add_to(verbs.add_noun("worker", "processes that handle messages"))
+        worker = verbs.add_noun("worker", "processes that handle messages")
+        workers.add_to(worker)
+        _add_run(worker)
         pruning.add_to(verbs)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        self._from_command_line = True
+        super().run_from_argv(argv)
 
     def handle(self, *args: Any, run: Callable[[Call], None], **options: Any) -> None:
         printer = Printer(self.stdout, self.stderr, options)
         with _sentences():
-            run(Call(options, printer))
+            run(Call(options, printer, self._from_command_line))
             self.stdout.flush()
+
+
+def _add_run(verbs: Verbs) -> None:
+    """Another app's command may hide runworker, as that of Channels does: here nothing hides it."""
+    parser = verbs.add("run", _run_worker, "handles messages: runworker by another name", prints=False)
+    runworker.Command().add_arguments(parser)
+    # It makes those that it needs, and waits for the database before.
+    parser.set_defaults(skip_checks=True)
+
+
+def _run_worker(call: Call) -> None:
+    command = runworker.Command()
+    command.stdout, command.stderr = call.out.stdout, call.out.stderr
+    command.is_from_command_line = call.is_from_command_line
+    command.handle(**call.options)
 
 
 @contextlib.contextmanager
@@ -80,7 +110,8 @@ def _about_the_database(error: Exception) -> str:
     using = settings().database
     engine = engine_for(using)
     if engine.is_missing_table(error):
-        return f"Tables are missing on the database {using!r}: run `manage.py migrate` first."
+        command = startup.migrate_command(using)
+        return f"Tables are missing on the database {using!r}: run `{command}` first."
     first_line = (str(error).splitlines() or [""])[0]
     if engine.is_outage(error):
         return f"The database {using!r} does not answer: {first_line}"

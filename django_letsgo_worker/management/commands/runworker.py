@@ -50,7 +50,7 @@ class Command(BaseCommand):
     # For whoever calls it from Python: an Event that ends it.
     stealth_options = ("stop",)
 
-    _from_command_line = False
+    is_from_command_line = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
@@ -72,7 +72,7 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         # Under call_command the signals belong to whoever called.
-        self._from_command_line = True
+        self.is_from_command_line = True
         super().run_from_argv(argv)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -81,12 +81,12 @@ class Command(BaseCommand):
         if options["child_of"]:
             startup.adopt_databases(options["child_of"]["databases"])
             startup.stop_at_end_of_input(stop)
-        reloads = self._from_command_line and options["processes"] == 1 and not options["child_of"]
+        reloads = self.is_from_command_line and options["processes"] == 1 and not options["child_of"]
         if reloads and reloading.is_wanted(options["reload"], django_settings.DEBUG):
             self._work_and_reload(options, stop, hurry)
             return
         signals = (
-            startup.stop_on_signals(stop, hurry) if self._from_command_line else contextlib.nullcontext()
+            startup.stop_on_signals(stop, hurry) if self.is_from_command_line else contextlib.nullcontext()
         )
         with startup.sentences(), signals:
             clean = self._work(options, stop, hurry)
@@ -118,7 +118,7 @@ class Command(BaseCommand):
     def _log_to_console(self, verbosity: int) -> None:
         """Show log lines where the project has no logging of its own for them."""
         logger = logging.getLogger("django_letsgo_worker")
-        if self._from_command_line and not logger.hasHandlers():
+        if self.is_from_command_line and not logger.hasHandlers():
             handler = logging.StreamHandler()
             handler.setFormatter(logging.Formatter("{asctime} {levelname:<7} {message}", style="{"))
             logger.addHandler(handler)

@@ -38,6 +38,8 @@ class Call:
 
     options: dict[str, Any]
     out: Printer
+    # Under call_command the signals belong to whoever called.
+    is_from_command_line: bool = False
 
     def __getitem__(self, option: str) -> Any:
         return self.options[option]
@@ -78,12 +80,21 @@ class Verbs:
         return Verbs(self._parsers.add_parser(name, help=help, description=help), "verb")
 
     def add(
-        self, name: str, run: Callable[[Call], None], help: str, *, destroys: bool = False
+        self,
+        name: str,
+        run: Callable[[Call], None],
+        help: str,
+        *,
+        destroys: bool = False,
+        prints: bool = True,
     ) -> CommandParser:
-        """Add a verb; one that `destroys` something has --noinput."""
+        """Add a verb; one that `prints` has --json, one that `destroys` something has --noinput."""
         parser: CommandParser = self._parsers.add_parser(name, help=help, description=help)
         parser.set_defaults(run=run)
-        parser.add_argument("--json", action="store_true", help="as JSON: times in UTC, lengths in seconds")
+        if prints:
+            parser.add_argument(
+                "--json", action="store_true", help="as JSON: times in UTC, lengths in seconds"
+            )
         if destroys:
             parser.add_argument(
                 "--noinput", "--no-input", action="store_false", dest="interactive", help="do not ask"

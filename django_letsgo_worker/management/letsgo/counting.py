@@ -22,8 +22,10 @@ PAUSE = ("paused_at", "paused_by", "pause_reason", "resume_at")
 COUNTS = ("ready", "running", "scheduled", "retrying", "dead")
 
 
-def work_of_queues(call: Call, processes: Iterable[Process]) -> list[dict[str, Any]]:
-    """Return each queue's counts, its pause, and how many living workers serve it.
+def work_of_queues(
+    call: Call, processes: Iterable[Process], also: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """Return each queue's counts, its pause, and how many living workers serve it; `also` those named.
 
     A count beyond ten thousand is given as ten thousand, and `is_capped` says so.
     """
@@ -38,7 +40,7 @@ def work_of_queues(call: Call, processes: Iterable[Process]) -> list[dict[str, A
             dead[name],
         )
         | {"workers": sum(1 for worker in workers if serves(worker, name))}
-        for name in sorted({*queues.names(using=call.using), *dead})
+        for name in sorted({*queues.names(using=call.using), *dead, *also})
     ]
 
 

@@ -64,7 +64,7 @@ def _schedules(jobs: Sequence[ScheduledJob]) -> dict[str, Any]:
 
 def _print_status(call: Call, facts: dict[str, Any]) -> None:
     if facts["queues"]:
-        call.out.table([_for_people(queue) for queue in facts["queues"]], SHOWN)
+        call.out.table([for_people(queue) for queue in facts["queues"]], SHOWN)
     else:
         call.out.line("No queue has messages.")
     call.out.line("")
@@ -83,7 +83,8 @@ def _print_status(call: Call, facts: dict[str, Any]) -> None:
         call.out.line(f"! {showing.printable(problem['sentence'])}")
 
 
-def _for_people(queue: dict[str, Any]) -> dict[str, Any]:
+def for_people(queue: dict[str, Any]) -> dict[str, Any]:
+    """Return the work of a queue as SHOWN shows it."""
     oldest = queue["oldest_ready_seconds"]
     return queue | {"oldest": None if oldest is None else showing.length(oldest)}
 

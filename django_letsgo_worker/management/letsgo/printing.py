@@ -42,6 +42,15 @@ class Printer:
         """Print one JSON document."""
         self.stdout.write(as_json(value))
 
+    @property
+    def is_terminal(self) -> bool:
+        """Whether data goes to people's eyes, where it can be shown anew."""
+        return self.stdout.isatty()
+
+    def clear(self) -> None:
+        """Empty the terminal, so that what is printed next stands in place of what was."""
+        self.stdout.write("\x1b[2J\x1b[H", ending="")
+
     def rows(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         """Print rows: all that is known of them as JSON, or some columns as a table."""
         if self.as_json:

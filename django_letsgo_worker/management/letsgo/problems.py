@@ -9,13 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ... import registry
-from ...models import Message, Process, ScheduledJob
+from ...checks import types_waiting
+from ...models import Process, ScheduledJob
 from . import showing
 from .call import Call
 from .liveness import liveness
-
-# How far into a lane types are looked at: what stands at its head is what holds it up.
-LOOK_AT = 1_000
 
 
 def problems(
@@ -44,19 +42,19 @@ def _about_queues(queues: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, 
 
 
 def _about_types(call: Call, living: Sequence[Process]) -> Iterator[tuple[str, str, str]]:
-    known = {*registry.types(), *(type for process in living for type in process.types or ())}
-    unknown: dict[str, str] = {}
-    for lane in call.engine.lanes():
-        rows = Message.objects.using(call.using).filter(queue=lane.queue, priority=lane.priority)
-        due = rows.filter(visible_at__lte=call.clock).order_by("visible_at")
-        for type in set(due.values_list("type", flat=True)[:LOOK_AT]) - known:
-            unknown[type] = lane.queue
-    for type, queue in sorted(unknown.items()):
-        yield (
-            "unknown_type",
-            type,
-            f"Nobody has a handler of {type!r}, and queue {queue!r} has messages of it.",
-        )
+    known = types_known(living)
+    for type, queue in sorted(types_waiting(call.using, until=call.clock).items()):
+        if type not in known:
+            yield (
+                "unknown_type",
+                type,
+                f"Nobody has a handler of {type!r}, and queue {queue!r} has messages of it.",
+            )
+
+
+def types_known(living: Sequence[Process]) -> set[str]:
+    """Return the types that have a handler here or in a living worker."""
+    return {*registry.types(), *(type for process in living for type in process.types or ())}
 
 
 def _about_schedules(

@@ -19,6 +19,7 @@ COLUMNS = (
     "id", "kind", "name", "host", "pid", "queues", "types", "seats", "busy", "version", "started_at",
     "heartbeat_at", "state", "stop_requested",
 )  # fmt: skip
+SHOWN = ("name", "liveness", "state", "host", "pid", "serves", "busy", "seats", "version", "heartbeat_at")
 
 
 def add_to(verbs: Verbs) -> None:
@@ -28,20 +29,21 @@ def add_to(verbs: Verbs) -> None:
 
 
 def list_workers(call: Call) -> None:
-    rows = [_facts_of(row, call) for row in liveness.processes(call, "worker")]
-    shown = ("name", "liveness", "state", "host", "pid", "serves", "busy", "seats", "version", "heartbeat_at")
+    rows = [facts_of(row, call) for row in liveness.processes(call, "worker")]
     if call.out.as_json:
         call.out.document(rows)
     else:
-        call.out.rows([row | {"serves": _served(row)} for row in rows], shown)
+        call.out.rows([for_people(row) for row in rows], SHOWN)
 
 
-def _facts_of(row: Process, call: Call) -> dict[str, Any]:
+def facts_of(row: Process, call: Call) -> dict[str, Any]:
+    """Return a process as programs see it."""
     return {**showing.facts_of(row, COLUMNS), "liveness": liveness.liveness(row, call.clock)}
 
 
-def _served(row: dict[str, Any]) -> Any:
-    return "all" if row["queues"] is None else row["queues"]
+def for_people(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of a process with what it serves, as SHOWN shows them."""
+    return facts | {"serves": "all" if facts["queues"] is None else facts["queues"]}
 
 
 def stop_worker(call: Call) -> None:
@@ -50,7 +52,7 @@ def stop_worker(call: Call) -> None:
         raise CommandError(f"The {process.kind} {process.name!r} has stopped meanwhile.")
     process.stop_requested = True
     if call.out.as_json:
-        call.out.document(_facts_of(process, call))
+        call.out.document(facts_of(process, call))
         return
     call.out.say(f"The {process.kind} {process.name!r} ({process.pk}) was asked to stop.")
     if liveness.liveness(process, call.clock) == "silent":

@@ -1,0 +1,134 @@
+"""The django.tasks backend: a task is one more message, of the type letsgo:task: and its module path.
+
+How it is run stands in running.py, how it is read back in results.py. Nothing here imports models: tasks
+are decorated while Django loads its apps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.apps import apps
+from django.core import checks
+
+from ..conf import suggestion
+from ..errors import InvalidMessage, MessageNotFound
+from ..payloads import check_name, show
+from . import finding, receivers, running, tasks
+from .compat import (
+    BaseTaskBackend,
+    InvalidTaskBackend,
+    Task,
+    TaskResult,
+    TaskResultDoesNotExist,
+    task_backends,
+    task_enqueued,
+)
+from .tasks import LetsGoTask
+
+__all__ = ["LetsGoBackend", "LetsGoTask", "connect"]
+
+OPTIONS = [name.upper() for name in tasks.POLICY]
+
+
+class LetsGoBackend(BaseTaskBackend):
+    """Tasks in the database of the project, run by `manage.py runworker`.
+
+    OPTIONS are MAX_ATTEMPTS, BACKOFF, TIMEOUT and ATOMIC, as of a handler.
+    """
+
+    task_class = LetsGoTask
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        if isinstance(params.get("QUEUES"), str):
+            raise InvalidTaskBackend(f"QUEUES of TASKS[{alias!r}] is a list of names, not text.")
+        self._check_options()
+        receivers.connect()
+
+    def _check_options(self) -> None:
+        where = f"OPTIONS of TASKS[{self.alias!r}]"
+        for key in self.options:
+            if key not in OPTIONS:
+                hint = suggestion(str(key).upper(), OPTIONS)
+                raise InvalidTaskBackend(f"{where} has no {key!r}.{hint}")
+        try:
+            tasks.policy_of(None, self.options)
+        except InvalidMessage as error:
+            raise InvalidTaskBackend(f"{where}: {error}") from None
+
+    def validate_task(self, task: Task[..., Any]) -> None:
+        """Refuse what cannot be enqueued (InvalidTask); the type of what can be is known from now on.
+
+        Django calls this when a task is decorated, and when using() changes it.
+        """
+        super().validate_task(tasks.dated(task))
+        tasks.check(task, self.options)
+        running.register(task, self.options)
+
+    def enqueue(  # type: ignore[override]
+        self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> TaskResult[..., Any]:
+        """Add the task, in the caller's transaction.
+
+        TypeError or ValueError, before any SQL, for arguments that JSON or a database cannot hold. When
+        its unique_key lives already, the result is that of the task which has it.
+        """
+        from .. import messages
+        from . import results
+
+        self.validate_task(task)
+        message = messages.enqueue(
+            tasks.type_of(task),
+            {"args": running.as_json(args), "kwargs": running.as_json(kwargs)},
+            queue=task.queue_name,
+            priority=int(task.priority),
+            max_attempts=tasks.policy_of(task, self.options).get("max_attempts"),
+            unique_key=getattr(task, "unique_key", None),
+            headers=results.headers_of(task, self.alias),
+            **tasks.visibility_of(task),
+        )
+        result = results.result_of(message, task)
+        if message.created:
+            task_enqueued.send_robust(sender=type(self), task_result=result)
+        return result
+
+    def get_result(self, result_id: str) -> TaskResult[..., Any]:
+        """Return a result by its id; TaskResultDoesNotExist, or ImportError when its task is gone."""
+        from . import results
+
+        try:
+            message = results.find(result_id)
+        except MessageNotFound:
+            raise TaskResultDoesNotExist(result_id) from None
+        return results.result_of(message, finding.task_of(message.type))
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        """Return what is wrong with the settings of this backend."""
+        found: list[checks.CheckMessage] = []
+        if not apps.is_installed("django_letsgo_worker"):
+            sentence = f"TASKS[{self.alias!r}] needs django_letsgo_worker in INSTALLED_APPS."
+            found.append(checks.Error(sentence, id="letsgo_tasks.E001"))
+        for queue in sorted(self.queues, key=show):
+            try:
+                check_name("queue", queue)
+            except InvalidMessage as error:
+                found.append(
+                    checks.Error(f"QUEUES of TASKS[{self.alias!r}]: {error}", id="letsgo_tasks.E002")
+                )
+        return found
+
+
+def connect() -> None:
+    """Find the project's tasks, where one of its backends is this one."""
+    aliases = finding.ours()
+    for alias in aliases:
+        # To make it is to check its OPTIONS, and to hang it on the worker's signals.
+        task_backends[alias]
+    if aliases:
+        finding.discover()

@@ -1,0 +1,226 @@
+"""What a message says about its task, as Django's TaskResult.
+
+Rows are only read here, and by the verbs of messages; which Task a row belongs to is found in finding.py.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from .. import messages
+from ..conf import settings
+from ..delivery import Delivery
+from ..engines import engine_for
+from ..errors import InvalidMessage, MessageNotFound
+from ..models import ArchivedMessage, Message, Process
+from ..outcomes import error_entry
+from ..payloads import show
+from .compat import Task, TaskError, TaskResult, TaskResultStatus
+from .tasks import PREFIX, copy_of
+
+AnyMessage = Message | ArchivedMessage
+
+# The name, among a message's headers, of what no column of it says about its task.
+HEADER = "task"
+UNKNOWN_WORKER = "unknown"
+# A return value that is not JSON ends a task at once, by an error of ours; Django's tasks know it as this.
+READ_AS = {"django_letsgo_worker.backend.running.UnfitReturnValue": "builtins.TypeError"}
+
+
+def headers_of(task: Task[..., Any], alias: str) -> dict[str, Any]:
+    """Return the headers from which _as_enqueued() makes the task again."""
+    run_after: Any = task.run_after
+    if isinstance(run_after, timedelta):
+        run_after = run_after.total_seconds()
+    elif run_after is not None:
+        run_after = run_after.isoformat()
+    return {HEADER: {"backend": alias, "run_after": run_after}}
+
+
+def arguments_of(payload: Any) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments in a task's payload; a schedule may leave out what is empty."""
+    given = {} if payload is None else payload
+    args, kwargs = (
+        (given.get("args", []), given.get("kwargs", {})) if isinstance(given, dict) else (None, None)
+    )
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise InvalidMessage(
+            f'The payload of a task is {{"args": [...], "kwargs": {{...}}}}, not {show(payload)}.'
+        )
+    return args, kwargs
+
+
+# -- from rows ------------------------------------------------------------------------------------------
+
+
+def find(result_id: Any) -> AnyMessage:
+    """Return the message of a task by the id of its result; MessageNotFound for anything else."""
+    is_number = isinstance(result_id, str) and result_id.isascii() and result_id.isdecimal()
+    # "01" would be a second id for the same task, and Python refuses to read numbers that are very long.
+    if not is_number or result_id.startswith("0") or len(result_id) > 19:
+        raise MessageNotFound(result_id)
+    message = messages.find(int(result_id))
+    if not message.type.startswith(PREFIX):
+        raise MessageNotFound(result_id, "task")
+    return message
+
+
+def result_of(
+    message: AnyMessage,
+    task: Task[..., Any],
+    *,
+    status: TaskResultStatus | None = None,
+    worker: str | None = None,
+) -> TaskResult[..., Any]:
+    """Return the result of a task as its message stands.
+
+    Who knows it need not have it looked up: the `status`, and which `worker` has the last attempt.
+    """
+    args, kwargs = arguments_of(message.payload)
+    facts = message.headers.get(HEADER) or {}
+    started_at = _started_at(message)
+    result: TaskResult[..., Any] = TaskResult(
+        task=_as_enqueued(message, task, facts),
+        id=str(message.pk),
+        status=status or _status(message),
+        enqueued_at=message.enqueued_at,
+        started_at=started_at,
+        finished_at=getattr(message, "finished_at", None),
+        last_attempted_at=_last_attempted_at(message, started_at),
+        args=args,
+        kwargs=kwargs,
+        backend=facts.get("backend", task.backend),
+        errors=[_error_of(entry) for entry in message.errors],
+        worker_ids=_worker_ids(message, worker),
+    )
+    object.__setattr__(result, "_return_value", getattr(message, "result", None))
+    return result
+
+
+def _as_enqueued(message: AnyMessage, task: Task[..., Any], facts: dict[str, Any]) -> Task[..., Any]:
+    run_after = facts.get("run_after")
+    if isinstance(run_after, str):
+        run_after = datetime.fromisoformat(run_after)
+    elif run_after is not None:
+        run_after = timedelta(seconds=run_after)
+    return copy_of(
+        task,
+        priority=message.priority,
+        queue_name=message.queue,
+        backend=facts.get("backend", task.backend),
+        run_after=run_after,
+        unique_key=message.unique_key,
+    )
+
+
+def _status(message: AnyMessage) -> TaskResultStatus:
+    if isinstance(message, ArchivedMessage):
+        # Given up, cancelled and expired are one to Django.
+        return TaskResultStatus.SUCCESSFUL if message.outcome == "succeeded" else TaskResultStatus.FAILED
+    if message.leased_by is not None and message.state_at(engine_for(_alias()).clock()) == "running":
+        return TaskResultStatus.RUNNING
+    return TaskResultStatus.READY
+
+
+def _started_at(message: AnyMessage) -> datetime | None:
+    started_at = message.first_started_at or (message.leased_at if message.attempts else None)
+    # SQLite's clock counts milliseconds, and when it began was reckoned back from its end.
+    return started_at and max(started_at, message.enqueued_at)
+
+
+def _last_attempted_at(message: AnyMessage, started_at: datetime | None) -> datetime | None:
+    attempted_at = message.leased_at
+    if isinstance(message, ArchivedMessage) and message.seconds is not None:
+        attempted_at = message.finished_at - timedelta(seconds=message.seconds)
+    elif attempted_at is None and message.errors:
+        newest = message.errors[-1]
+        attempted_at = datetime.fromisoformat(newest["at"]) - timedelta(seconds=newest["seconds"])
+    return started_at and max(started_at, attempted_at or started_at)
+
+
+def _worker_ids(message: AnyMessage, worker: str | None) -> list[str]:
+    """Return the name of a worker for each attempt: of one that failed, the record of it tells."""
+    names = {entry["attempt"]: entry["process"] for entry in message.errors}
+    ids = [names.get(attempt, UNKNOWN_WORKER) for attempt in range(1, message.attempts + 1)]
+    if worker is None and message.leased_by is not None and getattr(message, "outcome", "") != "dead":
+        worker = _name_of(message.leased_by)
+    if ids and worker is not None:
+        ids[-1] = worker
+    return ids
+
+
+def _name_of(process_id: Any) -> str:
+    names = Process.objects.using(_alias()).filter(pk=process_id).values_list("name", flat=True)
+    # Its row is deleted a day after its end.
+    return next(iter(names), str(process_id))
+
+
+def _error_of(entry: dict[str, Any]) -> TaskError:
+    path = READ_AS.get(entry["class"], entry["class"])
+    # As import_string() takes it.
+    path = path if "." in path else f"builtins.{path}"
+    return TaskError(exception_class_path=path, traceback=entry["traceback"])
+
+
+def _alias() -> str:
+    return settings().database
+
+
+# -- from what a worker has in hand ---------------------------------------------------------------------
+
+
+def begun(task: Task[..., Any], delivery: Delivery) -> TaskResult[..., Any]:
+    """Return the result of a task whose attempt begins; the database is asked for earlier attempts only."""
+    message: AnyMessage | None = _found(delivery) if delivery.attempt > 1 else None
+    if message is None:
+        message = Message(**_facts_in_hand(delivery), leased_at=datetime.now(UTC))
+    return result_of(message, task, status=TaskResultStatus.RUNNING, worker=_this_worker())
+
+
+def ended(
+    task: Task[..., Any],
+    delivery: Delivery,
+    outcome: str,
+    seconds: float,
+    result: Any,
+    error: BaseException | None,
+) -> TaskResult[..., Any]:
+    """Return the result of a task that came to its end with this delivery."""
+    succeeded = outcome == "succeeded"
+    message: AnyMessage | None = None if succeeded and delivery.attempt == 1 else _found(delivery)
+    if message is None:
+        now, worker = datetime.now(UTC), _this_worker()
+        message = ArchivedMessage(
+            **_facts_in_hand(delivery),
+            outcome=outcome,
+            first_started_at=now - timedelta(seconds=seconds),
+            finished_at=now,
+            seconds=seconds,
+            result=result,
+        )
+        if error is not None and not succeeded:
+            at = now.isoformat()
+            entry = error_entry(error, attempt=delivery.attempt, at=at, seconds=seconds, process=worker)
+            message.errors = [entry]
+    return result_of(message, task, worker=_this_worker() if succeeded else None)
+
+
+def _found(delivery: Delivery) -> AnyMessage | None:
+    """Return its message; None when it was deleted, or the settings keep none of its outcome."""
+    try:
+        return messages.find(delivery.message_id)
+    except MessageNotFound:
+        return None
+
+
+def _facts_in_hand(delivery: Delivery) -> dict[str, Any]:
+    same = ("type", "payload", "headers", "queue", "priority", "enqueued_at", "max_attempts")
+    facts = {name: getattr(delivery, name) for name in same}
+    return {**facts, "id": delivery.message_id, "attempts": delivery.attempt}
+
+
+def _this_worker() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,79 @@
+"""Checks of the settings: LETSGO_WORKER itself, and Django's that decide what a stored time means.
+
+Only facts that can be known without a database stand here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+
+from .. import schedules
+from ..conf import settings
+from ..errors import InvalidSchedule
+from .groups import AT_START, PROJECT, alias_of_queue
+
+# What a heartbeat may take on a busy host, in seconds; three of them should fit into a lease.
+SLOW_HEARTBEAT = 1.0
+
+
+@register(AT_START)
+def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Say what is wrong with the settings."""
+    try:
+        alias = settings().database
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="letsgo_worker.E001")]
+    return [*_check_alias(alias), *_check_time_zone(alias)]
+
+
+def _check_alias(alias: str) -> Iterator[CheckMessage]:
+    if alias not in django_settings.DATABASES:
+        yield Error(f"LETSGO_WORKER names the database {alias!r}, which is not one.", id="letsgo_worker.E002")
+
+
+def _check_time_zone(alias: str) -> Iterator[CheckMessage]:
+    if not django_settings.USE_TZ:
+        yield Error(
+            "django_letsgo_worker needs USE_TZ = True: without it nobody can say when a stored time is.",
+            id="letsgo_worker.E003",
+        )
+    zone = django_settings.DATABASES.get(alias, {}).get("TIME_ZONE")
+    if zone not in (None, "UTC"):
+        yield Error(
+            f"django_letsgo_worker needs its database in UTC, but TIME_ZONE of {alias!r} is {zone!r}.",
+            hint="Remove TIME_ZONE from this entry of DATABASES.",
+            id="letsgo_worker.E004",
+        )
+
+
+@register(PROJECT)
+def check_built_in_schedule(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Say that the built-in schedule cannot be read; schedulers refuse it themselves, workers need none."""
+    if alias_of_queue() is None:
+        return []
+    try:
+        schedules.declared_in_settings()
+    except InvalidSchedule as error:
+        return [Error(str(error), id="letsgo_worker.E005")]
+    return []
+
+
+@register(PROJECT, deploy=True)
+def check_lease(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Say that a lease is too short for three heartbeats."""
+    if alias_of_queue() is None or settings().lease_seconds >= 3 * SLOW_HEARTBEAT:
+        return []
+    lease = settings().lease_seconds
+    return [
+        Warning(
+            f"A lease of {lease:g} s leaves {lease / 3:.2g} s for each of its three heartbeats: a short "
+            "pause of a process, or of the database, takes its messages away while it handles them.",
+            hint=f"Set LETSGO_WORKER['LEASE_SECONDS'] to {3 * SLOW_HEARTBEAT:g} or more; 30 is the default.",
+            id="letsgo_worker.W005",
+        )
+    ]

@@ -1,0 +1,82 @@
+"""Checks of what the code registers: handlers, and the schedules that it declares.
+
+What rows name, and no code registers, is found in waiting.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from .. import declarations, registry
+from ..conf import settings
+from ..registry import Handler
+from .groups import AT_START, PROJECT, alias_of_queue
+from .routing import aliases_written, models_of_project
+
+DEFAULT_QUEUE = "default"
+
+
+@register(AT_START)
+def check_atomic_handlers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Say which atomic handlers write where no transaction of the queue reaches."""
+    alias = alias_of_queue()
+    if alias is None:
+        return []
+    return [
+        Error(
+            f"The handler of {handler.type!r} is atomic ({handler.place}), but what its app writes is not on "
+            f"{alias!r}, where the queue is: its rows and its acknowledgement cannot commit together.",
+            hint="Take atomic=True away and make it safe to repeat, or keep the queue with the data: see "
+            "LETSGO_WORKER['DATABASE'].",
+            id="letsgo_worker.E006",
+        )
+        for handler in registry.handlers()
+        if handler.atomic and not handler.is_shipped and not _writes_to(alias, handler)
+    ]
+
+
+def _writes_to(alias: str, handler: Handler) -> bool:
+    """Whether the models of a handler's app, or the project's if it has none, are written to an alias."""
+    config = apps.get_containing_app_config(handler.function.__module__)
+    models = list(config.get_models()) if config else []
+    written = aliases_written(models or models_of_project())
+    return alias in written or not written
+
+
+@register(PROJECT)
+def check_queues(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Say which queues get messages and are left out of QUEUES."""
+    if alias_of_queue() is None or (served := settings().queues) is None:
+        return []
+    types = defaultdict(list)
+    for type, queue in _destinations():
+        if queue not in served:
+            types[queue].append(type)
+    return [
+        Warning(
+            f"LETSGO_WORKER['QUEUES'] leaves out {queue!r}, where messages of {_listed(types[queue])} go: no "
+            "worker serves it unless it is told to.",
+            hint=f"Add it, or run a worker with `--queues {queue}`.",
+            id="letsgo_worker.W007",
+        )
+        for queue in sorted(types)
+    ]
+
+
+def _destinations() -> Iterator[tuple[str, str]]:
+    """Yield types and the queues that their messages go to, as far as the code says."""
+    for handler in registry.handlers():
+        yield handler.type, handler.queue or DEFAULT_QUEUE
+    for declared in declarations.declared():
+        if declared.fields.get("queue"):
+            yield declared.type, declared.fields["queue"]
+
+
+def _listed(types: list[str], most: int = 5) -> str:
+    names = list(dict.fromkeys(types))
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,0 +1,45 @@
+"""What a handler may be told about its messages and its attempts: each option, checked.
+
+Which function has which options is registry.py's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from . import payloads
+from .backoff import Backoff, check_backoff
+from .errors import InvalidMessage
+
+
+def _checked_backoff(backoff: Any) -> Backoff:
+    try:
+        return check_backoff(backoff)
+    except ValueError as error:
+        raise InvalidMessage(f"backoff {error}.") from None
+
+
+def _checked_where(where: Any) -> dict[str, Any]:
+    if not isinstance(where, Mapping) or not where or not all(isinstance(key, str) for key in where):
+        raise InvalidMessage("where is a dictionary of top-level keys of the payload and their values.")
+    # As it compares with a payload that has been through the database: tuples are lists.
+    checked: dict[str, Any] = json.loads(payloads.encode("where", dict(where), payloads.MAX_TEXT))
+    return checked
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "queue": partial(payloads.check_name, "queue"),
+    "priority": payloads.check_priority,
+    "max_attempts": payloads.check_max_attempts,
+    "backoff": _checked_backoff,
+    "timeout": payloads.check_timeout,
+    "where": _checked_where,
+}
+
+
+def checked(**options: Any) -> dict[str, Any]:
+    """Return the options that are not None, each once it is what it may be (InvalidMessage)."""
+    return {name: _CHECKS[name](value) for name, value in options.items() if value is not None}

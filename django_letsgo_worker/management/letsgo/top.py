@@ -1,0 +1,112 @@
+"""`letsgo top`: queues, workers and how fast work is done, shown again and again.
+
+Where nobody watches, in a pipe or for programs, it is printed once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import threading
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+from ...conf import settings
+from ...models import ArchivedMessage, Process
+from . import overview, reading, showing, workers
+from .call import Call, Verbs
+from .counting import MOST, work_of_queues
+from .liveness import counted, processes
+
+# How far back the archive is looked at for a rate, in seconds.
+WINDOW = 60.0
+
+
+def add_to(verbs: Verbs) -> None:
+    parser = verbs.add("top", top, "shows queues, workers and rates, again and again until Ctrl-C")
+    parser.add_argument(
+        "--interval", type=interval, default=timedelta(seconds=2), help="the time between two looks (2s)"
+    )
+
+
+def interval(text: str) -> timedelta:
+    """Read a duration that is long enough not to be a load of its own."""
+    length = reading.duration(text)
+    if not length:
+        raise argparse.ArgumentTypeError("at least 1s")
+    return length
+
+
+def top(call: Call) -> None:
+    if call.out.as_json:
+        call.out.document(_look(call))
+    elif not call.out.is_terminal:
+        _print(call, _look(call))
+    else:
+        with contextlib.suppress(KeyboardInterrupt):
+            _watch(call)
+
+
+def _watch(call: Call) -> None:
+    stop: threading.Event = call.options.get("stop") or threading.Event()
+    while True:
+        # A call reads the clock once.
+        this = Call(call.options, call.out)
+        facts = _look(this)
+        call.out.clear()
+        _print(this, facts)
+        if stop.wait(call["interval"].total_seconds()):
+            return
+
+
+def _look(call: Call) -> dict[str, Any]:
+    rows = processes(call)
+    there = [row for row in rows if row.kind == "worker" and row.state != Process.State.STOPPED]
+    rates = _rates(call)
+    work = work_of_queues(call, rows, also={queue for rate in rates.values() for queue in rate or ()})
+    return {
+        "at": call.clock,
+        "queues": [queue | _rates_of(queue["name"], rates) for queue in work],
+        "workers": [workers.facts_of(row, call) for row in there],
+        "schedulers": counted((row for row in rows if row.kind == "scheduler"), call.clock),
+    }
+
+
+def _rates(call: Call) -> dict[str, dict[str, float] | None]:
+    """Return by rate and queue how much ends in a minute; None where it is not kept to be counted."""
+    kept = {"succeeded": settings().keep_succeeded_for, "dead": settings().keep_dead_for}
+    return {
+        f"{outcome}_per_minute": _per_minute(call, outcome) if days else None
+        for outcome, days in kept.items()
+    }
+
+
+def _rates_of(queue: str, rates: dict[str, dict[str, float] | None]) -> dict[str, float | None]:
+    return {name: None if rate is None else rate.get(queue, 0.0) for name, rate in rates.items()}
+
+
+def _per_minute(call: Call, outcome: str) -> dict[str, float]:
+    """Return how many messages of each queue ended so, by the newest ten thousand of the last minute."""
+    since = call.clock - timedelta(seconds=WINDOW)
+    rows = ArchivedMessage.objects.using(call.using).filter(outcome=outcome, finished_at__gt=since)
+    newest = list(rows.order_by("-finished_at").values_list("queue", "finished_at")[:MOST])
+    span = WINDOW
+    if len(newest) == MOST:
+        span = max((call.clock - newest[-1][1]).total_seconds(), 0.001)
+    return {queue: count * 60 / span for queue, count in Counter(queue for queue, _ in newest).items()}
+
+
+def _print(call: Call, facts: dict[str, Any]) -> None:
+    seats = [row for row in facts["workers"] if row["liveness"] == "living"]
+    busy, all_seats = sum(row["busy"] for row in seats), sum(row["seats"] for row in seats)
+    alive = f"{showing.counted(len(seats), 'worker')}, {busy} of {all_seats} seats busy"
+    schedulers = showing.counted(facts["schedulers"]["living"], "scheduler")
+    call.out.line(f"{showing.as_text(facts['at'])}  {alive}, {schedulers}")
+    queues = [overview.for_people(queue) for queue in facts["queues"]]
+    rates = [name for name in queues[0] if name.endswith("_per_minute")] if queues else []
+    there = [workers.for_people(row) for row in facts["workers"]]
+    for rows, columns in ((queues, (*overview.SHOWN, *rates)), (there, workers.SHOWN)):
+        if rows:
+            call.out.line("")
+            call.out.table(rows, columns)

@@ -1,0 +1,240 @@
+"""drain(): handle what is due on the caller's thread and connection, as a worker would.
+
+How a delivery is run and what becomes of it is the worker's; transactions of the caller, surroundings.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from asgiref.sync import async_to_sync
+
+from .. import payloads, registry
+from ..conf import settings
+from ..delivery import Delivery, Signals
+from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
+from ..errors import InvalidMessage, LetsGoError
+from ..messages import working
+from ..worker import running
+from ..worker.announce import Announcer
+from ..worker.hands import Hand
+from ..worker.options import default_name
+from .surroundings import Surroundings, run_callbacks
+
+logger = logging.getLogger("django_letsgo_worker.testing")
+
+AT_MOST = 10_000
+ENDLESS = (
+    "drain() has run {:,} deliveries, and one of the type {!r} is due again: does its handler enqueue or "
+    "snooze itself without a delay? at_most= allows more."
+)
+
+
+def drain(
+    queues: Iterable[str] | None = None,
+    *,
+    now: datetime | None = None,
+    using: str | None = None,
+    at_most: int = AT_MOST,
+) -> int:
+    """Handle all that is due, and what that enqueues; return how many deliveries were run.
+
+    Everything happens on this thread and its connection, as a worker would do it: highest priority first,
+    then the oldest. `queues` None means all; paused ones and unknown types are left alone. `now`, an aware
+    datetime, stands in for the clock: messages are due, and pauses count, as of then. A retry waits until
+    `now` is moved past its pause. Inside a transaction, such as a TestCase's, each delivery has a savepoint,
+    and its callbacks on commit run.
+
+    Raises LetsGoError when more than `at_most` deliveries were not the end of it, InvalidMessage for a queue
+    or a moment that is none.
+    """
+    return _Drain(_names(queues), now, using or settings().database, at_most).run()
+
+
+def _names(queues: Iterable[str] | None) -> frozenset[str] | None:
+    if queues is None:
+        return None
+    if isinstance(queues, str):
+        raise InvalidMessage(f"queues is a list of names, such as [{queues!r}].")
+    return frozenset(payloads.check_name("queue", name) for name in queues)
+
+
+class _Drain:
+    """One call of drain(): a worker without threads, which has one message in hand at a time."""
+
+    def __init__(self, queues: frozenset[str] | None, now: datetime | None, using: str, at_most: int) -> None:
+        self.queues = queues
+        self.now = None if now is None else payloads.check_moment("now", now)
+        self.using = using
+        self.at_most = at_most
+        self.engine = engine_for(using)
+        self.process = uuid4()
+        self.name = default_name()
+        self.lease_seconds = settings().lease_seconds
+        self.announcer = Announcer()
+
+    def run(self) -> int:
+        handled = 0
+        while True:
+            registered = len(self.engine.connection.run_on_commit)
+            hand = self._next(may_run=handled < self.at_most)
+            if hand is None:
+                return handled
+            if hand.refused is None:
+                self._deliver(hand)
+                handled += 1
+            self._run_callbacks(hand, registered)
+
+    def _next(self, *, may_run: bool) -> Hand | None:
+        """Claim a message; what must not run is settled at once."""
+        with self.engine.transaction():
+            claimed = self._claim()
+            if claimed is None:
+                return None
+            hand = self._take_in_hand(claimed)
+            if hand.refused is None:
+                if not may_run:
+                    # Raised here, it takes back the claim.
+                    raise LetsGoError(ENDLESS.format(self.at_most, claimed.type))
+                return hand
+            written = self._settle(hand.refused)
+        self.announcer.settled(hand, written)
+        return hand
+
+    # -- claim and settle -----------------------------------------------------------------------------
+
+    def _claim(self) -> Claimed | None:
+        lanes = [lane for lane in self.engine.lanes() if self._serves(lane)]
+        for lane in sorted(lanes, key=_sooner):
+            if (claimed := self._claim_from(lane)) is not None:
+                return claimed
+        return None
+
+    def _serves(self, lane: Lane) -> bool:
+        return self.queues is None or lane.queue in self.queues
+
+    def _claim_from(self, lane: Lane) -> Claimed | None:
+        """Claim the first due message of a lane, however many of unknown types stand before it."""
+        start_at = None
+        while True:
+            claim = self.engine.claim(
+                ClaimRequest(
+                    lane=lane,
+                    types=registry.types(),
+                    process=self.process,
+                    lease_seconds=self.lease_seconds,
+                    free=1,
+                    start_at=start_at,
+                    now=self.now,
+                )
+            )
+            self.announcer.unknown(lane.queue, claim.unknown)
+            if claim.rows:
+                return claim.rows[0]
+            if any(registry.find(type) for type in claim.unknown):
+                continue  # whoever was told knows its handler
+            if claim.looked_until is None:
+                return None
+            start_at = claim.looked_until
+
+    def _settle(self, settlement: Settlement) -> str | None:
+        with self.engine.transaction():
+            kept = working.kept_outcomes()
+            written = self.engine.settle(self.process, [settlement], keep=kept, now=self.now)
+        return written.get(settlement.id)
+
+    # -- one delivery ---------------------------------------------------------------------------------
+
+    def _take_in_hand(self, claimed: Claimed) -> Hand:
+        payload = json.loads(claimed.payload) if registry.is_narrowed(claimed.type) else None
+        hand = Hand(claimed, registry.choose(claimed.type, payload), Signals())
+        hand.refused = working.unfit_settlement(claimed, self.name)
+        if not hand.handler.is_async:
+            # An event loop has no connection, and nobody else takes what it has in hand here.
+            hand.signals.extend = lambda seconds: bool(
+                self.engine.renew(self.process, [hand.lease], seconds, self.now)
+            )
+        return hand
+
+    def _deliver(self, hand: Hand) -> None:
+        surroundings = Surroundings()
+        registered = len(self.engine.connection.run_on_commit)
+        hand.delivery = working.delivery_of(hand.claimed, hand.signals)
+        running.announce(hand)
+        hand.started = time.monotonic()
+        hand.outcome, hand.settled = running.run(
+            hand,
+            # An atomic handler has a savepoint in the queue's database already.
+            surroundings.wrap(_call, but_for=self.using if hand.handler.atomic else None),
+            using=self.using,
+            process=self.process,
+            process_name=self.name,
+            now=self.now,
+        )
+        hand.ended = time.monotonic()
+        surroundings.restore(hand)
+        self._run_callbacks(hand, registered)
+        self.announcer.settled(hand, None if hand.settled else self._settle(self._settlement(hand)))
+
+    def _settlement(self, hand: Hand) -> Settlement:
+        assert hand.outcome is not None
+        hand.settlement = working.settlement_of(
+            hand.claimed, hand.outcome, seconds=hand.seconds, process=self.name
+        )
+        return hand.settlement
+
+    def _run_callbacks(self, hand: Hand, registered: int) -> None:
+        """Run what an atomic handler, or a receiver of a signal, left for the commit of the test."""
+        error = run_callbacks(self.engine.connection, registered)
+        if error is not None:
+            logger.error("A callback on commit of message %s failed.", hand.claimed.id, exc_info=error)
+
+
+def _sooner(lane: Lane) -> tuple[int, datetime, str]:
+    return -lane.priority, lane.next_visible_at or payloads.END_OF_TIME, lane.queue
+
+
+def _call(hand: Hand) -> Any:
+    assert hand.delivery is not None
+    if hand.handler.is_async:
+        result, error = async_to_sync(_within)(hand.handler.function, hand.delivery, hand.handler.timeout)
+        if error is not None:
+            raise error
+        return result
+    with _told_in_time(hand):
+        return hand.handler.function(hand.delivery)
+
+
+async def _within(
+    function: Any, delivery: Delivery, timeout: float | None
+) -> tuple[Any, BaseException | None]:
+    try:
+        async with asyncio.timeout(timeout):
+            return await function(delivery), None
+    except BaseException as error:  # a SystemExit that leaves a task ends its event loop
+        return None, error
+
+
+@contextlib.contextmanager
+def _told_in_time(hand: Hand) -> Iterator[None]:
+    """Set `should_stop` when the time-out of a sync handler has passed, as a worker's heartbeat does."""
+    if hand.handler.timeout is None:
+        yield
+        return
+    timer = threading.Timer(hand.handler.timeout, setattr, (hand.signals, "should_stop", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()

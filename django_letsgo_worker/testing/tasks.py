@@ -1,0 +1,54 @@
+"""Backends of django.tasks for tests that need no database: tasks run at once, or are only noted down.
+
+What a task may be is checked as by the backend of production; running and noting down is Django's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .. import payloads
+from ..backend import LetsGoBackend, running
+from ..backend.compat import BaseTaskBackend, Task, TaskResult
+from ..conf import settings
+
+if TYPE_CHECKING:
+    from django.tasks.backends import dummy, immediate
+else:
+    # Those of the framework that is in use: Django's, or its backport.
+    home = BaseTaskBackend.__module__.rpartition(".")[0]
+    dummy, immediate = import_module(f"{home}.dummy"), import_module(f"{home}.immediate")
+
+
+class _Checking(LetsGoBackend):
+    """The checks of production, and then another backend's enqueue()."""
+
+    django: type[BaseTaskBackend]
+    # An id of these is known where it was made, if at all.
+    supports_get_result = False
+
+    def enqueue(  # type: ignore[override]
+        self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> TaskResult[..., Any]:
+        """TypeError or ValueError for arguments that JSON or a database cannot hold, as in production."""
+        arguments = {"args": running.as_json(args), "kwargs": running.as_json(kwargs)}
+        payloads.encode("payload", arguments, settings().max_payload_bytes)
+        return self.django.enqueue(self, task, **arguments)
+
+    def get_result(self, result_id: str) -> TaskResult[..., Any]:
+        """What the backend of Django's that this one is made of says."""
+        return self.django.get_result(self, result_id)
+
+
+class ImmediateBackend(_Checking, immediate.ImmediateBackend):  # type: ignore[misc]
+    """Runs each task inside enqueue(), once: no database, no retry, and no wait for run_after."""
+
+    django = immediate.ImmediateBackend
+
+
+class RecordingBackend(_Checking, dummy.DummyBackend):  # type: ignore[misc]
+    """Runs nothing: `results` of the backend lists what was enqueued, and clear() empties it."""
+
+    django = dummy.DummyBackend

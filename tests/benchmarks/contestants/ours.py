@@ -1,0 +1,94 @@
+"""This app, by its public names and with its default settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .base import Contestant, DjangoContestant, Payload, module
+
+
+class Ours(DjangoContestant):
+    guarantee = "At least once: a message whose worker dies is taken up again within the lease of 30 s."
+    configuration = "The defaults: 8 seats, finished messages kept for 7 days."
+    distribution = "django-letsgo-worker"
+    settings = {
+        "INSTALLED_APPS": ["django_letsgo_worker"],
+        "LETSGO_WORKER": {"IMPORTS": ["tests.benchmarks.handlers.ours"]},
+    }
+    pace = 20_000
+    table = "django_letsgo_worker_message"
+    unsettled_sql = f"SELECT count(*) FROM {table}"
+    takes_part_in = Contestant.takes_part_in | {"atomic", "backlog", "archive", "snapshot"}
+
+    def __init__(self, engine: str, name: str = "ours") -> None:
+        self.name, self.engine = name, engine
+
+    def worker(self, url: str, *, workload: str) -> list[str]:
+        return module("django", "runworker")
+
+    def install(self) -> None:
+        from django.db import connection
+
+        super().install()
+        key = "bigint GENERATED ALWAYS AS IDENTITY" if connection.vendor == "postgresql" else "integer"
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE bench_effect (id {key} PRIMARY KEY, n integer NOT NULL)")
+
+    def enqueue(self, handler: str, payloads: Iterable[Payload]) -> None:
+        from django_letsgo_worker import enqueue
+
+        for payload in payloads:
+            enqueue(f"bench:{handler}", payload)
+
+    def enqueue_many(self, handler: str, payloads: Sequence[Payload]) -> None:
+        from django_letsgo_worker import enqueue_many
+
+        enqueue_many((f"bench:{handler}", payload) for payload in payloads)
+
+    def archive(self, number: int) -> None:
+        """Double an archived message until there are enough, under ids that no sequence gives."""
+        from django.db import connection
+
+        from django_letsgo_worker import enqueue
+        from django_letsgo_worker.messages import cancel
+        from django_letsgo_worker.models import ArchivedMessage
+
+        cancel(enqueue("bench:noop", {"n": 0}).pk)
+        ArchivedMessage.objects.update(id=-1, outcome="succeeded")
+        facts = ", ".join(field.column for field in ArchivedMessage._meta.fields if not field.primary_key)
+        table, there = ArchivedMessage._meta.db_table, 1
+        with connection.cursor() as cursor:
+            while there < number:
+                more = min(there, number - there)
+                cursor.execute(
+                    f"INSERT INTO {table} (id, {facts}) SELECT id - {there}, {facts} FROM {table} "
+                    f"WHERE id >= -{more}"
+                )
+                there += more
+
+
+class OursKeepingNothing(Ours):
+    """Messages vanish when they are done, as in queues that only delete."""
+
+    configuration = "KEEP_SUCCEEDED_FOR=0, all else as in ours."
+    takes_part_in = frozenset({"drain", "drain2"})
+
+    def environment(self, url: str) -> dict[str, str]:
+        return {**super().environment(url), "LETSGO_WORKER_KEEP_SUCCEEDED_FOR": "0"}
+
+
+class OursWithOneSeat(Ours):
+    configuration = "--concurrency 1, all else as in ours."
+    takes_part_in = frozenset({"snapshot"})
+
+    def worker(self, url: str, *, workload: str) -> list[str]:
+        return [*super().worker(url, workload=workload), "--concurrency", "1"]
+
+
+class OursSynchronously(Ours):
+    """On SQLite: each commit waits for the disk."""
+
+    configuration = "synchronous FULL, all else as in ours."
+    ceiling = "raw, FULL"
+    synchronous = "FULL"
+    takes_part_in = frozenset({"enqueue", "bulk", "drain"})

@@ -1,0 +1,85 @@
+"""What this app wants to reach, as ratios to others in the same round and as plain limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .contestants import POSTGRES, SQLITE
+from .figures import Cell, Record, middle, ratio
+
+MILLION = "a million"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`figure` of a cell, by that of another cell where one is named, is at least or at most `limit`."""
+
+    what: str
+    cell: Cell
+    limit: float
+    beside: Cell | None = None
+    figure: str = "rate"
+    # A rate is to be high, a time or a cost low.
+    is_ceiling: bool = False
+    # What the figure is multiplied by first.
+    times: float = 1.0
+
+    def value(self, records: Sequence[Record]) -> float | None:
+        if self.beside is not None:
+            return ratio(records, self.cell, self.beside, self.figure)
+        value = middle(records, self.cell, self.figure)
+        return None if value is None else value * self.times
+
+    def is_reached(self, value: float) -> bool:
+        return value <= self.limit if self.is_ceiling else value >= self.limit
+
+
+def beside(
+    engine: str, workload: str, other: str, limit: float, *, ours: str = "ours", what: str = ""
+) -> Goal:
+    title = what or f"{workload}, {engine}: {ours} by {other}"
+    return Goal(title, Cell(engine, workload, ours), limit, Cell(engine, workload, other))
+
+
+def between(engine: str, workload: str, case: str, other: str, limit: float, *, ours: str = "ours") -> Goal:
+    title = f"{workload}, {engine}: {ours}, {case} by {other}"
+    return Goal(title, Cell(engine, workload, ours, case), limit, Cell(engine, workload, ours, other))
+
+
+def at_most(engine: str, workload: str, figure: str, limit: float, what: str, times: float = 1.0) -> Goal:
+    title = f"{workload}, {engine}: {what}"
+    return Goal(title, Cell(engine, workload, "ours"), limit, None, figure, is_ceiling=True, times=times)
+
+
+GOALS = (
+    beside(POSTGRES, "drain", "pgqueuer", 1.1),
+    beside(POSTGRES, "drain", "django-tasks-db", 75),
+    beside(POSTGRES, "drain", "raw", 0.42),
+    beside(POSTGRES, "drain", "raw", 0.5, ours="ours, keeping nothing"),
+    beside(POSTGRES, "drain2", "pgqueuer", 1.3),
+    beside(POSTGRES, "drain2", "raw", 0.55),
+    beside(SQLITE, "drain", "huey, FULL", 7, ours="ours, FULL"),
+    beside(SQLITE, "drain", "django-tasks-db", 130),
+    beside(POSTGRES, "atomic", "raw", 0.8),
+    beside(POSTGRES, "enqueue", "raw", 0.75),
+    beside(POSTGRES, "enqueue", "pgqueuer", 1.0),
+    beside(POSTGRES, "bulk", "pgqueuer", 1.4),
+    beside(POSTGRES, "bulk", "raw", 0.35),
+    beside(SQLITE, "bulk", "raw", 0.3),
+    at_most(POSTGRES, "pickup", "p50_ms", 2.5, "p50 in ms"),
+    at_most(POSTGRES, "pickup", "p99_ms", 5, "p99 in ms"),
+    at_most(SQLITE, "pickup", "p50_ms", 4, "p50 in ms"),
+    at_most(SQLITE, "pickup", "p99_ms", 10, "p99 in ms"),
+    between(POSTGRES, "backlog", MILLION, "ten thousand", 0.9),
+    between(SQLITE, "backlog", MILLION, "ten thousand", 0.9),
+    between(POSTGRES, "archive", MILLION, "none", 0.9),
+    between(SQLITE, "archive", MILLION, "none", 0.9),
+    between(POSTGRES, "snapshot", "held", "none", 0.7),
+    between(POSTGRES, "snapshot", "held", "none", 0.5, ours="ours, one seat"),
+    at_most(POSTGRES, "idle", "statements_per_minute", 45, "statements a minute"),
+    at_most(POSTGRES, "idle", "cpu_seconds_per_minute", 0.12, "CPU seconds in 30 s", times=0.5),
+    at_most(SQLITE, "idle", "cpu_seconds_per_minute", 0.12, "CPU seconds in 30 s", times=0.5),
+    at_most(POSTGRES, "drain", "memory_mb", 70, "peak memory in MB"),
+    at_most(SQLITE, "drain", "memory_mb", 70, "peak memory in MB"),
+)

@@ -19,6 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.:-]+")
 _LONGEST = {"type": 255, "queue": 64}
 # The last instant that every engine can store.
 END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+_EXACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def show(value: Any, longest: int = 80) -> str:
@@ -125,7 +126,7 @@ def check_moment(what: str, value: Any) -> datetime:
 
 def exact_json(value: Any) -> str:
     """Return the one JSON text that this app writes for a value: compact, in UTF-8, no NaN."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _EXACT.encode(value)
 
 
 def encode(what: str, value: Any, max_bytes: int | None) -> str:

@@ -33,6 +33,8 @@ class Engine(Words):
     skip_locked = True
     # The default of POLL_SECONDS.
     poll_seconds = 1.0
+    # How many rows insert_many() takes at once.
+    chunk = 500
     # Whether listen() hears of new messages.
     can_listen = False
     # A lapsed lease is taken this many leases after it lapsed.

@@ -32,6 +32,7 @@ VALUES (%s, %s, %s, %s, %s, %s, '[]', 0, 0, 0, %s, %s, %s)
 class SQLiteEngine(PortableEngine):
     display_name = "SQLite"
     skip_locked = False
+    chunk = 5000
     # A handler's transaction keeps all other writers out, the heartbeat too: a lease that lapsed
     # meanwhile is given time to be renewed.
     lapse_grace = 1 / 3

@@ -121,15 +121,44 @@ def _deadline(
     return None, deadline
 
 
-def row_of_many(message: Any, defaults: dict[str, Any]) -> tuple[NewRow, str]:
-    if isinstance(message, Mapping):
-        options = {**defaults, **message}
-    elif isinstance(message, (tuple, list)) and len(message) == 2:
-        options = {**defaults, "type": message[0], "payload": message[1]}
-    else:
-        raise InvalidMessage("a message is a mapping, or a pair of type and payload.")
-    on_conflict = check_on_conflict(options.pop("on_conflict", "return"))
-    unknown = sorted(set(options) - set(Given.__slots__), key=repr)
-    if unknown or "type" not in options:
-        raise InvalidMessage(f"enqueue() has no option {unknown[0]!r}." if unknown else "it has no type.")
-    return row_of(Given(**options)), on_conflict
+class Many:
+    """The messages of one enqueue_many(), each with the options that all of them have."""
+
+    def __init__(self, defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.max_bytes = settings().max_payload_bytes
+        # By type, what messages of nothing but a type and a payload have in common.
+        self._plain: dict[str, NewRow] = {}
+
+    def row_of(self, message: Any) -> tuple[NewRow, str]:
+        """Return the row of one message, and what is to be done about a live twin."""
+        if isinstance(message, Mapping):
+            options = {**self.defaults, **message}
+        elif isinstance(message, (tuple, list)) and len(message) == 2:
+            options = {**self.defaults, "type": message[0], "payload": message[1]}
+        else:
+            raise InvalidMessage("a message is a mapping, or a pair of type and payload.")
+        plain = self._plain_row(message, options)
+        if plain is not None:
+            return plain, "return"
+        on_conflict = check_on_conflict(options.pop("on_conflict", "return"))
+        unknown = sorted(set(options) - set(Given.__slots__), key=repr)
+        if unknown or "type" not in options:
+            raise InvalidMessage(f"enqueue() has no option {unknown[0]!r}." if unknown else "it has no type.")
+        row = row_of(Given(**options))
+        if not self.defaults and len(message) == 2 and not registry.is_narrowed(row.type):
+            self._plain[row.type] = row
+        return row, on_conflict
+
+    def _plain_row(self, message: Any, options: dict[str, Any]) -> NewRow | None:
+        """The same as a message of this type before it, but for the payload; all else is checked already."""
+        like = self._plain.get(options["type"]) if options.get("type").__class__ is str else None
+        if like is None or len(message) != 2 or "payload" not in options:
+            return None
+        return NewRow(
+            type=like.type,
+            payload=payloads.encode("payload", options["payload"], self.max_bytes),
+            queue=like.queue,
+            priority=like.priority,
+            max_attempts=like.max_attempts,
+        )

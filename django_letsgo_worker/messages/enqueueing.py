@@ -19,13 +19,12 @@ from ..engines import Inserted, NewRow, engine_for
 from ..errors import DuplicateMessage, InvalidMessage
 from ..models import Message
 from ..signals import message_enqueued
-from .arguments import Given, check_on_conflict, row_of, row_of_many
+from .arguments import Given, Many, check_on_conflict, row_of
 from .nudging import nudge_on_commit
 from .twins import twin_of
 
 # How often a live twin may vanish between our INSERT and our look at it before we say so.
 TRIES = 100
-CHUNK = 500
 COLUMNS = [field.attname for field in Message._meta.concrete_fields]
 
 OnConflict = Literal["return", "replace", "raise"]
@@ -95,10 +94,10 @@ def enqueue_many(messages: Iterable[Any], *, using: str | None = None, **default
     written, and all are written or none.
     """
     alias = using or settings().database
-    rows = []
+    many, rows = Many(defaults), []
     for place, message in enumerate(messages):
         try:
-            rows.append(row_of_many(message, defaults))
+            rows.append(many.row_of(message))
         except InvalidMessage as error:
             raise InvalidMessage(f"Message {place}: {error}") from None
     if not rows:
@@ -139,10 +138,11 @@ def enqueue_occurrence(
 def _insert_rows(rows: list[tuple[NewRow, str]], alias: str) -> list[int]:
     ids: list[int] = []
     waiting: list[NewRow] = []
+    engine = engine_for(alias)
 
     def flush() -> None:
-        for start in range(0, len(waiting), CHUNK):
-            ids.extend(engine_for(alias).insert_many(waiting[start : start + CHUNK]))
+        for start in range(0, len(waiting), engine.chunk):
+            ids.extend(engine.insert_many(waiting[start : start + engine.chunk]))
         waiting.clear()
 
     for row, on_conflict in rows:

@@ -35,6 +35,7 @@ KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count
 class PostgreSQLEngine(Inserting, Settling):
     display_name = "PostgreSQL"
     poll_seconds = 2.0
+    chunk = 5000
     can_listen = True
 
     def now_sql(self, now: datetime | None) -> str:

@@ -71,7 +71,10 @@ def row_of(given: Given) -> NewRow:
 
 def _first(*values: Any) -> Any:
     """Return what is said first: by the call, by the handler, by the settings."""
-    return next(value for value in values if value is not None)
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
 def _type_and_payload(given: Given) -> tuple[Any, Any]:

@@ -51,7 +51,7 @@ class PostgreSQLEngine(Inserting, Settling):
     def execute(self, sql: str, params: dict[str, Any]) -> list[Any]:
         with queue_cursor(self.connection) as cursor:
             cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
+            return list(cursor.rows())
 
     def json_text(self, column: str) -> str:
         # psycopg would parse `json` by itself, and a parsed string cannot be told from a text.

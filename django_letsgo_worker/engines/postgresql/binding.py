@@ -14,11 +14,11 @@ import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
-# A connection that enqueues less often than this is not worth a statement's preparation.
+# A connection that is used less often than this is not worth a statement's preparation.
 PREPARED_FROM = 3
 
+# How often each connection was used, up to that; below zero: through a pooler, so nothing stays prepared.
 _used: WeakKeyDictionary[psycopg.Connection[Any], int] = WeakKeyDictionary()
-_direct: WeakKeyDictionary[psycopg.Connection[Any], bool] = WeakKeyDictionary()
 
 
 class QueueCursor(psycopg.Cursor[Any]):
@@ -38,6 +38,10 @@ class QueueCursor(psycopg.Cursor[Any]):
         finally:
             raw.prepare_threshold = threshold
 
+    def rows(self) -> list[Any]:
+        """Return what the statement answered; nothing where it answers nothing."""
+        return self.fetchall() if self.pgresult is not None and self.pgresult.nfields else []
+
 
 def queue_cursor(connection: BaseDatabaseWrapper) -> Any:
     """Return a cursor of Django's making around ours: its wrappers, its log and its errors hold."""
@@ -52,10 +56,11 @@ def queue_cursor(connection: BaseDatabaseWrapper) -> Any:
 def _is_worth_preparing(connection: BaseDatabaseWrapper) -> bool:
     raw = connection.connection
     used = _used.get(raw, 0)
-    if used < PREPARED_FROM:
-        _used[raw] = used + 1
-        return False
-    return is_direct(connection)
+    if 0 <= used < PREPARED_FROM:
+        _used[raw] = used = used + 1
+        if used == PREPARED_FROM and not is_direct(connection):
+            _used[raw] = used = -1
+    return used >= PREPARED_FROM
 
 
 def is_direct(connection: BaseDatabaseWrapper) -> bool:
@@ -64,14 +69,13 @@ def is_direct(connection: BaseDatabaseWrapper) -> bool:
     A pooler makes up the process number that it greets with.
     """
     raw = connection.connection
-    if raw not in _direct:
-        if raw.info.transaction_status == TransactionStatus.INERROR:
-            return False
-        with psycopg.Cursor(raw) as cursor:
-            (pid,) = cursor.execute("SELECT pg_backend_pid()").fetchone() or (None,)
-        has_pooler = bool(connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"))
-        _direct[raw] = pid == raw.info.backend_pid and not has_pooler
-    return _direct[raw]
+    if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        return False
+    if raw.info.transaction_status == TransactionStatus.INERROR:
+        return False
+    with psycopg.Cursor(raw) as cursor:
+        (pid,) = cursor.execute("SELECT pg_backend_pid()").fetchone() or (None,)
+    return bool(pid == raw.info.backend_pid)
 
 
 def plus_sql(base: str, amount: str) -> str:

@@ -1,11 +1,10 @@
-"""Seats: the threads that run handlers, and the event loop that runs the async ones among them.
+"""Seats: the threads that run handlers; the event loop that runs the async ones is in looping.py.
 
 What a seat takes and gives back is a Hand; when messages are claimed is the exchange's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections import deque
@@ -14,15 +13,14 @@ from math import ceil
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
-from ..delivery import Delivery
 from ..messages import working
 from ..outcomes import Outcome
 from . import running
 from .hands import Hand, Hands
 from .isolation import ConnectionKeeper
+from .looping import EventLoop
 from .wakeup import Wakeup
 
 logger = logging.getLogger("django_letsgo_worker.worker")
@@ -151,58 +149,3 @@ def _unhanded(hand: Hand, error: BaseException) -> Outcome:
     if hand.claimed.attempts >= hand.claimed.max_attempts:
         return Outcome(name="dead", exception=error, recorded=True)
     return Outcome(name="retry", delay_seconds=60.0, exception=error, recorded=True)
-
-
-class EventLoop:
-    """One event loop on a thread of its own, started when the first async handler comes."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = threading.Lock()
-        self._stopping = False
-
-    def run(self, function: Any, delivery: Delivery, timeout: float | None) -> Any:
-        """Run an async handler to its end; it is cancelled after `timeout` seconds (TimeoutError)."""
-        result, error = asyncio.run_coroutine_threadsafe(
-            _within(function, delivery, timeout), self._started()
-        ).result()
-        if error is not None:
-            raise error
-        return result
-
-    def stop(self) -> None:
-        self._stopping = True
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(
-                    target=self._run, args=(self._loop,), name="letsgo-loop", daemon=True
-                ).start()
-            return self._loop
-
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        while not self._stopping:
-            try:
-                loop.run_forever()
-            except BaseException as error:
-                # A task that a handler started raised SystemExit: asyncio passes that on, past the loop.
-                logger.error("A task of an async handler raised %s.", type(error).__name__)
-
-
-async def _within(
-    function: Any, delivery: Delivery, timeout: float | None
-) -> tuple[Any, BaseException | None]:
-    # A thread-sensitive context of its own: otherwise all deliveries' ORM calls would share one
-    # thread, and with it one connection and one transaction.
-    async with ThreadSensitiveContext():
-        try:
-            async with asyncio.timeout(timeout):
-                return await function(delivery), None
-        except BaseException as error:  # a SystemExit that leaves a task ends its event loop
-            return None, error
-        finally:
-            await sync_to_async(connections.close_all, thread_sensitive=True)()

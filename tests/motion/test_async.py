@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 
 import pytest
@@ -11,6 +12,7 @@ from django.db import connection, transaction
 
 from django_letsgo_worker import enqueue
 from django_letsgo_worker.models import ArchivedMessage, Message
+from django_letsgo_worker.worker import looping
 from tests.support import wait_until
 from tests.workload.models import Effect, Entry
 
@@ -201,3 +203,39 @@ def test_async_handlers_leave_no_connections_and_threads_behind(handle, work_off
 
     assert Entry.objects.count() == 30
     wait_until(lambda: threading.active_count() <= before, what="threads to end")
+
+
+def test_a_handler_that_blocks_the_loop_is_reported_with_its_place(handle, start_worker, caplog, monkeypatch):
+    monkeypatch.setattr(looping, "BLOCKED_SECONDS", 0.05)
+    reported = threading.Event()
+
+    @handle("t:block")
+    async def block(delivery):
+        assert reported.wait(20)
+
+    with caplog.at_level(logging.WARNING, logger="django_letsgo_worker"):
+        start_worker(seats=1)
+        message = enqueue("t:block")
+        wait_until(lambda: "has blocked the event loop" in caplog.text)
+        reported.set()
+        wait_until(lambda: ArchivedMessage.objects.filter(pk=message.pk).exists())
+
+    (record,) = [r for r in caplog.records if getattr(r, "event", "") == "loop.blocked"]
+    assert record.getMessage().startswith(f"Message {message.pk} (t:block) has blocked the event loop")
+    assert "threading.py" in record.getMessage()
+
+
+def test_async_handlers_that_wait_block_nothing(handle, start_worker, caplog):
+    looks = []
+
+    @handle("t:wait")
+    async def wait(delivery):
+        while len(looks) < 20:
+            looks.append(1)
+            await asyncio.sleep(0.01)
+
+    start_worker(seats=1)
+    message = enqueue("t:wait")
+    wait_until(lambda: ArchivedMessage.objects.filter(pk=message.pk).exists())
+
+    assert "has blocked the event loop" not in caplog.text

@@ -76,7 +76,7 @@ class Handler:
 
     @property
     def is_shipped(self) -> bool:
-        return self.function.__module__.startswith(SHIPPED)
+        return (self.function.__module__ or "").startswith(SHIPPED)
 
     def matches(self, payload: Any) -> bool:
         return isinstance(payload, dict) and all(

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, connections, transaction
+from django.db.transaction import TransactionManagementError
 
 from ..conf import settings
 from ..delivery import Delivery
@@ -121,7 +122,14 @@ class _AtomicRun:
 
     def _within_savepoint(self, hand: Hand) -> Any:
         with transaction.atomic(using=self.using):
-            return self.call(hand)
+            result = self.call(hand)
+            if connections[self.using].needs_rollback:
+                # Django would roll back in silence, and the message would count as done.
+                raise TransactionManagementError(
+                    "The handler caught a database error and went on, but its transaction cannot: what it "
+                    "wrote is rolled back. Put what may fail into a transaction.atomic() of its own."
+                )
+            return result
 
     def _warn_if_long(self, seconds: float) -> None:
         """Where there is one writer, a handler's transaction keeps the heartbeat out as well."""

@@ -138,6 +138,17 @@ class TestFiring:
         assert made
         assert {message.headers["schedule"] for message in made} == {"it"}
 
+    def test_one_that_cannot_fire_holds_up_nothing_either(self, monkeypatch, soon):
+        monkeypatch.setattr(planned, "AT_MOST", 50)
+        broken = schedules.add("broken", "rate(1 hour)", "t:it")
+        schedules.add("it", "rate(1 hour)", "t:it")
+        ScheduledJob.objects.filter(pk=broken.pk).update(type="no type")
+
+        made = fire_due(until=soon)
+
+        assert {message.headers["schedule"] for message in made} == {"it"}
+        assert "no type" in ScheduledJob.objects.get(pk=broken.pk).problem
+
     def test_its_signal_is_sent(self):
         fired = []
 

@@ -435,7 +435,7 @@ class TestInAutocommit:
         with CaptureQueriesContext(connection) as queries:
             drain()
 
-        assert any("workload_effect" in query["sql"] for query in queries)
+        assert any("workload_effect" in str(query["sql"]) for query in queries)
 
     def test_a_constraint_that_fails_at_the_commit_fails_the_attempt(self, run):
         if connection.vendor != "postgresql":

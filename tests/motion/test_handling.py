@@ -7,7 +7,7 @@ import logging
 from datetime import timedelta
 
 import pytest
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from django_letsgo_worker import Reject, Retry, Snooze, enqueue
 from django_letsgo_worker.models import ArchivedMessage, Message
@@ -68,8 +68,6 @@ def test_an_async_handler_is_awaited(outcome_of):
 
 
 def test_an_atomic_handler_commits_its_rows_and_its_acknowledgement_together(outcome_of):
-    from django.db import transaction
-
     seen = []
 
     def handler(delivery):
@@ -451,8 +449,6 @@ def test_a_swallowed_sql_error_inside_an_atomic_handler_is_not_half_a_success(ou
 
 
 def test_an_atomic_handler_whose_callback_on_commit_fails_has_succeeded(outcome_of):
-    from django.db import transaction
-
     def handler(delivery):
         Effect.objects.create(n=1, receipt=1)
         transaction.on_commit(lambda: 1 / 0)
@@ -495,3 +491,28 @@ def test_sync_and_async_and_atomic_work_side_by_side(handle, start_worker):
     wait_until(lambda: ArchivedMessage.objects.filter(outcome="succeeded").count() == 90)
     assert Entry.objects.count() == 60
     assert Effect.objects.count() == 30
+
+
+def test_an_atomic_handler_that_goes_on_after_a_database_error_has_failed(outcome_of):
+    def handler(delivery):
+        Effect.objects.create(n=1, receipt=1)
+        with contextlib.suppress(IntegrityError):
+            Effect.objects.create(n=None, receipt=1)
+        return "done"
+
+    row = outcome_of(handler, atomic=True)
+
+    assert isinstance(row, Message)
+    assert row.errors[0]["class"] == "django.db.transaction.TransactionManagementError"
+    assert "of its own" in row.errors[0]["message"]
+    assert not Effect.objects.exists()
+
+
+def test_an_atomic_handler_may_catch_what_fails_in_a_block_of_its_own(outcome_of):
+    def handler(delivery):
+        Effect.objects.create(n=1, receipt=1)
+        with contextlib.suppress(IntegrityError), transaction.atomic():
+            Effect.objects.create(n=None, receipt=1)
+
+    assert outcome_of(handler, atomic=True).outcome == "succeeded"
+    assert [effect.n for effect in Effect.objects.all()] == [1]

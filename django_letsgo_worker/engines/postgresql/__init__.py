@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 
 from ...models import CLOCK_SQL
 from ..lines import cut
-from .binding import is_direct, plus_sql, queue_cursor
+from .binding import is_direct, plus_sql, queue_cursor, rows_of
 from .inserting import CHANNEL, Inserting
 from .settling import Settling
 
@@ -51,7 +51,7 @@ class PostgreSQLEngine(Inserting, Settling):
     def execute(self, sql: str, params: dict[str, Any]) -> list[Any]:
         with queue_cursor(self.connection) as cursor:
             cursor.execute(sql, params)
-            return list(cursor.rows())
+            return rows_of(cursor)
 
     def json_text(self, column: str) -> str:
         # psycopg would parse `json` by itself, and a parsed string cannot be told from a text.

@@ -38,19 +38,23 @@ class QueueCursor(psycopg.Cursor[Any]):
         finally:
             raw.prepare_threshold = threshold
 
-    def rows(self) -> list[Any]:
-        """Return what the statement answered; nothing where it answers nothing."""
-        return self.fetchall() if self.pgresult is not None and self.pgresult.nfields else []
-
 
 def queue_cursor(connection: BaseDatabaseWrapper) -> Any:
-    """Return a cursor of Django's making around ours: its wrappers, its log and its errors hold."""
+    """Return a cursor of Django's making around ours: its wrappers and its errors hold."""
+    if connection.queries_logged:
+        # Its log wants a statement with the values in it, and only a cursor that binds here has that.
+        return connection.cursor()
     connection.ensure_connection()
     connection.validate_thread_sharing()
     cursor = QueueCursor(connection.connection)
     cursor.prepares = _is_worth_preparing(connection)
-    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    return wrap(cursor)  # type: ignore[arg-type]
+    return connection.make_cursor(cursor)  # type: ignore[arg-type]
+
+
+def rows_of(cursor: Any) -> list[Any]:
+    """Return what a statement answered; nothing where it answers nothing."""
+    # Not `description`: it makes an object of each column.
+    return list(cursor.fetchall()) if cursor.pgresult is not None and cursor.pgresult.nfields else []
 
 
 def _is_worth_preparing(connection: BaseDatabaseWrapper) -> bool:

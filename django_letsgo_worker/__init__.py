@@ -14,6 +14,7 @@ _HOMES = {
     "enqueue_many": "messages",
     "handler": "registry",
     "schedule": "declarations",
+    "message_type": "typed",
     "Delivery": "delivery",
     "Retry": "outcomes",
     "Snooze": "outcomes",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .outcomes import Retry as Retry
     from .outcomes import Snooze as Snooze
     from .registry import handler as handler
+    from .typed import message_type as message_type
 
 __all__ = [*_HOMES, "__version__"]
 

@@ -51,6 +51,7 @@ class Settings:
     schedule: str = "rate(1 hour)"
     schedule_timezone: str = "UTC"
     imports: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
 
 
 def _text(value: Any) -> str:
@@ -161,9 +162,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "SCHEDULE": _text,
     "SCHEDULE_TIMEZONE": _some_text,
     "IMPORTS": _names,
+    "CONTEXT": _names,
 }
 # An empty variable of the environment says nothing, but for these, where empty is an answer.
-_MAY_BE_EMPTY = ("SCHEDULE", "IMPORTS", "REDACT")
+_MAY_BE_EMPTY = ("SCHEDULE", "IMPORTS", "CONTEXT", "REDACT")
 
 
 def suggestion(word: str, known: list[str]) -> str:

@@ -84,7 +84,7 @@ def schedule(
     columns = _columns({**fields})
 
     def declare(function: F) -> F:
-        places = [one for one in registry.handlers() if one.function is function]
+        places = [one for one in registry.handlers() if _is_behind(one, function)]
         if not places:
             raise InvalidSchedule("@schedule stands above @handler: the function below is no handler.")
         _add(
@@ -101,6 +101,11 @@ def schedule(
         return function
 
     return declare
+
+
+def _is_behind(handler: registry.Handler, function: Any) -> bool:
+    """Whether the function is this handler's: that of a @message_type class stands behind its reader."""
+    return function in (handler.function, getattr(handler.function, "__wrapped__", None))
 
 
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,19 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from .errors import LeaseLost
+
+if TYPE_CHECKING:
+    # To type checkers a bare Delivery is one of any payload; before Python 3.13 only they can say so.
+    from typing_extensions import TypeVar
+
+    P = TypeVar("P", default=Any)
+else:
+    from typing import TypeVar
+
+    P = TypeVar("P")
 
 logger = logging.getLogger("django_letsgo_worker.handler")
 
@@ -30,7 +40,7 @@ class Signals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(Generic[P]):
     """One attempt at one message.
 
     `attempt` counts from 1; `receipt` is the fencing number of this claim and never repeats for a
@@ -40,7 +50,7 @@ class Delivery:
 
     message_id: int
     type: str
-    payload: Any
+    payload: P
     headers: dict[str, Any]
     queue: str
     priority: int

@@ -43,6 +43,16 @@ class DuplicateHandler(LetsGoError):
         self.second = second
 
 
+class DuplicateMessageType(LetsGoError):
+    """Two classes are the message type of the same type."""
+
+    def __init__(self, type: str, first: str, second: str) -> None:
+        super().__init__(f"Two classes are registered for the type {type!r}: {first} and {second}.")
+        self.type = type
+        self.first = first
+        self.second = second
+
+
 class UnknownType(LetsGoError):
     """No handler is registered for this type."""
 

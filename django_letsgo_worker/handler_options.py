@@ -8,11 +8,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 from . import payloads
 from .backoff import Backoff, check_backoff
 from .errors import InvalidMessage
+
+
+class HandlerOptions(TypedDict, total=False):
+    """The options of @handler, for type checkers."""
+
+    queue: str | None
+    priority: int | None
+    max_attempts: int | None
+    backoff: Any
+    timeout: float | None
+    atomic: bool
+    where: Mapping[str, Any] | None
 
 
 def _checked_backoff(backoff: Any) -> Backoff:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from . import messages, processes, queues, schedules
 from .engines import engine_for
 from .models import Housekeeping
 
 EVERY = 60.0
+# What looks at history is due only each so many turns, and at the first one of a process.
+SELDOM = 10
 
 
 class Housekeeper:
@@ -23,6 +25,7 @@ class Housekeeper:
         self.using = using
         self._pending: list[Callable[[], int]] = []
         self._asked_at = float("-inf")
+        self._turns = 0
 
     def step(self) -> bool:
         """Do one batch of what is due; return whether there is more at once."""
@@ -30,17 +33,17 @@ class Housekeeper:
             if time.monotonic() - self._asked_at < EVERY:
                 return False
             self._asked_at = time.monotonic()
-            if not self._take_turn():
+            clock = engine_for(self.using).clock()
+            if not self._take_turn(clock):
                 return False
-            self._pending = self._chores()
+            self._pending = self._chores(clock)
         done = self._pending[0]()
         if not done:
             self._pending.pop(0)
         return bool(self._pending)
 
-    def _take_turn(self) -> bool:
+    def _take_turn(self, clock: datetime) -> bool:
         """Move the row if it is a minute old: only one process can."""
-        clock = engine_for(self.using).clock()
         rows = Housekeeping.objects.using(self.using)
         # A little less than the minute, so that one process alone keeps the pace.
         if rows.filter(pk=1, taken_at__lte=clock - timedelta(seconds=EVERY - 5)).update(taken_at=clock):
@@ -50,13 +53,18 @@ class Housekeeper:
         rows.bulk_create([Housekeeping(id=1, taken_at=clock)], ignore_conflicts=True)
         return True
 
-    def _chores(self) -> list[Callable[[], int]]:
+    def _chores(self, clock: datetime) -> list[Callable[[], int]]:
         using = self.using
-        return [
-            lambda: messages.prune_batch(using=using),
-            lambda: messages.expire(using=using),
-            lambda: messages.give_up_unknown_types(using=using) and 0,
-            lambda: queues.resume_due(using=using),
-            lambda: schedules.resume_due(using=using),
-            lambda: processes.forget_old(using=using),
+        chores: list[Callable[[], int]] = [
+            lambda: messages.expire(now=clock, using=using),
+            lambda: queues.resume_due(now=clock, using=using),
+            lambda: schedules.resume_due(clock, using=using),
         ]
+        self._turns += 1
+        if self._turns % SELDOM == 1:
+            chores += [
+                lambda: messages.prune_batch(now=clock, using=using),
+                lambda: messages.give_up_unknown_types(now=clock, using=using) and 0,
+                lambda: processes.forget_old(now=clock, using=using),
+            ]
+        return chores

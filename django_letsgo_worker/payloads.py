@@ -201,8 +201,7 @@ class _Walk:
             self.check(item, (*path, key), depth + 1)
 
     def name(self, path: tuple[Any, ...]) -> str:
-        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-        return _cut(storable(self.what + "".join(steps)))
+        return path_text(self.what, path)
 
     def refuse(self, path: tuple[Any, ...], why: str) -> None:
         raise InvalidMessage(f"{self.name(path)} {why}.")
@@ -217,8 +216,11 @@ def _check_text(path: str, value: str) -> None:
         raise InvalidMessage(f"{path} contains a lone surrogate, which is no Unicode text.") from None
 
 
-def _cut(path: str) -> str:
-    return path if len(path) <= 120 else f"{path[:60]}...{path[-40:]}"
+def path_text(what: str, path: tuple[Any, ...]) -> str:
+    """Return the name of a place inside a value, such as payload.lines[0], for a sentence."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    text = storable(what + "".join(steps))
+    return text if len(text) <= 120 else f"{text[:60]}...{text[-40:]}"
 
 
 def storable(text: str, limit: int = MAX_TEXT) -> str:

@@ -27,12 +27,15 @@ def beat(process: Process, *, busy: int, using: str) -> bool:
     """Say that a process lives; return whether somebody asked it to stop."""
     engine = engine_for(using)
     params: dict[str, Any] = {"id": engine.process(process.pk), "busy": busy, "state": process.state}
-    engine.execute(
+    update = (
         f"UPDATE {TABLE} SET heartbeat_at = {engine.now_sql(None)}, busy = %(busy)s, state = %(state)s "
-        "WHERE id = %(id)s",
-        params,
+        "WHERE id = %(id)s"
     )
-    rows = engine.execute(f"SELECT stop_requested FROM {TABLE} WHERE id = %(id)s", params)
+    if engine.can_return_updated:
+        rows = engine.execute(f"{update} RETURNING stop_requested", params)
+    else:
+        engine.execute(update, params)
+        rows = engine.execute(f"SELECT stop_requested FROM {TABLE} WHERE id = %(id)s", params)
     if not rows:
         # Its row was taken for a dead one's: it slept for a day.
         process.busy = busy

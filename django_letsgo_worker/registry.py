@@ -12,20 +12,22 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
 
-from . import payloads
+from . import payloads, typed
 from .backoff import Backoff
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
-from .handler_options import checked
+from .handler_options import HandlerOptions, checked
 
 if TYPE_CHECKING:
     from .delivery import Delivery
 
 F = TypeVar("F", bound="Callable[[Delivery], Any]")
+P = TypeVar("P")
+R = TypeVar("R")
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
@@ -95,8 +97,18 @@ _handlers: dict[str, list[Handler]] = {}
 _lock = threading.Lock()
 
 
+@overload
+def handler(type: str, **options: Unpack[HandlerOptions]) -> Callable[[F], F]: ...
+
+
+@overload
 def handler(
-    type: str,
+    type: type[P], **options: Unpack[HandlerOptions]
+) -> Callable[[Callable[[Delivery[P]], R]], Callable[[Delivery[P]], R]]: ...
+
+
+def handler(
+    type: Any,
     *,
     queue: str | None = None,
     priority: int | None = None,
@@ -105,8 +117,10 @@ def handler(
     timeout: float | None = None,
     atomic: bool = False,
     where: Mapping[str, Any] | None = None,
-) -> Callable[[F], F]:
+) -> Any:
     """Register the function below for messages of `type`; it is given one Delivery.
+
+    With a @message_type class for `type`, the payload that it is given is an object of that class.
 
     queue, priority and max_attempts are frozen into each message when it is enqueued; backoff, timeout
     (seconds) and atomic are read where it runs. `atomic=True` runs the function and the
@@ -116,15 +130,18 @@ def handler(
     """
     options = checked(queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff)
     options |= checked(timeout=timeout, where=where)
-    check_reserved(payloads.check_name("type", type))
+    message = typed.find(type)
+    name = payloads.check_name("type", type if message is None else message.type)
+    check_reserved(name)
 
     def register(function: F) -> F:
         if atomic and inspect.iscoroutinefunction(function):
             raise TypeError(
-                f"The handler of {type!r} is async: atomic=True needs a plain def, since Django's "
+                f"The handler of {name!r} is async: atomic=True needs a plain def, since Django's "
                 "transactions do not work in async code."
             )
-        add(Handler(type=type, function=function, atomic=atomic, **options))
+        handle = function if message is None else typed.reading(message, function)
+        add(Handler(type=name, function=handle, atomic=atomic, **options))
         return function
 
     return register
@@ -211,9 +228,10 @@ def handlers() -> list[Handler]:
     return [one for type in types() for one in _handlers[type]]
 
 
-def remove(type: str) -> None:
-    """Forget the handlers of a type, for tests."""
-    _handlers.pop(type, None)
+def remove(type: Any) -> None:
+    """Forget the handlers of a type, or of a @message_type class, for tests."""
+    message = typed.find(type)
+    _handlers.pop(type if message is None else message.type, None)
 
 
 def autodiscover(imports: Sequence[str] = ()) -> None:

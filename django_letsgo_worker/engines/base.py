@@ -31,6 +31,8 @@ class Engine(Words):
     display_name = "?"
     # Whether SELECT ... FOR UPDATE SKIP LOCKED exists.
     skip_locked = True
+    # Whether UPDATE ... RETURNING exists.
+    can_return_updated = True
     # The default of POLL_SECONDS.
     poll_seconds = 1.0
     # How many rows insert_many() takes at once.

@@ -24,6 +24,7 @@ _KINDS = {
 
 class MySQLEngine(PortableEngine):
     locking = "FOR UPDATE SKIP LOCKED"
+    can_return_updated = False
     lane_hint = "FORCE INDEX (letsgo_message_lane)"
 
     @property

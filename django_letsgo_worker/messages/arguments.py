@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .. import payloads, registry
+from .. import payloads, registry, typed
 from ..conf import settings
 from ..engines import NewRow
 from ..errors import InvalidMessage
 
 ON_CONFLICT = ("return", "replace", "raise")
+PLAIN = {"type", "payload"}
 
 
 def check_on_conflict(value: Any) -> str:
@@ -41,8 +42,14 @@ class Given:
     headers: Any = None
 
 
-def row_of(given: Given) -> NewRow:
-    """Check everything and return the row; InvalidMessage says what is wrong."""
+NOTHING: Mapping[str, Any] = {}
+
+
+def row_of(given: Given, carried: Mapping[str, Any] = NOTHING) -> NewRow:
+    """Check everything and return the row; InvalidMessage says what is wrong.
+
+    `carried` are headers of the context, good as they are; those of the call win.
+    """
     type, payload = _type_and_payload(given)
     payloads.check_name("type", type)
     registry.check_reserved(type)
@@ -57,7 +64,7 @@ def row_of(given: Given) -> NewRow:
     return NewRow(
         type=type,
         payload=payloads.encode("payload", payload, defaults.max_payload_bytes),
-        headers=_headers(given.headers),
+        headers=_headers(given.headers, carried),
         queue=payloads.check_name("queue", queue),
         priority=payloads.check_priority(priority),
         max_attempts=payloads.check_max_attempts(attempts),
@@ -78,8 +85,10 @@ def _first(*values: Any) -> Any:
 
 
 def _type_and_payload(given: Given) -> tuple[Any, Any]:
-    if not isinstance(given.type, Mapping):
+    if isinstance(given.type, str):
         return given.type, given.payload
+    if not isinstance(given.type, Mapping):
+        return _of_object(given.type, given.payload)
     if given.payload is not None:
         raise InvalidMessage("Give the payload in the mapping or as an argument, not both.")
     extra = set(given.type) - {"type", "payload"}
@@ -88,12 +97,22 @@ def _type_and_payload(given: Given) -> tuple[Any, Any]:
     return given.type["type"], given.type.get("payload")
 
 
-def _headers(headers: Any) -> str:
+def _of_object(message: Any, payload: Any) -> tuple[Any, Any]:
+    found = typed.find(message.__class__)
+    if found is None:
+        return message, payload
+    if payload is not None:
+        raise InvalidMessage(f"An object of {found.cls.__qualname__} is the payload: give no other.")
+    return found.type, found.plain(message)
+
+
+def _headers(headers: Any, carried: Mapping[str, Any]) -> str:
     if headers is None:
-        return "{}"
+        return payloads.exact_json(carried) if carried else "{}"
     if not isinstance(headers, Mapping):
         raise InvalidMessage(f"headers is a dictionary, not {headers!r}.")
-    return payloads.encode("headers", dict(headers), payloads.MAX_TEXT)
+    text = payloads.encode("headers", dict(headers), payloads.MAX_TEXT)
+    return payloads.exact_json({**carried, **headers}) if carried else text
 
 
 def _visibility(given: Given) -> tuple[float, datetime | None]:
@@ -127,8 +146,9 @@ def _deadline(
 class Many:
     """The messages of one enqueue_many(), each with the options that all of them have."""
 
-    def __init__(self, defaults: dict[str, Any]) -> None:
+    def __init__(self, defaults: dict[str, Any], carried: Mapping[str, Any]) -> None:
         self.defaults = defaults
+        self.carried = carried
         self.max_bytes = settings().max_payload_bytes
         # By type, what messages of nothing but a type and a payload have in common.
         self._plain: dict[str, NewRow] = {}
@@ -139,28 +159,31 @@ class Many:
             options = {**self.defaults, **message}
         elif isinstance(message, (tuple, list)) and len(message) == 2:
             options = {**self.defaults, "type": message[0], "payload": message[1]}
+        elif (found := typed.find(message.__class__)) is not None:
+            options = {**self.defaults, "type": found.type, "payload": found.plain(message)}
         else:
-            raise InvalidMessage("a message is a mapping, or a pair of type and payload.")
-        plain = self._plain_row(message, options)
+            raise InvalidMessage("a message is a mapping, a pair of type and payload, or a typed message.")
+        plain = self._plain_row(options)
         if plain is not None:
             return plain, "return"
         on_conflict = check_on_conflict(options.pop("on_conflict", "return"))
         unknown = sorted(set(options) - set(Given.__slots__), key=repr)
         if unknown or "type" not in options:
             raise InvalidMessage(f"enqueue() has no option {unknown[0]!r}." if unknown else "it has no type.")
-        row = row_of(Given(**options))
-        if not self.defaults and len(message) == 2 and not registry.is_narrowed(row.type):
+        row = row_of(Given(**options), self.carried)
+        if options.keys() == PLAIN and not registry.is_narrowed(row.type):
             self._plain[row.type] = row
         return row, on_conflict
 
-    def _plain_row(self, message: Any, options: dict[str, Any]) -> NewRow | None:
+    def _plain_row(self, options: dict[str, Any]) -> NewRow | None:
         """The same as a message of this type before it, but for the payload; all else is checked already."""
         like = self._plain.get(options["type"]) if options.get("type").__class__ is str else None
-        if like is None or len(message) != 2 or "payload" not in options:
+        if like is None or len(options) != 2 or "payload" not in options:
             return None
         return NewRow(
             type=like.type,
             payload=payloads.encode("payload", options["payload"], self.max_bytes),
+            headers=like.headers,
             queue=like.queue,
             priority=like.priority,
             max_attempts=like.max_attempts,

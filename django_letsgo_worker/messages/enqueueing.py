@@ -14,11 +14,13 @@ from typing import Any, Literal, TypedDict, Unpack
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, transaction
 
+from .. import context
 from ..conf import settings
 from ..engines import Inserted, NewRow, engine_for
 from ..errors import DuplicateMessage, InvalidMessage
 from ..models import Message
 from ..signals import message_enqueued
+from ..typed import TypedMessage
 from .arguments import Given, Many, check_on_conflict, row_of
 from .nudging import nudge_on_commit
 from .twins import twin_of
@@ -46,7 +48,7 @@ class EnqueueOptions(TypedDict, total=False):
 
 
 def enqueue(
-    type: str | Mapping[str, Any],
+    type: str | Mapping[str, Any] | TypedMessage,
     payload: Any = None,
     *,
     delay: float | timedelta | None = None,
@@ -62,7 +64,8 @@ def enqueue(
 ) -> Message:
     """Add a message; it exists if and only if the caller's transaction commits.
 
-    `type` is the handler's, or a mapping {"type": ..., "payload": ...}. `delay` is seconds or a
+    `type` is the handler's, or a mapping {"type": ..., "payload": ...}, or an object of a @message_type
+    class, which is its own payload. `delay` is seconds or a
     timedelta of any length, `visible_at` an aware datetime instead; `deadline` an aware datetime, or
     how long from now: later than that no attempt starts. With `unique_key` there is at most one live
     message of this type and key: `on_conflict` return gives the live one back unchanged, replace gives
@@ -76,11 +79,11 @@ def enqueue(
         type=type, payload=payload, delay=delay, visible_at=visible_at, queue=queue, priority=priority,
         max_attempts=max_attempts, deadline=deadline, unique_key=unique_key, headers=headers,
     )  # fmt: skip
-    return _insert(row_of(given), on_conflict, using or settings().database)
+    return _insert(row_of(given, context.captured()), on_conflict, using or settings().database)
 
 
 async def aenqueue(
-    type: str | Mapping[str, Any], payload: Any = None, **options: Unpack[EnqueueOptions]
+    type: str | Mapping[str, Any] | TypedMessage, payload: Any = None, **options: Unpack[EnqueueOptions]
 ) -> Message:
     """See enqueue()."""
     return await sync_to_async(enqueue, thread_sensitive=True)(type, payload, **options)
@@ -89,12 +92,12 @@ async def aenqueue(
 def enqueue_many(messages: Iterable[Any], *, using: str | None = None, **defaults: Any) -> list[int]:
     """Add many messages in few statements; return their ids in order.
 
-    `messages` are mappings with `type`, `payload` and any option of enqueue(), or (type, payload)
-    pairs; `defaults` are options for those that do not say. All are checked before the first is
+    `messages` are mappings with `type`, `payload` and any option of enqueue(), (type, payload) pairs, or
+    objects of @message_type classes; `defaults` are options for those that do not say. All are checked before the first is
     written, and all are written or none.
     """
     alias = using or settings().database
-    many, rows = Many(defaults), []
+    many, rows = Many(defaults, context.captured()), []
     for place, message in enumerate(messages):
         try:
             rows.append(many.row_of(message))

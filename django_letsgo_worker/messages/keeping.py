@@ -84,9 +84,11 @@ def expire(*, now: datetime | None = None, using: str | None = None) -> int:
     """
     alias = using or settings().database
     engine = engine_for(alias)
+    clock = now or engine.clock()
+    rows = Message.objects.using(alias).filter(deadline__lte=clock, leased_by=None).order_by("deadline")
+    if not rows.exists():
+        return 0
     with transaction.atomic(using=alias):
-        clock = now or engine.clock()
-        rows = Message.objects.using(alias).filter(deadline__lte=clock, leased_by=None).order_by("deadline")
         late = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
         count = 0
         for message in late[:BATCH]:

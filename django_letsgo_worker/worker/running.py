@@ -17,6 +17,7 @@ from django.db import DatabaseError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 from ..conf import settings
+from ..context import restored
 from ..delivery import Delivery
 from ..engines import engine_for
 from ..errors import LeaseLost
@@ -57,7 +58,8 @@ def _run_plain(hand: Hand, call: Call) -> Outcome:
 def attempt(hand: Hand, call: Call) -> tuple[Any, BaseException | None]:
     """Call the handler; return its result, or whatever it raised."""
     try:
-        return call(hand), None
+        with restored(hand.delivery):
+            return call(hand), None
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: a failed attempt, not our end
         return None, error
 

@@ -1,0 +1,226 @@
+"""Context carriers: what goes with a message from the code that enqueues it to the code that handles it.
+
+The setting CONTEXT names those that are used; what they carry stands in the message's headers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.utils import translation
+
+from . import payloads
+from .conf import settings, suggestion
+
+if TYPE_CHECKING:
+    from .delivery import Delivery
+
+logger = logging.getLogger("django_letsgo_worker.context")
+
+# What one carrier may add to a message, in bytes of JSON.
+MOST_BYTES = 4096
+TRACE_HEADERS = ("traceparent", "tracestate")
+
+_correlation_id: ContextVar[str | None] = ContextVar("letsgo_correlation_id", default=None)
+_trace: ContextVar[Mapping[str, str]] = ContextVar("letsgo_trace", default={})
+
+
+class _Carrier(Protocol):
+    def capture(self) -> dict[str, Any]:
+        """Return the headers that go with a message."""
+
+    def restore(self, delivery: Delivery) -> AbstractContextManager[Any] | None:
+        """Return what is entered around the handler; None when the message brings nothing."""
+
+
+# -- what a project says and asks ---------------------------------------------------------------------------
+
+
+def carrier(
+    name: str, *, capture: Callable[[], Any], restore: Callable[[Any], AbstractContextManager[Any]]
+) -> None:
+    """Make a carrier that CONTEXT can name; one of the same name is replaced.
+
+    `capture` returns a JSON value for the header `name` of a message that is enqueued, or None for no
+    header. `restore` is given that value, and returns a context manager that is entered around the handler,
+    an async one too. What either raises is logged, once for each carrier, and costs no message.
+    """
+    _carriers[name] = _OfProject(name, capture, restore)
+
+
+def get_correlation_id() -> str | None:
+    """Return the correlation id of this context, such as that of the message being handled."""
+    return _correlation_id.get()
+
+
+@contextlib.contextmanager
+def correlation_id(value: str | None) -> Iterator[None]:
+    """Set the correlation id within a block, such as a request."""
+    token = _correlation_id.set(value)
+    try:
+        yield
+    finally:
+        _correlation_id.reset(token)
+
+
+class CorrelationFilter(logging.Filter):
+    """Gives each log record a `correlation_id`, for formatters; "-" where there is none."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.correlation_id = get_correlation_id() or "-"
+        return True
+
+
+def get_trace() -> dict[str, str]:
+    """Return the W3C trace context as headers: traceparent and tracestate, or none."""
+    try:
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    except ImportError:
+        return dict(_trace.get())
+    found: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(found)
+    return found
+
+
+@contextlib.contextmanager
+def trace(headers: Mapping[str, str]) -> Iterator[None]:
+    """Go on with the trace of these headers, traceparent and tracestate, within a block."""
+    headers = {name: headers[name] for name in TRACE_HEADERS if isinstance(headers.get(name), str)}
+    try:
+        from opentelemetry import context
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    except ImportError:
+        before = _trace.set(headers)
+        try:
+            yield
+        finally:
+            _trace.reset(before)
+        return
+    token = context.attach(TraceContextTextMapPropagator().extract(headers))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+# -- the carriers -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _OfProject:
+    name: str
+    read: Callable[[], Any]
+    enter: Callable[[Any], AbstractContextManager[Any]]
+
+    def capture(self) -> dict[str, Any]:
+        value = self.read()
+        return {} if value is None else {self.name: value}
+
+    def restore(self, delivery: Delivery) -> AbstractContextManager[Any] | None:
+        value = delivery.headers.get(self.name)
+        return None if value is None else self.enter(value)
+
+
+class _Correlation:
+    def capture(self) -> dict[str, Any]:
+        value = get_correlation_id()
+        return {} if value is None else {"correlation_id": value}
+
+    def restore(self, delivery: Delivery) -> AbstractContextManager[None]:
+        # The first message of a chain gives the others its id.
+        return correlation_id(str(delivery.headers.get("correlation_id") or delivery.message_id))
+
+
+class _Trace:
+    def capture(self) -> dict[str, Any]:
+        return {**get_trace()}
+
+    def restore(self, delivery: Delivery) -> AbstractContextManager[None] | None:
+        return trace(delivery.headers) if "traceparent" in delivery.headers else None
+
+
+def _in_language(code: str) -> AbstractContextManager[Any]:
+    # LookupError for what is no language of the project: the text may be anybody's.
+    return translation.override(translation.get_supported_language_variant(code))
+
+
+_carriers: dict[str, _Carrier] = {
+    "language": _OfProject("language", translation.get_language, _in_language),
+    "correlation_id": _Correlation(),
+    "trace": _Trace(),
+}
+
+
+# -- at enqueue, and around a handler -----------------------------------------------------------------------
+
+
+def captured() -> dict[str, Any]:
+    """Return the headers of all carriers in use; nothing that one of them does fails the enqueue."""
+    names = settings().context
+    headers: dict[str, Any] = {}
+    for name in names:
+        with _tolerated(name):
+            found = _carriers[name].capture()
+            payloads.encode(f"the context {name!r}", found, MOST_BYTES)
+            headers |= found
+    return headers
+
+
+def restored(delivery: Delivery | None) -> AbstractContextManager[Any]:
+    """Return what restores the context of a message around its handler."""
+    names = settings().context
+    return _Restored(names, delivery) if names and delivery is not None else _UNCHANGED
+
+
+_UNCHANGED = contextlib.nullcontext()
+
+
+class _Restored:
+    """All carriers in use, entered in order. None of them fails the handler, or hides its error."""
+
+    def __init__(self, names: tuple[str, ...], delivery: Delivery) -> None:
+        self.names = names
+        self.delivery = delivery
+        self.entered: list[tuple[str, AbstractContextManager[Any]]] = []
+
+    def __enter__(self) -> None:
+        for name in self.names:
+            with _tolerated(name):
+                manager = _carriers[name].restore(self.delivery)
+                if manager is not None:
+                    manager.__enter__()
+                    self.entered.append((name, manager))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name, manager in reversed(self.entered):
+            with _tolerated(name):
+                # Whatever it returns: to take an error for handled is the worker's alone.
+                manager.__exit__(kind, error, trace)
+
+
+_logged: set[str] = set()
+
+
+@contextlib.contextmanager
+def _tolerated(name: str) -> Iterator[None]:
+    """Log what goes wrong with a carrier, once for each."""
+    try:
+        yield
+    except Exception as error:
+        if name in _logged:
+            return
+        _logged.add(name)
+        if name not in _carriers:
+            hint = suggestion(name, list(_carriers))
+            logger.error("CONTEXT names %r, and there is no such carrier.%s", name, hint)
+        else:
+            logger.error("The carrier %r failed; what it carries is missing.", name, exc_info=error)

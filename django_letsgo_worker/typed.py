@@ -1,0 +1,200 @@
+"""Typed messages: which class the payloads of a type have, and the way from an object to JSON and back.
+
+pydantic does it where it is installed, else shapes.py; which function handles the type is registry.py's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from . import payloads, shapes
+from .errors import DuplicateMessageType, InvalidMessage
+from .shapes import Path, Unfit
+
+if TYPE_CHECKING:
+    from .delivery import Delivery
+
+C = TypeVar("C", bound=type)
+_Class = type
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class _Model(Protocol):
+    @property
+    def model_dump_json(self) -> Callable[..., str]: ...
+
+
+# What a type checker can see of an object whose class has @message_type above it.
+TypedMessage = _Dataclass | _Model
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MessageType:
+    """A class whose objects are the payloads of a type."""
+
+    type: str
+    cls: _Class
+    # Both raise Unfit: from an object to plain JSON values, and from those to an object.
+    dump: Callable[[Any], Any]
+    load: Callable[[Any], Any]
+
+    def plain(self, message: Any) -> Any:
+        """Return the payload of an object, once an object can be made from it again (InvalidMessage)."""
+        try:
+            payload = self.dump(message)
+            payloads.encode("payload", payload, None)
+            self.load(payload)
+        except Unfit as unfit:
+            raise self._refusal(unfit) from None
+        except InvalidMessage:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise InvalidMessage(f"An object of {self.cls.__qualname__} is no JSON: {error}.") from None
+        return payload
+
+    def read(self, payload: Any) -> Any:
+        """Return the object of a payload (InvalidMessage)."""
+        try:
+            return self.load(payload)
+        except Unfit as unfit:
+            # What it was raised from may show the payload, and errors are kept and logged.
+            raise self._refusal(unfit) from None
+
+    def _refusal(self, unfit: Unfit) -> InvalidMessage:
+        place = payloads.path_text("payload", unfit.path)
+        return InvalidMessage(f"{place} does not fit {self.cls.__qualname__}: {unfit.why.rstrip('.')}.")
+
+
+_by_type: dict[str, MessageType] = {}
+_by_class: dict[type, MessageType] = {}
+_lock = threading.Lock()
+
+
+def message_type(type: str) -> Callable[[C], C]:
+    """Make objects of the dataclass below (or pydantic model) messages of `type`.
+
+    enqueue() takes them, and a handler of the class is given them. They are checked against their
+    annotations when they are enqueued, and again before the handler. Raises InvalidMessage for a class
+    that cannot be checked, DuplicateMessageType when another class has the type.
+    """
+    payloads.check_name("type", type)
+
+    def register(cls: C) -> C:
+        dump, load = _with_pydantic(cls) or _without_pydantic(cls)
+        _add(MessageType(type, cls, dump, load))
+        return cls
+
+    return register
+
+
+def _add(new: MessageType) -> None:
+    with _lock:
+        old = _by_type.get(new.type)
+        if old is not None and _dotted(old.cls) != _dotted(new.cls):
+            raise DuplicateMessageType(new.type, _dotted(old.cls), _dotted(new.cls))
+        before = _by_class.get(new.cls)
+        if before is not None and before.type != new.type:
+            raise InvalidMessage(f"{_dotted(new.cls)} is the message type {before.type!r} already.")
+        _by_type[new.type] = _by_class[new.cls] = new
+
+
+def _dotted(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def find(cls: Any) -> MessageType | None:
+    """Return the message type that a class is; None for anything else."""
+    return _by_class.get(cls) if isinstance(cls, type) else None
+
+
+def remove(type: str) -> None:
+    """Forget the class of a type, for tests."""
+    if (old := _by_type.pop(type, None)) is not None:
+        del _by_class[old.cls]
+
+
+def reading(message: MessageType, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function as a handler of plain payloads: it is given the object."""
+    if inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        async def handle_async(delivery: Delivery) -> Any:
+            return await function(_with_object(message, delivery))
+
+        return handle_async
+
+    @wraps(function)
+    def handle(delivery: Delivery) -> Any:
+        return function(_with_object(message, delivery))
+
+    return handle
+
+
+def _with_object(message: MessageType, delivery: Delivery) -> Delivery:
+    return dataclasses.replace(delivery, payload=message.read(delivery.payload))
+
+
+# -- how a class is checked ---------------------------------------------------------------------------------
+
+Both = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+
+
+def _with_pydantic(cls: type) -> Both | None:
+    """Return both ways through pydantic; None where it is not installed."""
+    try:
+        from pydantic import PydanticUserError, TypeAdapter, ValidationError
+    except ImportError:
+        return None
+    own_rules = hasattr(cls, "__pydantic_validator__")
+    if not own_rules and not dataclasses.is_dataclass(cls):
+        raise InvalidMessage(_no_dataclass(cls))
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(cls)
+    except (PydanticUserError, NameError) as error:
+        sentence = str(error).partition("\n")[0].rstrip(".")
+        raise InvalidMessage(f"{_dotted(cls)} cannot be a message type: {sentence}.") from None
+    # As strict as without pydantic; what is made for pydantic says itself what it coerces.
+    strict = None if own_rules else True
+
+    def load(payload: Any) -> Any:
+        try:
+            return adapter.validate_json(payloads.exact_json(payload), strict=strict)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            why = first["msg"]
+            raise Unfit(first["loc"], why[:1].lower() + why[1:]) from None
+
+    def dump(message: Any) -> Any:
+        return adapter.dump_python(message, mode="json", by_alias=True, round_trip=True, warnings=False)
+
+    return dump, load
+
+
+def _without_pydantic(cls: type) -> Both:
+    if not dataclasses.is_dataclass(cls):
+        raise InvalidMessage(_no_dataclass(cls))
+    try:
+        read = shapes.reader_of(cls)
+    except NameError as error:
+        raise InvalidMessage(
+            f"{_dotted(cls)} cannot be a message type: {error}; define that above it."
+        ) from None
+    except TypeError as error:
+        raise InvalidMessage(
+            f"{_dotted(cls)} has a field that is no plain JSON ({error}): "
+            "install django-letsgo-worker[typed] for it."
+        ) from None
+    top: Path = ()
+    return shapes.plain, lambda payload: read(payload, top)
+
+
+def _no_dataclass(cls: type) -> str:
+    return f"{_dotted(cls)} is no dataclass: @message_type stands above @dataclass, or a pydantic model."

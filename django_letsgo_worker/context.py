@@ -29,7 +29,7 @@ MOST_BYTES = 4096
 TRACE_HEADERS = ("traceparent", "tracestate")
 
 _correlation_id: ContextVar[str | None] = ContextVar("letsgo_correlation_id", default=None)
-_trace: ContextVar[Mapping[str, str]] = ContextVar("letsgo_trace", default={})
+_trace: ContextVar[Mapping[str, str] | None] = ContextVar("letsgo_trace", default=None)
 
 
 class _Carrier(Protocol):
@@ -83,7 +83,7 @@ def get_trace() -> dict[str, str]:
     try:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     except ImportError:
-        return dict(_trace.get())
+        return dict(_trace.get() or {})
     found: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(found)
     return found

@@ -130,7 +130,7 @@ def _reader_of_dataclass(cls: type, known: dict[type, Read]) -> Read:
     # Before its fields are looked at: one of them may be of this class again.
     known[cls] = read
     hints = typing.get_type_hints(cls, localns={cls.__name__: cls})
-    taken = [one for one in dataclasses.fields(cls) if one.init]  # type: ignore[arg-type]
+    taken = [one for one in dataclasses.fields(cls) if one.init]
     needed = [one.name for one in taken if _is_needed(one)]
     for one in taken:
         try:

@@ -187,6 +187,12 @@ class Engine(Words):
         """
         raise NotImplementedError
 
+    def settle_locked(
+        self, process: UUID, settlement: Settlement, *, keep: frozenset[str], now: datetime | None = None
+    ) -> dict[int, str]:
+        """The same for one message that this transaction has locked."""
+        return self.settle(process, [settlement], keep=keep, now=now)
+
     def renew(
         self, process: UUID, leases: Sequence[tuple[int, int]], seconds: float, now: datetime | None = None
     ) -> set[int]:

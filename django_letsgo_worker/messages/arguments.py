@@ -94,7 +94,7 @@ def _type_and_payload(given: Given) -> tuple[Any, Any]:
     extra = set(given.type) - {"type", "payload"}
     if "type" not in given.type or extra:
         raise InvalidMessage('A message is a mapping of "type" and "payload" only.')
-    return given.type["type"], given.type.get("payload")
+    return _of_object(given.type["type"], given.type.get("payload"))
 
 
 def _of_object(message: Any, payload: Any) -> tuple[Any, Any]:

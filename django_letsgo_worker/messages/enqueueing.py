@@ -93,8 +93,8 @@ def enqueue_many(messages: Iterable[Any], *, using: str | None = None, **default
     """Add many messages in few statements; return their ids in order.
 
     `messages` are mappings with `type`, `payload` and any option of enqueue(), (type, payload) pairs, or
-    objects of @message_type classes; `defaults` are options for those that do not say. All are checked before the first is
-    written, and all are written or none.
+    objects of @message_type classes; `defaults` are options for those that do not say. All are checked
+    before the first is written, and all are written or none.
     """
     alias = using or settings().database
     many, rows = Many(defaults, context.captured()), []

@@ -20,6 +20,7 @@ from asgiref.sync import async_to_sync
 
 from .. import payloads, registry
 from ..conf import settings
+from ..context import restored
 from ..delivery import Delivery, Signals
 from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
 from ..errors import InvalidMessage, LetsGoError
@@ -218,8 +219,9 @@ async def _within(
     function: Any, delivery: Delivery, timeout: float | None
 ) -> tuple[Any, BaseException | None]:
     try:
-        async with asyncio.timeout(timeout):
-            return await function(delivery), None
+        with restored(delivery):
+            async with asyncio.timeout(timeout):
+                return await function(delivery), None
     except BaseException as error:  # a SystemExit that leaves a task ends its event loop
         return None, error
 

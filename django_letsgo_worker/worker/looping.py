@@ -15,6 +15,7 @@ from typing import Any
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
+from ..context import restored
 from ..delivery import Delivery
 
 logger = logging.getLogger("django_letsgo_worker.worker")
@@ -97,8 +98,9 @@ async def _within(
     # thread, and with it one connection and one transaction.
     async with ThreadSensitiveContext():
         try:
-            async with asyncio.timeout(timeout):
-                return await function(delivery), None
+            with restored(delivery):
+                async with asyncio.timeout(timeout):
+                    return await function(delivery), None
         except BaseException as error:  # a SystemExit that leaves a task ends its event loop
             return None, error
         finally:

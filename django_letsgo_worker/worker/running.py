@@ -58,7 +58,8 @@ def _run_plain(hand: Hand, call: Call) -> Outcome:
 def attempt(hand: Hand, call: Call) -> tuple[Any, BaseException | None]:
     """Call the handler; return its result, or whatever it raised."""
     try:
-        with restored(hand.delivery):
+        # An async one enters its context where it runs: a language, for one, holds for its thread only.
+        with restored(None if hand.handler.is_async else hand.delivery):
             return call(hand), None
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: a failed attempt, not our end
         return None, error
@@ -113,7 +114,8 @@ class _AtomicRun:
         self.hand.settlement = settlement
         if not engine.skip_locked:
             self._warn_if_long(seconds)
-        written = engine.settle(self.process, [settlement], keep=working.kept_outcomes(), now=self.now)
+        keep = working.kept_outcomes()
+        written = engine.settle_locked(self.process, settlement, keep=keep, now=self.now)
         if not written:
             # The handler ended our transaction behind Django's back, and with it the lock.
             raise LeaseLost(self.hand.claimed.id, self.hand.claimed.attempts)

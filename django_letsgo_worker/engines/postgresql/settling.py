@@ -58,6 +58,27 @@ back AS (
     WHERE m.id = h.id AND m.id = ANY(%(ids)s::bigint[]) AND h.outcome IN ('again', 'released')
 )"""
 
+# One message that ends, as an atomic handler's own transaction writes it: planned in a fraction of the time.
+SETTLE_ONE = f"""
+WITH gone AS (
+    DELETE FROM {TABLE} m
+    WHERE m.id = %(id)s AND m.receipt = %(receipt)s AND m.leased_by = %(process)s
+    RETURNING {GONE}
+),
+archived AS (
+    INSERT INTO {ARCHIVE} ({ARCHIVED}, attempts, errors, first_started_at, outcome, finished_at, seconds,
+                           result, error_class, error_fingerprint)
+    SELECT {ARCHIVED}, COALESCE(%(attempts)s::int, attempts), COALESCE(%(errors)s::json, errors),
+           COALESCE(first_started_at, {{started}}), %(outcome)s::text, {{clock}}, %(seconds)s::float8,
+           %(result)s::json, %(class)s, %(fingerprint)s
+    FROM gone WHERE %(kept)s::boolean
+)
+SELECT id, %(outcome)s::text FROM gone
+"""
+LOCK_ONE = f"""
+SELECT id, deadline, STATEMENT_TIMESTAMP() FROM {TABLE}
+WHERE id = %(id)s AND receipt = %(receipt)s AND leased_by = %(process)s FOR UPDATE
+"""
 LOCK_HELD = f"""
 SELECT m.id, m.deadline, STATEMENT_TIMESTAMP() FROM {TABLE} m
 JOIN unnest(%(ids)s::bigint[], %(receipts)s::bigint[]) AS s(id, receipt)
@@ -74,6 +95,9 @@ SETTLED = f"UNION ALL SELECT NULL, outcome, id{', NULL' * 15} FROM held"
 
 class Settling(Claiming):
     def lock_held(self, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False) -> list[Any]:
+        if wait and len(leases) == 1:
+            ((id, receipt),) = leases
+            return self.execute(LOCK_ONE, {"id": id, "receipt": receipt, "process": process})
         params = {"ids": [id for id, _ in leases], "receipts": [r for _, r in leases], "process": process}
         return self.execute(LOCK_HELD.format(waiting="" if wait else "SKIP LOCKED"), params)
 
@@ -87,6 +111,30 @@ class Settling(Claiming):
     ) -> dict[int, str]:
         sql = f"WITH {self.settling(now)} SELECT id, outcome FROM held"
         return dict(self.execute(sql, self.settle_params(process, settlements, keep, now)))
+
+    def settle_locked(
+        self, process: UUID, settlement: Settlement, *, keep: frozenset[str], now: datetime | None = None
+    ) -> dict[int, str]:
+        if settlement.goes_on:
+            return self.settle(process, [settlement], keep=keep, now=now)
+        clock, ago = self.now_sql(now), settlement.started_seconds_ago
+        params = {
+            "id": settlement.id,
+            "receipt": settlement.receipt,
+            "process": process,
+            "attempts": settlement.attempts,
+            "errors": settlement.errors,
+            "outcome": settlement.outcome,
+            "kept": settlement.outcome in keep,
+            "started": None if ago is None else -self.amount(ago),
+            "seconds": settlement.seconds,
+            "result": settlement.result,
+            "class": settlement.error_class,
+            "fingerprint": settlement.error_fingerprint,
+            "now": now,
+        }
+        sql = SETTLE_ONE.format(clock=clock, started=self.plus_sql(clock, "%(started)s"))
+        return dict(self.execute(sql, params))
 
     def exchange(
         self, process: UUID, settlements: Sequence[Settlement], keep: frozenset[str], request: ClaimRequest

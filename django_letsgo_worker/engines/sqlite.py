@@ -97,9 +97,10 @@ class SQLiteEngine(PortableEngine):
         return "IN (SELECT value FROM json_each(%(among)s))", {"among": str(list(ids))}
 
     def data_version(self) -> int:
-        with self.connection.cursor() as cursor:
-            cursor.execute("PRAGMA data_version")
-            number: int = cursor.fetchone()[0]
+        # Asked hundreds of times a second while a worker rests: not through Django's cursors.
+        self.connection.ensure_connection()
+        with self.connection.wrap_database_errors:
+            number: int = self.connection.connection.execute("PRAGMA data_version").fetchone()[0]
         return number
 
     def insert(self, row: NewRow, now: datetime | None = None) -> Inserted | None:

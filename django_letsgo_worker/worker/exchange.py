@@ -124,12 +124,13 @@ class Exchange(threading.Thread):
 
     def _one_round(self) -> bool:
         """Return whether messages were claimed: then there may be more at once."""
-        for queue, priority in self.wakeup.take():
+        named = self.wakeup.take()
+        for queue, priority in named:
             self.lanes.add(queue, priority)
             self._second_look = True
         free, ahead = self._wants()
         # Before anything is taken out of the hands: a look may fail.
-        lanes = self._due_lanes() if free + ahead else []
+        lanes = self._due_lanes(look=not named) if free + ahead else []
         finished = self.hands.take_finished()
         if not self.claiming.is_set():
             finished += self.hands.take_back_waiting()
@@ -152,8 +153,9 @@ class Exchange(threading.Thread):
             return 0, 0
         return self.appetite.now()
 
-    def _due_lanes(self) -> Sequence[Lane]:
-        if self.lanes.is_stale:
+    def _due_lanes(self, *, look: bool) -> Sequence[Lane]:
+        # Whoever names a lane waits for its message: all others can wait for the next round.
+        if look and self.lanes.is_stale:
             self._look(waiting=False)
         return self.lanes.due()
 

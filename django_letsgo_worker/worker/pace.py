@@ -14,6 +14,8 @@ from .options import Options
 
 AHEAD_SECONDS = 0.1
 MOST_AHEAD = 500
+# What waits beyond the seats is filled up once so much of all is gone.
+REFILLED_AT = 0.25
 # How quickly an old pace is forgotten, in seconds.
 MEMORY = 0.5
 
@@ -89,8 +91,12 @@ class Appetite:
         if any(hand.claimed.is_suspect for hand in held):
             # It runs with nothing beside it.
             return 0, 0
+        most = self.hands.seats + self.pace.ahead
         free = max(0, self.hands.seats - len(held))
-        ahead = max(0, self.hands.seats + self.pace.ahead - len(held) - free)
+        ahead = max(0, most - len(held) - free)
+        if not free and ahead < most * REFILLED_AT:
+            # Every seat has something to do: a claim for each message that begins would cost more than it.
+            ahead = 0
         if self.options.max_messages is None:
             return free, ahead
         left = max(0, self.options.max_messages - self._taken)

@@ -16,7 +16,7 @@ from ..engines import Engine, adopt_own_connection
 logger = logging.getLogger("django_letsgo_worker.worker")
 
 # How often a SQLite file is asked whether somebody wrote; asking takes some microseconds.
-GLANCE_SECONDS = 0.004
+GLANCE_SECONDS = 0.005
 
 
 class Wakeup:

@@ -16,6 +16,7 @@ PUBLIC = {
     "enqueue_many",
     "handler",
     "schedule",
+    "message_type",
     "Delivery",
     "Retry",
     "Snooze",
@@ -31,8 +32,9 @@ HOMES = {
     "signals": "message_enqueued delivery_started delivery_finished lease_lost occurrence_fired message_died",
     "testing": "drain fire_due assert_enqueued occurrences_between ImmediateBackend RecordingBackend",
     "recurrence": "Recurrence",
-    "errors": "LetsGoError InvalidMessage InvalidSchedule DuplicateMessage DuplicateHandler UnknownType "
-    "LeaseLost WorkerDied MessageNotFound ScheduleNotFound",
+    "context": "carrier correlation_id get_correlation_id CorrelationFilter trace get_trace",
+    "errors": "LetsGoError InvalidMessage InvalidSchedule DuplicateMessage DuplicateHandler "
+    "DuplicateMessageType UnknownType LeaseLost WorkerDied MessageNotFound ScheduleNotFound",
 }  # fmt: skip
 
 
@@ -72,13 +74,15 @@ def test_importing_the_package_needs_no_django_and_loads_no_model():
     assert [name for name in loaded if name == "django" or name.startswith("django_letsgo_worker.")] == []
 
 
-@pytest.mark.parametrize("name", ["Delivery", "LetsGoError", "Reject", "Retry", "Snooze", "handler"])
+@pytest.mark.parametrize(
+    "name", ["Delivery", "LetsGoError", "Reject", "Retry", "Snooze", "handler", "message_type"]
+)
 def test_a_name_of_the_ground_floor_needs_no_configured_django(name):
     code = f"import sys; from django_letsgo_worker import {name}; print(*sys.modules)"
     assert "django_letsgo_worker.models" not in run_without_django(code).split()
 
 
 def test_the_ground_floor_loads_without_settings():
-    modules = "backoff conf delivery errors payloads recurrence registry signals"
+    modules = "backoff conf context delivery errors payloads recurrence registry signals typed"
     code = f"import sys; from django_letsgo_worker import {modules.replace(' ', ', ')}; print(*sys.modules)"
     assert "django_letsgo_worker.models" not in run_without_django(code).split()

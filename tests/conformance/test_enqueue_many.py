@@ -32,6 +32,12 @@ def test_mappings_pairs_and_lists_are_messages():
     ]
 
 
+def test_what_one_message_says_counts_for_no_other_of_its_type():
+    ids = enqueue_many([{"type": "job", "queue": "a"}, {"type": "job", "priority": 5}, ("job", 1)])
+
+    assert [(m.queue, m.priority) for m in in_order(ids)] == [("a", 0), ("default", 5), ("default", 0)]
+
+
 def test_ids_come_in_the_order_of_the_list_over_many_statements():
     ids = enqueue_many(("job", {"n": n}) for n in range(MANY))
 

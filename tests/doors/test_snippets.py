@@ -78,7 +78,8 @@ SNIPPETS = [snippet for page in PAGES for snippet in snippets_of(page)]
 
 def check_python(text: str) -> None:
     """Run it as a module of the shop; functions that nobody calls must at least know their names."""
-    code = compile(text, "snippet", "exec")
+    # Not with the annotations of this module, which are text.
+    code = compile(text, "snippet", "exec", dont_inherit=True)
     namespace = {"__name__": "testproject.shop.snippet", "__package__": "testproject.shop"}
     exec(code, namespace)
     assert unknown_names(code, {*namespace, *dir(builtins)}) == set()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
-from django_letsgo_worker import Delivery, Reject, Retry, Snooze, handler, schedule
+from pydantic import BaseModel
+
+from django_letsgo_worker import Delivery, Reject, Retry, Snooze, enqueue, handler, message_type, schedule
 
 
 @handler("order:new", queue="orders", priority=5, max_attempts=3, backoff=[1, 5.5, 60], atomic=True)
@@ -55,11 +58,51 @@ def check(delivery: Delivery) -> None:
     new_order("order")  # type: ignore[arg-type]
     new_order()  # type: ignore[call-arg]
     handler("order:new")(len)  # type: ignore[type-var]
-    handler("order:new", prioritee=5)  # type: ignore[call-arg]
-    handler("order:new", queue=5)  # type: ignore[arg-type]
-    handler("order:new", timeout="5 s")  # type: ignore[arg-type]
+    handler("order:new", prioritee=5)  # type: ignore[call-overload]
+    handler("order:new", queue=5)  # type: ignore[call-overload]
+    handler("order:new", timeout="5 s")  # type: ignore[call-overload]
     schedule("@daily", misfires="skip")  # type: ignore[call-arg]
     schedule("@daily", deadline="2h")  # type: ignore[arg-type]
     delivery.extend("30")  # type: ignore[arg-type]
     Retry(delay="soon")  # type: ignore[arg-type]
     Snooze()  # type: ignore[call-arg]
+
+
+@message_type("parcel:packed")
+@dataclass
+class ParcelPacked:
+    order: int
+
+
+@message_type("parcel:lost")
+class ParcelLost(BaseModel):
+    order: int
+
+
+@handler(ParcelPacked, queue="parcels")
+def send_parcel(delivery: Delivery[ParcelPacked]) -> int:
+    assert_type(delivery.payload, ParcelPacked)
+    enqueue(ParcelLost(order=delivery.payload.order), delay=60)
+    return delivery.payload.order
+
+
+@schedule("@daily", payload={"order": 7})
+@handler(ParcelLost, atomic=False)
+async def look_for_parcel(delivery: Delivery[ParcelLost]) -> str:
+    assert_type(delivery.payload.order, int)
+    return ""
+
+
+@handler(ParcelLost, where={"order": 7})
+def shrug(delivery: Delivery) -> None:
+    assert_type(delivery.payload, Any)
+
+
+looking: Callable[[Delivery[ParcelLost]], Awaitable[str]] = look_for_parcel
+
+
+def check_typed(delivery: Delivery[ParcelPacked]) -> None:
+    assert_type(send_parcel(delivery), int)
+    enqueue(ParcelPacked(order=7))
+    handler(ParcelLost)(send_parcel)  # type: ignore[arg-type]
+    handler(ParcelPacked, queue=5)  # type: ignore[call-overload]

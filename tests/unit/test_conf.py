@@ -42,6 +42,7 @@ class TestDefaults:
             "schedule": "rate(1 hour)",
             "schedule_timezone": "UTC",
             "imports": (),
+            "context": (),
         }
         assert {"password", "secret", "token"} <= set(redact)
 
@@ -92,6 +93,7 @@ EVERY_KEY_BY_ENVIRONMENT = [
     ("SCHEDULE", "*/5 9-17 * * MON-FRI", "*/5 9-17 * * MON-FRI"),
     ("SCHEDULE_TIMEZONE", "Europe/Berlin", "Europe/Berlin"),
     ("IMPORTS", "shop.work,shop.more_work", ("shop.work", "shop.more_work")),
+    ("CONTEXT", "language, trace", ("language", "trace")),
 ]
 
 
@@ -138,6 +140,10 @@ class TestEnvironment:
             return
         assert limit == 262_144
 
+    @pytest.mark.parametrize("key", ["IMPORTS", "CONTEXT", "REDACT"])
+    def test_an_empty_list_is_an_answer(self, key):
+        assert getattr(load({key: ["a"]}, {f"LETSGO_WORKER_{key}": ""}), key.lower()) == ()
+
     def test_an_unknown_variable_of_ours_is_refused_with_a_suggestion(self):
         with pytest.raises(ImproperlyConfigured, match="LETSGO_WORKER_CONCURRENCY"):
             load({}, {"LETSGO_WORKER_CONCURENCY": "4"})
@@ -176,7 +182,7 @@ WHOLE = ("CONCURRENCY", "MAX_ATTEMPTS", "MAX_PAYLOAD_BYTES")
 NUMBERS = (*WHOLE, "LEASE_SECONDS", "DRAIN_SECONDS", "POLL_SECONDS", "KEEP_SUCCEEDED_FOR", "KEEP_DEAD_FOR",
            "KEEP_OCCURRENCES_FOR")  # fmt: skip
 TEXTS = ("DATABASE", "SCHEDULE", "SCHEDULE_TIMEZONE")
-LISTS = ("QUEUES", "REDACT", "IMPORTS")
+LISTS = ("QUEUES", "REDACT", "IMPORTS", "CONTEXT")
 
 
 def refusal(key, value):

@@ -23,8 +23,9 @@ CREATE TABLE job (
     claimed_at timestamptz
 );
 CREATE INDEX job_ready ON job (queue, priority, id) WHERE state = 0;
-CREATE TABLE done (LIKE job INCLUDING DEFAULTS INCLUDING INDEXES);
-CREATE INDEX done_enqueued ON done (handler, enqueued_at);
+CREATE TABLE done (LIKE job, PRIMARY KEY (id));
+CREATE INDEX done_state ON done (state, claimed_at);
+CREATE INDEX done_handler ON done (handler, claimed_at);
 CREATE TABLE bench_effect (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n integer NOT NULL);
 """
 INSERT = "INSERT INTO job (handler, payload) VALUES (%s, %s)"

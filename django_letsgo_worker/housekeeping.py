@@ -14,7 +14,7 @@ from .engines import engine_for
 from .models import Housekeeping
 
 EVERY = 60.0
-# What looks at history is due only each so many turns, and at the first one of a process.
+# What counts in days is done each so many turns, and at the first one of a process.
 SELDOM = 10
 
 
@@ -56,6 +56,7 @@ class Housekeeper:
     def _chores(self, clock: datetime) -> list[Callable[[], int]]:
         using = self.using
         chores: list[Callable[[], int]] = [
+            lambda: messages.prune_batch(now=clock, using=using),
             lambda: messages.expire(now=clock, using=using),
             lambda: queues.resume_due(now=clock, using=using),
             lambda: schedules.resume_due(clock, using=using),
@@ -63,7 +64,6 @@ class Housekeeper:
         self._turns += 1
         if self._turns % SELDOM == 1:
             chores += [
-                lambda: messages.prune_batch(now=clock, using=using),
                 lambda: messages.give_up_unknown_types(now=clock, using=using) and 0,
                 lambda: processes.forget_old(now=clock, using=using),
             ]

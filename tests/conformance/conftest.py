@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -44,7 +44,20 @@ class Worker:
         **rest: Any,
     ) -> Claim:
         """Claim from one lane; return all that the claim says."""
-        request = ClaimRequest(
+        request = self.request(queue, priority, lease_seconds=lease_seconds, free=free, **rest)
+        with self.engine.transaction():
+            return self.engine.claim(request)
+
+    def request(
+        self,
+        queue: str = "default",
+        priority: int = 0,
+        *,
+        lease_seconds: float = 30.0,
+        free: int = 10,
+        **rest: Any,
+    ) -> ClaimRequest:
+        return ClaimRequest(
             lane=Lane(queue, priority),
             types=rest.pop("types", self.types),
             process=self.process,
@@ -52,8 +65,6 @@ class Worker:
             free=free,
             **rest,
         )
-        with self.engine.transaction():
-            return self.engine.claim(request)
 
     def claim(self, *args: Any, **kwargs: Any) -> list[Claimed]:
         return self.look(*args, **kwargs).rows
@@ -74,6 +85,14 @@ class Worker:
     ) -> dict[int, str]:
         with self.engine.transaction():
             return self.engine.settle(self.process, settlements, keep=keep, now=now)
+
+    def exchange(self, claimed: list[Claimed], *, now: datetime | None = None, **rest: Any) -> Any:
+        """Settle as succeeded and claim in one go; return what was written, and what was claimed."""
+        done = [Settlement(id=c.id, receipt=c.receipt, outcome="succeeded") for c in claimed]
+        request = self.request(now=now, **rest)
+        with nullcontext() if self.engine.exchanges_alone else self.engine.transaction():
+            written, claim = self.engine.exchange(self.process, done, KEPT, request)
+        return written, claim.rows
 
     def renew(self, claimed: Claimed, seconds: float, now: datetime | None = None) -> bool:
         return bool(self.engine.renew(self.process, [(claimed.id, claimed.receipt)], seconds, now))

@@ -66,6 +66,7 @@ def test_schedulers_killed_every_half_second_lose_nothing_and_repeat_nothing(man
     known = {job.pk: job.occurrences.count() for job in ScheduledJob.objects.exclude(schedule="* * * * *")}
     wait_until(lambda: one_more_occurrence_each(known), timeout=60, what="one more occurrence of each")
     for process in living:
+        process.wait_for_line("Scheduler s")
         assert process.stop() == 0
 
     assert kills >= SECONDS

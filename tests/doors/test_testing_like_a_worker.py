@@ -116,9 +116,9 @@ HANDLERS = {
     "a failure": raising(ValueError("no")),
     "a hostile text": raising(ValueError(HOSTILE)),
     "an exit": raising(SystemExit(3)),
-    "a retry": raising(Retry(5, "busy")),
+    "a retry": raising(Retry(8, "busy")),
     "a retry by the back-off": raising(Retry()),
-    "a snooze": raising(Snooze(5)),
+    "a snooze": raising(Snooze(8)),
     "a rejection": raising(Reject("not for us")),
     "a callback on commit": on_commit,
     "a callback that fails": failing_on_commit,
@@ -202,6 +202,7 @@ def seen(row):
     facts |= {name: getattr(row, name, None) for name in ("outcome", "result", "error_class")}
     facts["leased_by"] = row.leased_by is not None
     facts["began"] = row.first_started_at is not None
+    # To ten seconds, and no delay here is near the middle of two.
     facts["pause"] = round((row.visible_at - row.enqueued_at).total_seconds(), -1)
     facts["errors"] = [(error["attempt"], error["class"], error["message"]) for error in row.errors]
     return facts

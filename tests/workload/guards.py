@@ -44,7 +44,7 @@ def without_the_fence(engine: type[Engine]) -> None:
         _rewrite(
             engine,
             lambda sql: sql.replace("AND m.receipt = s.receipt", "").replace(
-                "AND m.leased_by = %(process)s", "AND %(process)s IS NOT NULL"
+                "AND m.leased_by = %(process)s", "AND %(process)s::uuid IS NOT NULL"
             ),
         )
         return
@@ -52,10 +52,9 @@ def without_the_fence(engine: type[Engine]) -> None:
     def lock_all(
         self: Any, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False
     ) -> list[Any]:
-        marks, params = self.ids([id for id, _ in leases])
+        these, params = self.among([id for id, _ in leases])
         rows = self.execute(
-            f"SELECT id, deadline, {self.now_sql(None)} FROM {TABLE} WHERE id IN ({marks})",
-            params,
+            f"SELECT id, deadline, {self.now_sql(None)} FROM {TABLE} WHERE id {these}", params
         )
         return [(id, self.read_moment(until), self.read_moment(now)) for id, until, now in rows]
 

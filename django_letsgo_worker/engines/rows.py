@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +39,28 @@ class NewRow:
     unique_key: str | None = None
     scheduled_job_id: int | None = None
     planned_at: datetime | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """The columns that are written as they are."""
+        return {
+            "type": self.type,
+            "payload": self.payload,
+            "headers": self.headers,
+            "queue": self.queue,
+            "priority": self.priority,
+            "max_attempts": self.max_attempts,
+            "unique_key": self.unique_key,
+            "scheduled_job_id": self.scheduled_job_id,
+        }
+
+    def moments(self, clock: datetime, place: int, count: int) -> tuple[datetime, datetime | None]:
+        """When it becomes visible, and its deadline, at its place among so many that are written at once."""
+        visible_at = self.visible_at or clock + timedelta(
+            seconds=self.delay_seconds, microseconds=spacing(self, place, count)
+        )
+        if self.deadline_seconds is None:
+            return visible_at, self.deadline
+        return visible_at, clock + timedelta(seconds=self.deadline_seconds)
 
 
 def spacing(row: NewRow, place: int, count: int) -> int:

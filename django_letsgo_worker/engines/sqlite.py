@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from ..models import CLOCK_SQL
 from .base import TABLE
 from .portable import CLAIMED, SETTLED, PortableEngine
-from .rows import Inserted, NewRow, spacing
+from .rows import Inserted, NewRow
 from .values import INSERTED
 
 # Always six digits, so that equal moments are equal texts. The clock itself counts milliseconds.
@@ -125,12 +125,7 @@ class SQLiteEngine(PortableEngine):
         enqueued_at, count = self.moment(clock), len(rows)
         values = []
         for place, row in enumerate(rows):
-            visible_at = row.visible_at or clock + timedelta(
-                seconds=row.delay_seconds, microseconds=spacing(row, place, count)
-            )
-            deadline = row.deadline
-            if row.deadline_seconds is not None:
-                deadline = clock + timedelta(seconds=row.deadline_seconds)
+            visible_at, deadline = row.moments(clock, place, count)
             values.append(
                 (row.type, row.payload, row.headers, row.queue, row.priority, row.max_attempts,
                  enqueued_at, self.moment(visible_at), self.moment(deadline))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from ...models import IdleQueue
 from ..base import TABLE, Engine
-from ..rows import Inserted, NewRow, spacing
+from ..rows import Inserted, NewRow
 from .binding import plus_sql
 
 CHANNEL = "letsgo_worker"
@@ -87,14 +87,7 @@ class Inserting(Engine):
 
     def _insert_params(self, row: NewRow, now: datetime | None) -> dict[str, Any]:
         return {
-            "type": row.type,
-            "payload": row.payload,
-            "headers": row.headers,
-            "queue": row.queue,
-            "priority": row.priority,
-            "max_attempts": row.max_attempts,
-            "unique_key": row.unique_key,
-            "scheduled_job_id": row.scheduled_job_id,
+            **row.plain(),
             "planned_at": row.planned_at,
             "visible_at": row.visible_at,
             "delay": self.amount(row.delay_seconds),
@@ -128,12 +121,7 @@ class Inserting(Engine):
         enqueued_at, count = clock.isoformat(), len(rows)
         with self.connection.cursor() as cursor, cursor.copy(COPY) as copy:
             for place, (id, row) in enumerate(zip(ids, rows, strict=True)):
-                visible_at = row.visible_at or clock + timedelta(
-                    seconds=row.delay_seconds, microseconds=spacing(row, place, count)
-                )
-                deadline = row.deadline
-                if row.deadline_seconds is not None:
-                    deadline = clock + timedelta(seconds=row.deadline_seconds)
+                visible_at, deadline = row.moments(clock, place, count)
                 copy.write_row(
                     (id, row.type, row.payload, row.headers, row.queue, row.priority, row.max_attempts, "[]",
                      0, 0, 0, enqueued_at, visible_at.isoformat(), deadline)

@@ -15,6 +15,10 @@ from .support import ROOT, Managed, database_url, engine_of
 # These know no database, or one engine is as good as another: they run on SQLite.
 ONE_ENGINE_IS_ENOUGH = ("unit", "architecture", "browser", "property/test_recurrence")
 
+# Tests of processes, commands and pages, which a busy machine can fail in many ways: with --reruns they have
+# a second try. What races, and what must never break, is in the other folders, and has one.
+HAVE_A_SECOND_TRY = ("motion", "doors", "seeds", "browser")
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     named_on_the_command_line = config.args_source is pytest.Config.ArgsSource.ARGS
@@ -22,6 +26,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     inside = collection_path.relative_to(ROOT / "tests").as_posix()
     return True if inside.startswith(ONE_ENGINE_IS_ENOUGH) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("reruns", None):
+        return
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").as_posix().startswith(HAVE_A_SECOND_TRY):
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun="."))
 
 
 @pytest.fixture(scope="session")

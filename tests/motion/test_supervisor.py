@@ -69,7 +69,7 @@ def test_a_signal_to_all_of_them_at_once_is_one_stop_and_not_two(parent):
     for pid in [*children, parent.pid]:
         os.kill(pid, signal.SIGTERM)
 
-    assert parent.wait() == 0
+    assert parent.wait() == 0, parent.output
     assert "given back" not in parent.output
 
 

@@ -112,10 +112,11 @@ class Exchange(threading.Thread):
 
     def _turn(self) -> None:
         """One round, then one batch of housekeeping, then a rest if neither found anything."""
+        # During an outage, too: what is in hand must not wait behind a handler that waits.
+        self.seats.rouse()
         try:
             busy = self.turns.note(self._one_round())
             busy = self._keep_house() or busy
-            self.seats.rouse()
             if not busy and not self._last_look():
                 self._rest()
             self._came_back()

@@ -31,6 +31,3 @@ class Options:
     poll_seconds: float | None = field(default_factory=lambda: settings().poll_seconds)
     until_empty: bool = False
     max_messages: int | None = None
-
-    def serves(self, queue: str) -> bool:
-        return self.queues is None or queue in self.queues

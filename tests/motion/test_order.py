@@ -249,3 +249,19 @@ def test_a_cancelled_message_is_not_handled(seen, work_off):
     work_off()
 
     assert seen == ["kept"]
+
+
+def test_quick_messages_do_not_wait_behind_a_slow_one_while_a_seat_is_free(handle, start_worker):
+    gate, done = threading.Event(), []
+    handle("t:quick")(lambda delivery: done.append(delivery.message_id))
+    handle("t:slow")(lambda delivery: gate.wait(20) and None)
+    start_worker(seats=2)
+    # From these the worker learns that one seat is enough for all of them.
+    enqueue_many([("t:quick", None)] * 300)
+    wait_until(lambda: len(done) == 300)
+
+    slow, *quick = enqueue_many([("t:slow", None), *[("t:quick", None)] * 20])
+
+    wait_until(lambda: set(quick) <= set(done))
+    assert Message.objects.filter(pk=slow).exists()
+    gate.set()

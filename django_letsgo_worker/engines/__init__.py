@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..errors import NotReady
 from .base import ARCHIVE, TABLE, Engine
+from .holding import Hold
 from .rows import MOVED, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ClaimRequest",
     "Claimed",
     "Engine",
+    "Hold",
     "Inserted",
     "Lane",
     "NewRow",

@@ -9,7 +9,7 @@ from typing import Any
 from ..models import CLOCK_SQL
 from .base import TABLE
 from .lines import cut
-from .portable import PortableEngine
+from .portable import SETTLED, PortableEngine
 from .rows import Inserted, NewRow
 from .values import INSERTED
 
@@ -96,13 +96,13 @@ class MySQLEngine(PortableEngine):
         # An INSERT of VALUES is a "simple insert" for InnoDB: its ids are consecutive in every lock mode.
         return list(range(first, first + step * len(rows), step))
 
-    def settled_relation(self) -> str:
-        columns = ", ".join(f"{name} {kind} PATH '$[{n}]'" for n, (name, kind) in enumerate(_KINDS.items()))
-        return f"JSON_TABLE(%(rows)s, '$[*]' COLUMNS ({columns})) s"
+    def settled_relation(self, columns: Sequence[str]) -> str:
+        read = ", ".join(f"{name} {_KINDS[name]} PATH '$[{n}]'" for n, name in enumerate(columns))
+        return f"JSON_TABLE(%(rows)s, '$[*]' COLUMNS ({read})) s"
 
     def update_joined(self, assignments: dict[str, str]) -> str:
         sets = ", ".join(f"m.{column} = {value}" for column, value in assignments.items())
-        return f"UPDATE {TABLE} m JOIN {self.settled_relation()} ON m.id = s.id SET {sets}"
+        return f"UPDATE {TABLE} m JOIN {self.settled_relation(SETTLED)} ON m.id = s.id SET {sets}"
 
 
 def _code(error: BaseException | None) -> int | None:

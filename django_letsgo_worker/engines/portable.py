@@ -12,18 +12,21 @@ from typing import Any
 from uuid import UUID
 
 from .base import ARCHIVE, IS_PAUSED, TABLE
-from .rows import MOVED, Claim, Claimed, ClaimRequest, Lane, Looked, Settlement, choose
+from .rows import GOING_ON, MOVED, Claim, Claimed, ClaimRequest, Lane, Looked, Settlement, choose
 from .values import ValuesInserting
 
+LOOKED = ("id", "type", "visible_at", "attempts", "max_attempts", "leased_by IS NOT NULL", "deaths")
 CLAIMED = (
-    "id, type, payload, headers, queue, priority, attempts, max_attempts, receipt, deaths, errors, "
-    "enqueued_at, deadline, planned_at, leased_at"
-)
+    "id", "type", "payload", "headers", "queue", "priority", "attempts", "max_attempts", "receipt", "deaths",
+    "errors", "enqueued_at", "deadline", "planned_at", "leased_at",
+)  # fmt: skip
 # The columns of the relation `s` that settlements are joined as, in their order in the JSON rows.
 SETTLED = (
     "id", "outcome", "attempts", "errors", "delay", "deaths", "started", "seconds", "result",
     "error_class", "error_fingerprint",
 )  # fmt: skip
+# Those of a success without a result: each column that is read out of JSON costs as much as its write.
+PLAIN = ("id", "started", "seconds")
 
 
 class PortableEngine(ValuesInserting):
@@ -34,8 +37,12 @@ class PortableEngine(ValuesInserting):
     # What follows the table's name where an engine would not choose the lane's index by itself.
     lane_hint = ""
 
-    def settled_relation(self) -> str:
-        """The settlements in the parameter `rows`, as a relation named s with the columns SETTLED."""
+    def select(self, columns: Sequence[str], rest: str, params: dict[str, Any]) -> list[Any]:
+        """Return the rows of SELECT `columns` `rest`, moments as read_moment() takes them."""
+        return self.execute(f"SELECT {', '.join(columns)} {rest}", params)
+
+    def settled_relation(self, columns: Sequence[str]) -> str:
+        """The settlements in the parameter `rows`, as a relation named s with these of the columns SETTLED."""
         raise NotImplementedError
 
     def update_joined(self, assignments: dict[str, str]) -> str:
@@ -87,9 +94,9 @@ class PortableEngine(ValuesInserting):
         lapsed = ""
         if self.lapse_grace:
             lapsed = f"AND (leased_by IS NULL OR visible_at <= {self.plus_sql(clock, '%(grace)s')})"
-        rows = self.execute(
+        rows = self.select(
+            LOOKED,
             f"""
-            SELECT id, type, visible_at, attempts, max_attempts, leased_by IS NOT NULL, deaths
             FROM {TABLE} {self.lane_hint}
             WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {clock} {since} {lapsed}
               AND NOT {IS_PAUSED.format(name="%(queue)s")}
@@ -105,7 +112,7 @@ class PortableEngine(ValuesInserting):
                 "now": self.moment(request.now),
             },
         )
-        return [Looked(*row) for row in rows]
+        return [Looked._make(row) for row in rows]
 
     def _take(self, request: ClaimRequest, taken: Sequence[int]) -> list[Claimed]:
         clock = self.now_sql(request.now)
@@ -116,37 +123,36 @@ class PortableEngine(ValuesInserting):
             "lease": self.amount(request.lease_seconds),
             "now": self.moment(request.now),
         }
-        update = f"""
+        self.execute(
+            f"""
             UPDATE {TABLE}
             SET deaths = deaths + (leased_by IS NOT NULL), receipt = receipt + 1, attempts = attempts + 1,
                 leased_by = %(process)s, leased_at = {clock}, visible_at = {self.plus_sql(clock, "%(lease)s")}
             WHERE id {these}
-            """
-        read = self.read_moment
+            """,
+            params,
+        )
+        rows = self.select(CLAIMED, f"FROM {TABLE} WHERE id {these}", params)
+        read, leased_at = self.read_moment, self.read_moment(rows[0][-1])
         claimed = {
-            row[0]: Claimed(*row[:-4], *map(read, row[-4:])) for row in self.take_rows(update, these, params)
+            row[0]: Claimed(*row[:-4], read(row[-4]), read(row[-3]), read(row[-2]), leased_at) for row in rows
         }
         return [claimed[id] for id in taken]
-
-    def take_rows(self, update: str, these: str, params: dict[str, Any]) -> list[Any]:
-        """Carry out the update of `these` rows, and return them as it leaves them."""
-        self.execute(update, params)
-        return self.execute(f"SELECT {CLAIMED} FROM {TABLE} WHERE id {these}", params)
 
     # -- settle -----------------------------------------------------------------------------------------
 
     def lock_held(self, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False) -> list[Any]:
         these, params = self.among([id for id, _ in leases])
         locking = self.locking.removesuffix("SKIP LOCKED") if wait else self.locking
-        rows = self.execute(
-            f"""
-            SELECT id, receipt, deadline, {self.now_sql(None)} FROM {TABLE}
-            WHERE id {these} AND leased_by = %(process)s {locking}
-            """,
+        rows = self.select(
+            ("id", "receipt", "deadline", self.now_sql(None)),
+            f"FROM {TABLE} WHERE id {these} AND leased_by = %(process)s {locking}",
             {**params, "process": self.process(process)},
         )
-        read, pairs = self.read_moment, set(leases)
-        return [(id, read(until), read(now)) for id, receipt, until, now in rows if (id, receipt) in pairs]
+        if not rows:
+            return []
+        read, clock, pairs = self.read_moment, self.read_moment(rows[0][-1]), set(leases)
+        return [(id, read(deadline), clock) for id, receipt, deadline, _ in rows if (id, receipt) in pairs]
 
     def settle(
         self,
@@ -159,43 +165,68 @@ class PortableEngine(ValuesInserting):
         held = self.lock_held(process, [(s.id, s.receipt) for s in settlements])
         deadlines = {id: (deadline, now or clock) for id, deadline, clock in held}
         outcomes = {s.id: _outcome(s, *deadlines[s.id]) for s in settlements if s.id in deadlines}
-        ours = [s for s in settlements if s.id in outcomes]
-        self._archive([s for s in ours if outcomes[s.id] in keep], outcomes, now)
-        self._delete([s.id for s in ours if outcomes[s.id] not in ("again", "released")])
-        self._put_back([s for s in ours if outcomes[s.id] in ("again", "released")], outcomes, now)
+        kept = [s for s in settlements if outcomes.get(s.id) in keep]
+        self._archive([s for s in kept if s.is_plain], PLAIN, outcomes, now)
+        self._archive([s for s in kept if not s.is_plain], SETTLED, outcomes, now)
+        self._delete([id for id, outcome in outcomes.items() if outcome not in GOING_ON])
+        self._put_back([s for s in settlements if outcomes.get(s.id) in GOING_ON], outcomes, now)
         return outcomes
 
     def _rows(
-        self, settlements: Sequence[Settlement], outcomes: dict[int, str], now: datetime | None
+        self,
+        settlements: Sequence[Settlement],
+        columns: Sequence[str],
+        outcomes: dict[int, str],
+        now: datetime | None,
     ) -> dict[str, Any]:
-        rows = [
-            [
-                s.id, outcomes[s.id], s.attempts, s.errors, self.amount(s.delay_seconds), s.deaths,
-                None if s.started_seconds_ago is None else self.amount(-s.started_seconds_ago),
-                s.seconds, s.result, s.error_class, s.error_fingerprint,
-            ]
-            for s in settlements
-        ]  # fmt: skip
+        rows: list[Sequence[Any]]
+        if columns is PLAIN:
+            rows = [(s.id, self._started(s), s.seconds) for s in settlements]
+        else:
+            rows = [
+                (
+                    s.id, outcomes[s.id], s.attempts, s.errors, self.amount(s.delay_seconds), s.deaths,
+                    self._started(s), s.seconds, s.result, s.error_class, s.error_fingerprint,
+                )
+                for s in settlements
+            ]  # fmt: skip
         return {"rows": json.dumps(rows, ensure_ascii=False), "now": self.moment(now)}
 
+    def _started(self, settlement: Settlement) -> Any:
+        ago = settlement.started_seconds_ago
+        return None if ago is None else self.amount(-ago)
+
     def _archive(
-        self, settlements: Sequence[Settlement], outcomes: dict[int, str], now: datetime | None
+        self,
+        settlements: Sequence[Settlement],
+        columns: Sequence[str],
+        outcomes: dict[int, str],
+        now: datetime | None,
     ) -> None:
         if not settlements:
             return
-        clock = self.now_sql(now)
-        moved = ", ".join(MOVED)
+        clock, moved = self.now_sql(now), ", ".join(MOVED)
+        facts = {
+            "attempts": "COALESCE(s.attempts, m.attempts)",
+            "errors": "COALESCE(s.errors, m.errors)",
+            "first_started_at": f"COALESCE(m.first_started_at, {self.plus_sql(clock, 's.started')})",
+            "outcome": "s.outcome",
+            "finished_at": clock,
+            "seconds": "s.seconds",
+            "result": "s.result",
+            "error_class": "s.error_class",
+            "error_fingerprint": "s.error_fingerprint",
+        }
+        if columns is PLAIN:
+            facts |= {"attempts": "m.attempts", "errors": "m.errors", "outcome": "'succeeded'",
+                      "result": "NULL", "error_class": "''", "error_fingerprint": "''"}  # fmt: skip
         self.execute(
             f"""
-            INSERT INTO {ARCHIVE} ({moved}, attempts, errors, first_started_at, outcome, finished_at, seconds,
-                                   result, error_class, error_fingerprint)
-            SELECT {", ".join(f"m.{name}" for name in MOVED)}, COALESCE(s.attempts, m.attempts),
-                   COALESCE(s.errors, m.errors),
-                   COALESCE(m.first_started_at, {self.plus_sql(clock, "s.started")}), s.outcome,
-                   {clock}, s.seconds, s.result, s.error_class, s.error_fingerprint
-            FROM {TABLE} m JOIN {self.settled_relation()} ON m.id = s.id
+            INSERT INTO {ARCHIVE} ({moved}, {", ".join(facts)})
+            SELECT {", ".join(f"m.{name}" for name in MOVED)}, {", ".join(facts.values())}
+            FROM {TABLE} m JOIN {self.settled_relation(columns)} ON m.id = s.id
             """,
-            self._rows(settlements, outcomes, now),
+            self._rows(settlements, columns, outcomes, now),
         )
 
     def _delete(self, ids: Sequence[int]) -> None:
@@ -218,7 +249,7 @@ class PortableEngine(ValuesInserting):
             "errors": "COALESCE(s.errors, m.errors)",
             "first_started_at": f"COALESCE(m.first_started_at, {self.plus_sql(clock, 's.started')})",
         }
-        self.execute(self.update_joined(assignments), self._rows(settlements, outcomes, now))
+        self.execute(self.update_joined(assignments), self._rows(settlements, SETTLED, outcomes, now))
 
 
 def _outcome(settlement: Settlement, deadline: datetime | None, clock: datetime) -> str:

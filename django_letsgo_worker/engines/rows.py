@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 # What moves unchanged from a message to its archived row.
@@ -17,6 +17,9 @@ MOVED = (
     "max_attempts", "receipt", "deaths", "leased_by", "leased_at", "unique_key", "scheduled_job_id",
     "planned_at",
 )  # fmt: skip
+
+# Outcomes of settlements after which a message is still live.
+GOING_ON = ("again", "released")
 
 # A claim looks past rows that it may not take only this many times its limit.
 LOOK_PAST = 10
@@ -182,11 +185,20 @@ class Settlement:
 
     @property
     def goes_on(self) -> bool:
-        return self.outcome in ("again", "released")
+        return self.outcome in GOING_ON
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a success of which there is nothing to say but its times."""
+        return (
+            self.outcome == "succeeded"
+            and self.attempts is None
+            and self.errors is None
+            and self.result is None
+        )
 
 
-@dataclass(slots=True)
-class Looked:
+class Looked(NamedTuple):
     """A due row as a claim sees it before it decides; its moment as the engine has it."""
 
     id: int

@@ -15,7 +15,7 @@ from .options import Options
 AHEAD_SECONDS = 0.1
 MOST_AHEAD = 500
 # What waits beyond the seats is filled up once so much of all is gone.
-REFILLED_AT = 0.25
+REFILLED_AT = 0.5
 # How quickly an old pace is forgotten, in seconds.
 MEMORY = 0.5
 

@@ -203,8 +203,10 @@ class Round:
     def _look_further(self, request: ClaimRequest, claim: Claim, put_back: bool) -> None:
         """Claim past unknown types at the head of a lane, and learn where the next claim may begin."""
         looked, until, rows = claim.looked, None, len(claim.rows)
-        with nullcontext() if self.engine.exchanges_alone else self.engine.transaction():
-            further = self.engine.claim_further(request, claim)
+        further = None
+        if claim.unknown:
+            with nullcontext() if self.engine.exchanges_alone else self.engine.transaction():
+                further = self.engine.claim_further(request, claim)
         if further is not None:
             self.on_claimed(further.rows)
             claim.unknown |= further.unknown

@@ -19,7 +19,7 @@ from django.db.transaction import TransactionManagementError
 from ..conf import settings
 from ..context import restored
 from ..delivery import Delivery
-from ..engines import engine_for
+from ..engines import Hold, engine_for
 from ..errors import LeaseLost
 from ..messages import working
 from ..outcomes import Outcome, decide
@@ -103,9 +103,10 @@ class _AtomicRun:
         self.hand.connection = engine.connection
         # Registered before all others, so it runs once the commit is done and before any of them fails.
         transaction.on_commit(self._note_commit, using=self.using)
-        if not engine.lock_held(self.process, [self.hand.lease], wait=True):
+        hold = engine.hold(self.process, self.hand.lease)
+        if not hold.open():
             raise LeaseLost(self.hand.claimed.id, self.hand.claimed.attempts)
-        result, self.raised = attempt(self.hand, self._within_savepoint)
+        result, self.raised = self._attempt_within(hold)
         outcome = outcome_of(self.hand, self.raised, result)
         seconds = time.monotonic() - self.hand.started
         settlement = working.settlement_of(
@@ -115,7 +116,7 @@ class _AtomicRun:
         if not engine.skip_locked:
             self._warn_if_long(seconds)
         keep = working.kept_outcomes()
-        written = engine.settle_locked(self.process, settlement, keep=keep, now=self.now)
+        written = hold.settle(settlement, keep=keep, now=self.now)
         if not written:
             # The handler ended our transaction behind Django's back, and with it the lock.
             raise LeaseLost(self.hand.claimed.id, self.hand.claimed.attempts)
@@ -124,16 +125,22 @@ class _AtomicRun:
     def _note_commit(self) -> None:
         self.committed = True
 
-    def _within_savepoint(self, hand: Hand) -> Any:
-        with transaction.atomic(using=self.using):
-            result = self.call(hand)
-            if connections[self.using].needs_rollback:
-                # Django would roll back in silence, and the message would count as done.
-                raise TransactionManagementError(
-                    "The handler caught a database error and went on, but its transaction cannot: what it "
-                    "wrote is rolled back. Put what may fail into a transaction.atomic() of its own."
-                )
-            return result
+    def _attempt_within(self, hold: Hold) -> tuple[Any, BaseException | None]:
+        """Attempt it; what the handler raises takes back what it wrote, and no more."""
+        try:
+            with hold:
+                result, error = attempt(self.hand, self.call)
+                if error is not None:
+                    raise error
+                if connections[self.using].needs_rollback:
+                    # Django would roll back in silence, and the message would count as done.
+                    raise TransactionManagementError(
+                        "The handler caught a database error and went on, but its transaction cannot: what "
+                        "it wrote is rolled back. Put what may fail into a transaction.atomic() of its own."
+                    )
+        except BaseException as error:  # as in attempt()
+            return None, error
+        return result, None
 
     def _warn_if_long(self, seconds: float) -> None:
         """Where there is one writer, a handler's transaction keeps the heartbeat out as well."""

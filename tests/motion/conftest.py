@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 
 from django_letsgo_worker import enqueue, registry
 from django_letsgo_worker.models import ArchivedMessage, Message
@@ -117,3 +117,13 @@ def outcome_of(
         return archived or Message.objects.get(pk=message.pk)
 
     return run
+
+
+@pytest.fixture(params=["new", "used"] if connection.vendor == "postgresql" else ["new"])
+def connection_is(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """On PostgreSQL a connection that was used before is spoken to in another way: have a test see both."""
+    if connection.vendor == "postgresql":
+        from django_letsgo_worker.engines.postgresql import binding
+
+        monkeypatch.setattr(binding, "PREPARED_FROM", 1 if request.param == "used" else 10**9)
+    return str(request.param)

@@ -15,7 +15,7 @@ from django_letsgo_worker.signals import delivery_finished, delivery_started, me
 from tests.support import wait_until
 from tests.workload.models import Effect, Entry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connection_is")]
 
 
 class Unreadable(Exception):

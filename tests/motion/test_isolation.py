@@ -14,7 +14,7 @@ from django_letsgo_worker import enqueue
 from django_letsgo_worker.models import ArchivedMessage, Message
 from tests.workload.models import Effect, Entry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connection_is")]
 
 
 def raw_begin_left_open(delivery):

@@ -6,13 +6,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import OperationalError
 from psycopg.pq import TransactionStatus
 
 from ...models import CLOCK_SQL
+from ..holding import Hold
 from ..lines import cut
 from .binding import is_direct, plus_sql, queue_cursor, rows_of
+from .holding import BundledHold, can_bundle
 from .inserting import CHANNEL, Inserting
 from .settling import Settling
 
@@ -104,6 +107,9 @@ class PostgreSQLEngine(Inserting, Settling):
     @property
     def exchanges_alone(self) -> bool:
         return not getattr(self.connection, "planner_by_round", False)
+
+    def hold(self, process: UUID, lease: tuple[int, int]) -> Hold:
+        return (BundledHold if can_bundle(self.connection) else Hold)(self, process, lease)
 
     def begin_round(self) -> None:
         if not self.exchanges_alone:

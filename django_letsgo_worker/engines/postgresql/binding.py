@@ -47,7 +47,7 @@ def queue_cursor(connection: BaseDatabaseWrapper) -> Any:
     connection.ensure_connection()
     connection.validate_thread_sharing()
     cursor = QueueCursor(connection.connection)
-    cursor.prepares = _is_worth_preparing(connection)
+    cursor.prepares = is_worth_preparing(connection)
     return connection.make_cursor(cursor)  # type: ignore[arg-type]
 
 
@@ -57,7 +57,8 @@ def rows_of(cursor: Any) -> list[Any]:
     return list(cursor.fetchall()) if cursor.pgresult is not None and cursor.pgresult.nfields else []
 
 
-def _is_worth_preparing(connection: BaseDatabaseWrapper) -> bool:
+def is_worth_preparing(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a connection is used often enough, and keeps what is prepared; call it once a use."""
     raw = connection.connection
     used = _used.get(raw, 0)
     if 0 <= used < PREPARED_FROM:

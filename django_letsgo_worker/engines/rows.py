@@ -44,7 +44,7 @@ class NewRow:
     planned_at: datetime | None = None
 
     def plain(self) -> dict[str, Any]:
-        """The columns that are written as they are."""
+        """The columns that each message has, as they are written."""
         return {
             "type": self.type,
             "payload": self.payload,
@@ -52,8 +52,6 @@ class NewRow:
             "queue": self.queue,
             "priority": self.priority,
             "max_attempts": self.max_attempts,
-            "unique_key": self.unique_key,
-            "scheduled_job_id": self.scheduled_job_id,
         }
 
     def moments(self, clock: datetime, place: int, count: int) -> tuple[datetime, datetime | None]:

@@ -29,7 +29,12 @@ class ValuesInserting(Engine):
         deadline = (
             f"%(deadline{n})s" if row.deadline_seconds is None else self.plus_sql(clock, f"%(deadline{n})s")
         )
-        values = {**row.plain(), "planned_at": self.moment(row.planned_at)}
+        values = {
+            **row.plain(),
+            "unique_key": row.unique_key,
+            "scheduled_job_id": row.scheduled_job_id,
+            "planned_at": self.moment(row.planned_at),
+        }
         plain = ", ".join(f"%({name}{n})s" for name in values)
         visible = f"%(visible{n})s" if row.visible_at else self.plus_sql(clock, f"%(visible{n})s")
         params = {f"{name}{n}": value for name, value in values.items()}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from pytest_django.live_server_helper import LiveServer
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
@@ -54,10 +57,13 @@ def logged_in(browser, live_server, admin_user):
 
 def says(driver, sentence):
     """Wait until the page says something in its notices."""
-    return wait_until(
-        lambda: [e for e in driver.find_elements(By.CSS_SELECTOR, ".messagelist li") if sentence in e.text],
-        what=f"the notice {sentence!r}",
-    )
+
+    def is_said():
+        # The page may be replaced by the next one while it is read.
+        with contextlib.suppress(StaleElementReferenceException):
+            return any(sentence in e.text for e in driver.find_elements(By.CSS_SELECTOR, ".messagelist li"))
+
+    return wait_until(is_said, what=f"the notice {sentence!r}")
 
 
 def switch_of(driver):

@@ -81,3 +81,18 @@ def test_a_paused_queue_is_settled_and_not_claimed_from(worker, at):
     queues.pause("default")
 
     assert worker.exchange(held, now=at(1)) == ({done: "succeeded"}, [])
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite only")
+def test_no_answer_has_more_than_one_row(worker, at, monkeypatch):
+    # The driver lets go of Python's lock for each row, and a handler that computes keeps it for 5 ms.
+    engine, answers = type(worker.engine), []
+    execute = engine.execute
+    monkeypatch.setattr(engine, "execute", lambda *args: answers.append(execute(*args)) or answers[-1])
+    enqueue_many([("job", n) for n in range(20)])
+    held = worker.claim(now=at(0))
+
+    written, claimed = worker.exchange(held, now=at(1))
+
+    assert (len(written), len(claimed)) == (10, 10)
+    assert max(len(rows) for rows in answers) == 1

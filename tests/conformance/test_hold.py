@@ -185,8 +185,8 @@ def test_a_used_connection_makes_two_trips(worker, monkeypatch):
 
     monkeypatch.setattr(binding, "PREPARED_FROM", 1)
     sent: list[tuple[str, ...]] = []
-    send = holding.BundledHold._send
-    monkeypatch.setattr(holding.BundledHold, "_send", lambda hold, *sql: sent.append(sql) or send(hold, *sql))
+    send = holding.send
+    monkeypatch.setattr(holding, "send", lambda on, *sql: sent.append(sql) or send(on, *sql))
     for n in range(2):
         enqueue("job")
         claimed = worker.claim_one()

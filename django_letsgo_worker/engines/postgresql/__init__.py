@@ -15,7 +15,8 @@ from ...models import CLOCK_SQL
 from ..holding import Hold
 from ..lines import cut
 from .binding import is_direct, plus_sql, queue_cursor, rows_of
-from .holding import BundledHold, can_bundle
+from .direct import is_open_to_direct
+from .holding import BundledHold
 from .inserting import CHANNEL, Inserting
 from .settling import Settling
 
@@ -109,7 +110,7 @@ class PostgreSQLEngine(Inserting, Settling):
         return not getattr(self.connection, "planner_by_round", False)
 
     def hold(self, process: UUID, lease: tuple[int, int]) -> Hold:
-        return (BundledHold if can_bundle(self.connection) else Hold)(self, process, lease)
+        return (BundledHold if is_open_to_direct(self.connection) else Hold)(self, process, lease)
 
     def begin_round(self) -> None:
         if not self.exchanges_alone:

@@ -1,8 +1,4 @@
-"""An atomic handler's hold in two trips to the server instead of four, where the connection allows it.
-
-What is sent together is also sent without the driver's care for each statement, which costs more than
-the statements: it is the half of what an atomic handler costs.
-"""
+"""An atomic handler's hold in two trips to the server instead of four, where the connection allows it."""
 
 from __future__ import annotations
 
@@ -14,13 +10,11 @@ from weakref import WeakSet
 
 import psycopg
 from django.db import ProgrammingError
-from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg.pq import ExecStatus, TransactionStatus
-from psycopg.pq.abc import PGresult
 
 from ..holding import Hold
 from ..rows import Settlement
-from .binding import is_worth_preparing, plus_sql
+from .binding import plus_sql
+from .direct import send
 from .settling import LOCK_ONE, SETTLE_ONE
 
 NAMED = {"id": "$1", "receipt": "$2", "process": "$3"}
@@ -36,20 +30,8 @@ PREPARE = (
     + SETTLE_ONE.format(clock=CLOCK, started=plus_sql(CLOCK, "$5")) % DONE,
 )
 
-# Connections on which that was done. A driver may discard it later.
+# Connections on which that was done.
 _prepared: WeakSet[psycopg.Connection[Any]] = WeakSet()
-
-
-def can_bundle(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a transaction may begin here with our words, and nobody wants to see each statement."""
-    raw = connection.connection
-    return (
-        raw is not None
-        and raw.info.transaction_status == TransactionStatus.IDLE
-        and raw.isolation_level is None
-        and not (connection.queries_logged or connection.execute_wrappers)
-        and is_worth_preparing(connection)
-    )
 
 
 class BundledHold(Hold):
@@ -65,7 +47,7 @@ class BundledHold(Hold):
         raw = self.engine.connection.connection
         try:
             if raw not in _prepared:
-                self._send(*PREPARE)
+                send(self.engine.connection, *PREPARE)
                 _prepared.add(raw)
             # The answer is the last statement's, so the lock is asked for again.
             is_held = self._finds("BEGIN", lock, self.kept_back, lock, back="ROLLBACK")
@@ -112,20 +94,12 @@ class BundledHold(Hold):
         What they execute may be prepared no more, since a rollback makes the driver discard all that is.
         Then go `back`, prepare it and send them again.
         """
+        connection = self.engine.connection
         try:
-            return bool(self._send(*statements).ntuples)
+            return bool(send(connection, *statements).ntuples)
         except ProgrammingError as error:
             if not isinstance(error.__cause__, psycopg.errors.InvalidSqlStatementName):
                 raise
-        self._send(back)
-        self._send(*PREPARE)
-        return bool(self._send(*statements).ntuples)
-
-    def _send(self, *statements: str) -> PGresult:
-        """Send statements in one piece; the answer is the last one's, an error that of the first to fail."""
-        connection = self.engine.connection
-        with connection.wrap_database_errors:
-            result: PGresult = connection.connection.pgconn.exec_("; ".join(statements).encode())
-            if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-                raise psycopg.errors.error_from_result(result)
-        return result
+        send(connection, back)
+        send(connection, *PREPARE)
+        return bool(send(connection, *statements).ntuples)

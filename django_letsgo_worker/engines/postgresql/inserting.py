@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from ...models import IdleQueue
 from ..base import TABLE, Engine
 from ..rows import Inserted, NewRow
 from .binding import plus_sql
+from .direct import is_open_to_direct, send_prepared
 
 CHANNEL = "letsgo_worker"
 IDLE = IdleQueue._meta.db_table
 
 # Below so many rows, arrays in one statement are as fast as COPY.
 COPIED_FROM = 200
+COPIED_AT_ONCE = 100
 
 INSERT = f"""
 WITH new AS (
-    INSERT INTO {TABLE} (type, payload, headers, queue, priority, max_attempts, unique_key,
-                         scheduled_job_id, planned_at, errors, enqueued_at, visible_at, deadline)
-    VALUES (%(type)s, %(payload)s::json, %(headers)s::json, %(queue)s, %(priority)s,
-            %(max_attempts)s, %(unique_key)s, %(scheduled_job_id)s, %(planned_at)s, '[]', {{clock}},
-            COALESCE(%(visible_at)s::timestamptz, {{delayed}}),
-            COALESCE(%(deadline)s::timestamptz, {{deadline_in}}))
+    INSERT INTO {TABLE} ({{columns}}) VALUES ({{values}})
     {{on_conflict}}
     RETURNING id, enqueued_at, visible_at, deadline
 )
@@ -37,6 +35,7 @@ FROM new
 """
 ON_CONFLICT = "ON CONFLICT (type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
 
+OPTIONAL = ("unique_key", "scheduled_job_id", "planned_at", "visible_at", "deadline")
 ARRAYS = {
     "type": "text", "payload": "text", "headers": "text", "queue": "text", "priority": "int",
     "max_attempts": "int", "visible_at": "timestamptz", "delay": "bigint", "deadline": "timestamptz",
@@ -45,32 +44,40 @@ ARRAYS = {
 RESERVE = f"""
 SELECT nextval(pg_get_serial_sequence('{TABLE}', 'id')), {{clock}} FROM generate_series(1, %(count)s::int)
 """
+NULL = r"\N"
 COPY = f"""
-COPY {TABLE} (id, type, payload, headers, queue, priority, max_attempts, errors, attempts, receipt, deaths,
-              enqueued_at, visible_at, deadline) FROM STDIN
+COPY {TABLE} (id, type, payload, headers, queue, priority, max_attempts, errors, enqueued_at, visible_at,
+              deadline) FROM STDIN
 """
 
 
 @cache
-def _insert_sql(clock: str, has_key: bool) -> str:
+def _insert_sql(clock: str, given: tuple[str, ...]) -> str:
+    """The statement for a message of which these facts are given: each parameter costs its time."""
+    facts = {name: f"%({name})s" for name in given if name not in ("lane", "delay", "deadline_in", "now")}
+    facts |= {"payload": "%(payload)s::json", "headers": "%(headers)s::json", "errors": "'[]'"}
+    facts["enqueued_at"] = clock
+    if "visible_at" not in given:
+        facts["visible_at"] = plus_sql(clock, "%(delay)s") if "delay" in given else clock
+    if "deadline_in" in given:
+        facts["deadline"] = plus_sql(clock, "%(deadline_in)s")
     return INSERT.format(
-        clock=clock,
-        delayed=plus_sql(clock, "%(delay)s"),
-        deadline_in=plus_sql(clock, "%(deadline_in)s"),
-        on_conflict=ON_CONFLICT if has_key else "",
+        columns=", ".join(facts),
+        values=", ".join(facts.values()),
+        on_conflict=ON_CONFLICT if "unique_key" in given else "",
     )
 
 
 @cache
 def _insert_arrays_sql(clock: str) -> str:
     # As spacing() says it in Python.
-    offset = "(s.place - CASE WHEN s.delay = 0 THEN %(count)s::int ELSE 1 END) * INTERVAL '1 microsecond'"
+    offset = "(s.place - CASE WHEN s.delay IS NULL THEN %(count)s::int ELSE 1 END) * INTERVAL '1 microsecond'"
     arrays = ", ".join(f"%({name})s::{kind}[]" for name, kind in ARRAYS.items())
     return f"""
         INSERT INTO {TABLE} (type, payload, headers, queue, priority, max_attempts, errors, enqueued_at,
                              visible_at, deadline)
         SELECT s.type, s.payload::json, s.headers::json, s.queue, s.priority, s.max_attempts, '[]',
-               {clock}, COALESCE(s.visible_at, {plus_sql(clock, "s.delay")} + {offset}),
+               {clock}, COALESCE(s.visible_at, {plus_sql(clock, "COALESCE(s.delay, 0)")} + {offset}),
                COALESCE(s.deadline, {plus_sql(clock, "s.deadline_in")})
         FROM unnest({arrays}) WITH ORDINALITY AS s({", ".join(ARRAYS)}, place)
         ORDER BY s.place
@@ -80,22 +87,29 @@ def _insert_arrays_sql(clock: str) -> str:
 
 class Inserting(Engine):
     def insert(self, row: NewRow, now: datetime | None = None) -> Inserted | None:
-        sql = _insert_sql(self.now_sql(now), row.unique_key is not None)
-        rows = self.execute(sql, self._insert_params(row, now))
+        params = self._insert_params(row, now)
+        sql = _insert_sql(self.now_sql(now), tuple(params))
+        alone = row.unique_key is None and self.connection.get_autocommit()
+        if alone and is_open_to_direct(self.connection):
+            # Not where it may wait for a twin, in a call that nothing interrupts; and in a transaction of
+            # the caller's a statement that was discarded would break that.
+            rows = send_prepared(self.connection, sql, params)
+        else:
+            rows = self.execute(sql, params)
         # Django's connections are in UTC, and so are their moments.
         return Inserted(*rows[0]) if rows else None
 
     def _insert_params(self, row: NewRow, now: datetime | None) -> dict[str, Any]:
-        return {
-            **row.plain(),
-            "planned_at": row.planned_at,
-            "visible_at": row.visible_at,
-            "delay": self.amount(row.delay_seconds),
-            "deadline": row.deadline,
-            "deadline_in": None if row.deadline_seconds is None else self.amount(row.deadline_seconds),
-            "lane": f"{row.queue}:{row.priority}",
-            "now": now,
-        }
+        """What is given of a row, by the names in _insert_sql()."""
+        params = row.plain() | {"lane": f"{row.queue}:{row.priority}"}
+        params |= {name: value for name in OPTIONAL if (value := getattr(row, name)) is not None}
+        if row.delay_seconds:
+            params["delay"] = self.amount(row.delay_seconds)
+        if row.deadline_seconds is not None:
+            params["deadline_in"] = self.amount(row.deadline_seconds)
+        if now is not None:
+            params["now"] = now
+        return params
 
     def insert_many(self, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
         ids = self._copy(rows, now) if len(rows) >= COPIED_FROM else self._insert_arrays(rows, now)
@@ -108,7 +122,7 @@ class Inserting(Engine):
         for row in rows:
             values = self._insert_params(row, now)
             for name in ARRAYS:
-                params[name].append(values[name])
+                params[name].append(values.get(name))
         sql = _insert_arrays_sql(self.now_sql(now))
         return sorted(row[0] for row in self.execute(sql, {**params, "count": len(rows), "now": now}))
 
@@ -118,15 +132,26 @@ class Inserting(Engine):
         reserved = self.execute(reserve, {"count": len(rows), "now": now})
         ids = [id for id, _ in reserved]
         clock: datetime = reserved[0][1]
-        enqueued_at, count = clock.isoformat(), len(rows)
+        lines = self._copied_lines(zip(ids, rows, strict=True), clock, len(rows))
         with self.connection.cursor() as cursor, cursor.copy(COPY) as copy:
-            for place, (id, row) in enumerate(zip(ids, rows, strict=True)):
-                visible_at, deadline = row.moments(clock, place, count)
-                copy.write_row(
-                    (id, row.type, row.payload, row.headers, row.queue, row.priority, row.max_attempts, "[]",
-                     0, 0, 0, enqueued_at, visible_at.isoformat(), deadline)
-                )  # fmt: skip
+            # In pieces, so that the server reads the first while the next is made.
+            while piece := "".join(islice(lines, COPIED_AT_ONCE)):
+                copy.write(piece)
         return ids
+
+    def _copied_lines(
+        self, rows: Iterable[tuple[int, NewRow]], clock: datetime, count: int
+    ) -> Iterator[str]:
+        """Yield the lines of COPY, in the format "text"."""
+        enqueued_at = clock.isoformat()
+        for place, (id, row) in enumerate(rows):
+            visible_at, deadline = row.moments(clock, place, count)
+            # JSON escapes all that ends a field or a line; names have none of it.
+            payload, headers = row.payload.replace("\\", r"\\"), row.headers.replace("\\", r"\\")
+            yield (
+                f"{id}\t{row.type}\t{payload}\t{headers}\t{row.queue}\t{row.priority}\t{row.max_attempts}\t[]"
+                f"\t{enqueued_at}\t{visible_at.isoformat()}\t{deadline or NULL}\n"
+            )
 
     def nudge(self, queue: str, priority: int) -> None:
         self.execute(

@@ -42,7 +42,7 @@ class PortableEngine(ValuesInserting):
         return self.execute(f"SELECT {', '.join(columns)} {rest}", params)
 
     def settled_relation(self, columns: Sequence[str]) -> str:
-        """The settlements in the parameter `rows`, as a relation named s with these of the columns SETTLED."""
+        """The settlements in the parameter `rows`, as a relation s with these of the columns SETTLED."""
         raise NotImplementedError
 
     def update_joined(self, assignments: dict[str, str]) -> str:
@@ -133,10 +133,9 @@ class PortableEngine(ValuesInserting):
             params,
         )
         rows = self.select(CLAIMED, f"FROM {TABLE} WHERE id {these}", params)
-        read, leased_at = self.read_moment, self.read_moment(rows[0][-1])
-        claimed = {
-            row[0]: Claimed(*row[:-4], read(row[-4]), read(row[-3]), read(row[-2]), leased_at) for row in rows
-        }
+        # All were claimed at one moment, which is read once.
+        read, at = self.read_moment, [self.read_moment(rows[0][-1])]
+        claimed = {row[0]: Claimed(*row[:-4], *map(read, row[-4:-1]), *at) for row in rows}
         return [claimed[id] for id in taken]
 
     # -- settle -----------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from psycopg.pq.abc import PGresult
 
 from .binding import bound, is_worth_preparing
 
-UNKNOWN_NAME = psycopg.errors.InvalidSqlStatementName.sqlstate.encode()
+# invalid_sql_statement_name
+UNKNOWN_NAME = b"26000"
 _numbers = count(1)
 
 # What is prepared on each connection.

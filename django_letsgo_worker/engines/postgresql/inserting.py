@@ -139,9 +139,7 @@ class Inserting(Engine):
                 copy.write(piece)
         return ids
 
-    def _copied_lines(
-        self, rows: Iterable[tuple[int, NewRow]], clock: datetime, count: int
-    ) -> Iterator[str]:
+    def _copied_lines(self, rows: Iterable[tuple[int, NewRow]], clock: datetime, count: int) -> Iterator[str]:
         """Yield the lines of COPY, in the format "text"."""
         enqueued_at = clock.isoformat()
         for place, (id, row) in enumerate(rows):

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import transaction
 
+from .base import Engine
 from .rows import Settlement
-
-if TYPE_CHECKING:
-    from .base import Engine
 
 
 class Hold:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -38,6 +39,8 @@ class Hand:
     # It must not run: what becomes of it was known when it was claimed.
     refused: Settlement | None = None
     timed_out: bool = False
+    # Its handler runs on the event loop: it keeps no thread.
+    on_loop: bool = False
     # The lease is gone: nothing that the handler returns is recorded.
     lost: bool = False
     # The end of the drain came first: given back while its code may still run.
@@ -66,7 +69,7 @@ class Hands:
     _finished: list[Hand] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _begun: int = 0
-    # How long a delivery takes, the latest ones foremost; long until the first has ended.
+    # How long a delivery keeps a thread, the latest ones foremost; long until the first has ended.
     seconds_each: float = 1.0
     _is_watched: bool = False
 
@@ -93,7 +96,8 @@ class Hands:
             if self._held.get(hand.claimed.id) is hand and not hand.interrupted:
                 hand.state, hand.ended = FINISHED, time.monotonic()
                 hand.outcome, hand.settled = outcome, settled
-                self.seconds_each += 0.1 * (hand.ended - hand.started - self.seconds_each)
+                if not hand.on_loop:
+                    self.seconds_each += 0.1 * (hand.ended - hand.started - self.seconds_each)
                 if not settled:
                     # What its own transaction would have written is not what became of it.
                     hand.settlement = None
@@ -158,9 +162,15 @@ class Hands:
             return [hand for hand in self._held.values() if hand.state in states]
 
     def count_stuck(self, seconds: float) -> int:
-        """Return how many have run for longer than this."""
+        """Return how many have kept a thread for longer than this."""
         since = time.monotonic() - seconds
-        return sum(1 for hand in self.in_state(RUNNING) if hand.started < since)
+        return sum(1 for hand in self.in_state(RUNNING) if hand.started < since and not hand.on_loop)
+
+    def count_waiting_sync(self, most: int) -> int:
+        """Return how many wait for a thread that runs their handlers; no further than `most` is counted."""
+        with self._changed:
+            waiting = (hand for hand in self._held.values() if hand.state == WAITING)
+            return sum(1 for _ in islice((hand for hand in waiting if not hand.handler.is_async), most))
 
     def leases(self) -> list[Hand]:
         """Return all messages whose leases this process must renew."""

@@ -6,22 +6,30 @@ Which message runs when is the seats'.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from ..context import restored
-from ..delivery import Delivery
+from ..outcomes import Outcome
+from . import running
+from .hands import Hand
+from .isolation import force_close
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
 # A loop that has not come round for so long is blocked, in seconds.
 BLOCKED_SECONDS = 1.0
+
+# Told, on the loop, what became of a delivery; an error when even that could not be found out.
+OnEnd = Callable[[Hand, Outcome | BaseException], None]
 
 
 class EventLoop:
@@ -31,20 +39,38 @@ class EventLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        # The loop itself would let go of a task that nobody holds.
+        self._tasks: set[asyncio.Task[Outcome]] = set()
 
-    def run(self, function: Any, delivery: Delivery, timeout: float | None) -> Any:
-        """Run an async handler to its end; it is cancelled after `timeout` seconds (TimeoutError)."""
-        result, error = asyncio.run_coroutine_threadsafe(
-            _within(function, delivery, timeout), self._started()
-        ).result()
-        if error is not None:
-            raise error
-        return result
+    def begin(self, hand: Hand, on_end: OnEnd) -> None:
+        """Run the async handler of a delivery, and return at once; `on_end` is called whatever it does."""
+        loop = self._started()
+        loop.call_soon_threadsafe(self._begin, loop, hand, on_end)
 
-    def stop(self) -> None:
+    def stop(self, timeout: float) -> None:
+        """End once all that runs here has ended, after `timeout` seconds at the latest."""
+        if self._loop is None:
+            return
+        ended = asyncio.run_coroutine_threadsafe(self._all_ended(), self._loop)
+        concurrent.futures.wait([ended], timeout)
         self._stopping.set()
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _all_ended(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, hand: Hand, on_end: OnEnd) -> None:
+        name = f"Message {hand.claimed.id} ({hand.claimed.type})"
+        task = loop.create_task(_deliver(hand), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._end(task, hand, on_end))
+
+    def _end(self, task: asyncio.Task[Outcome], hand: Hand, on_end: OnEnd) -> None:
+        self._tasks.discard(task)
+        # Whoever holds the task can cancel it once more while its outcome is found out.
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        on_end(hand, error or task.result())
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -88,20 +114,30 @@ class EventLoop:
             answered.wait()
 
 
-async def _within(
-    function: Any, delivery: Delivery, timeout: float | None
-) -> tuple[Any, BaseException | None]:
-    task = asyncio.current_task()
-    assert task is not None
-    task.set_name(f"Message {delivery.message_id} ({delivery.type})")
+async def _deliver(hand: Hand) -> Outcome:
+    """Run an async handler to its end, and return what became of it."""
     # A thread-sensitive context of its own: otherwise all deliveries' ORM calls would share one
     # thread, and with it one connection and one transaction.
     async with ThreadSensitiveContext():
-        try:
-            with restored(delivery):
-                async with asyncio.timeout(timeout):
-                    return await function(delivery), None
-        except BaseException as error:  # a SystemExit that leaves a task ends its event loop
-            return None, error
-        finally:
-            await sync_to_async(connections.close_all, thread_sensitive=True)()
+        result, error = await _attempt(hand)
+        return await sync_to_async(_conclude, thread_sensitive=True)(hand, error, result)
+
+
+async def _attempt(hand: Hand) -> tuple[Any, BaseException | None]:
+    """Call the handler; return its result, or whatever it raised. A time-out cancels it (TimeoutError)."""
+    try:
+        with restored(hand.delivery):
+            async with asyncio.timeout(hand.handler.timeout):
+                return await hand.handler.function(hand.delivery), None
+    except BaseException as error:  # a SystemExit that leaves a task ends its event loop
+        return None, error
+
+
+def _conclude(hand: Hand, error: BaseException | None, result: Any) -> Outcome:
+    """What is done after the handler, on the thread of its ORM calls: it may block, and use the database."""
+    for connection in connections.all(initialized_only=True):
+        force_close(connection)
+    try:
+        return running.outcome_of(hand, error, result)
+    finally:
+        connections.close_all()

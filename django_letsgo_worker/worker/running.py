@@ -103,7 +103,7 @@ class _AtomicRun:
         self.hand.connection = engine.connection
         # Registered before all others, so it runs once the commit is done and before any of them fails.
         transaction.on_commit(self._note_commit, using=self.using)
-        hold = engine.hold(self.process, self.hand.lease)
+        hold: Hold = engine.hold(self.process, self.hand.lease)
         if not hold.open():
             raise LeaseLost(self.hand.claimed.id, self.hand.claimed.attempts)
         result, self.raised = self._attempt_within(hold)

@@ -1,4 +1,4 @@
-"""Seats: the threads that run handlers; the event loop that runs the async ones is in looping.py.
+"""Seats: where deliveries run, on threads of their own; the event loop that runs async ones is in looping.py.
 
 What a seat takes and gives back is a Hand; when messages are claimed is the exchange's.
 """
@@ -9,6 +9,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import count
 from math import ceil
 from typing import Any
 from uuid import UUID
@@ -25,12 +26,16 @@ from .wakeup import Wakeup
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
-# A seat is woken for so many seconds of waiting work; one whose handler runs longer counts as taken.
+# A thread is woken for so many seconds of waiting work; one whose handler runs longer counts as taken.
 WORTH_A_THREAD = 0.002
 
 
 class Seats:
-    """As many handler threads as the process has seats. The wake-up rings whenever one has finished."""
+    """No more deliveries at a time than the process has seats. The wake-up rings whenever one has finished.
+
+    A seat belongs to a thread, awake or resting, or to an async delivery: the thread that begins one leaves
+    it its seat, and looks for another or ends. So their connections are never more than the seats, either.
+    """
 
     def __init__(self, hands: Hands, wakeup: Wakeup, *, using: str, process: UUID, name: str) -> None:
         self.hands = hands
@@ -41,20 +46,23 @@ class Seats:
         self.loop = EventLoop()
         # Called when a handler with a time-out begins.
         self.on_timed: Callable[[], None] = lambda: None
-        # Claimed and not begun, in order; any seat takes the next.
+        # Claimed and not begun, in order; any thread takes the next.
         self._waiting: deque[Hand] = deque()
-        self._called = threading.Condition()
+        lock = threading.RLock()
+        self._called, self._freed = threading.Condition(lock), threading.Condition(lock)
+        self._threads: set[threading.Thread] = set()
+        self._numbers = count()
         self._resting = 0
+        # How many seats are neither a thread's nor a delivery's on the event loop.
+        self._free = hands.seats
+        # Threads that wait for a seat: one, at the most.
+        self._seatless = 0
         self._stopping = False
-        # Daemons: at the end of a drain that was cut short, nothing waits for a handler that never ends.
-        self._threads = [
-            threading.Thread(target=self._sit, name=f"letsgo-seat-{n}", daemon=True)
-            for n in range(hands.seats)
-        ]
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        """Start the first thread; the others start when there is work for them."""
+        with self._called:
+            self._start_thread()
 
     def put(self, hands: Iterable[Hand]) -> None:
         """Hand over messages; they begin in order as seats become free."""
@@ -62,18 +70,22 @@ class Seats:
         self.rouse()
 
     def rouse(self) -> bool:
-        """Wake as many seats as the waiting messages need; return whether some wait while seats rest.
+        """Wake or start as many threads as waiting messages need; return whether some wait beside free seats.
 
-        Work that is done in microseconds is left to the few that are awake: a thread that wakes up only
-        to find the next one working holds up both.
+        Work that is done in microseconds, as is the beginning of an async delivery, is left to the few that
+        are awake: a thread that wakes up only to find the next one working holds up both.
         """
         waiting = len(self._waiting)
-        if not waiting or not self._resting:
+        if not waiting or not (self._resting or self._free):
             return False
         enough = ceil(waiting * self.hands.seconds_each / WORTH_A_THREAD)
         with self._called:
-            awake = self.hands.seats - self._resting - self.hands.count_stuck(WORTH_A_THREAD)
-            self._called.notify(max(0, min(waiting, max(1, enough)) - awake))
+            stuck = self.hands.count_stuck(WORTH_A_THREAD)
+            awake = len(self._threads) - self._resting - self._seatless - stuck
+            wanted = max(1, self.hands.count_waiting_sync(enough)) - awake
+            self._called.notify(max(0, wanted))
+            for _ in range(min(wanted - self._resting, self._free)):
+                self._start_thread()
         return True
 
     def stop(self, timeout: float) -> None:
@@ -81,9 +93,23 @@ class Seats:
         with self._called:
             self._stopping = True
             self._called.notify_all()
-        for thread in self._threads:
+            self._freed.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
             thread.join(timeout)
-        self.loop.stop()
+        self.loop.stop(timeout)
+
+    # -- threads ------------------------------------------------------------------------------------
+
+    def _start_thread(self) -> None:
+        """Give a free seat to a new thread. The caller holds the lock."""
+        if self._stopping:
+            return
+        # Daemons: at the end of a drain that was cut short, nothing waits for a handler that never ends.
+        thread = threading.Thread(target=self._sit, name=f"letsgo-seat-{next(self._numbers)}", daemon=True)
+        thread.start()
+        self._threads.add(thread)
+        self._free -= 1
 
     def _next(self) -> Hand | None:
         """Return the next message once there is one; None at the end."""
@@ -104,13 +130,34 @@ class Seats:
         keeper = ConnectionKeeper()
         try:
             while (hand := self._next()) is not None:
-                if self.hands.begin(hand):
-                    self._serve(hand, keeper)
+                if self.hands.begin(hand) and not self._serve(hand, keeper) and not self._find_seat():
+                    return
         finally:
             connections.close_all()
 
-    def _serve(self, hand: Hand, keeper: ConnectionKeeper) -> None:
-        """One delivery, from its first line to its outcome; nothing that it does ends the thread."""
+    def _find_seat(self) -> bool:
+        """Take another seat for this thread, whose own went to the event loop; False when it is to end."""
+        with self._called:
+            if not self._free and not self._seatless:
+                # One waits, or each seat that the event loop gives back would start a thread.
+                self._seatless += 1
+                self._freed.wait_for(lambda: self._free or self._stopping)
+                self._seatless -= 1
+            if self._free:
+                self._free -= 1
+                return True
+            self._threads.discard(threading.current_thread())
+        # Some may have counted on this thread while others rest.
+        self.rouse()
+        return False
+
+    # -- deliveries ---------------------------------------------------------------------------------
+
+    def _serve(self, hand: Hand, keeper: ConnectionKeeper) -> bool:
+        """One delivery, from its first line to its outcome; nothing that it does ends the thread.
+
+        Returns whether the thread has its seat still: an async delivery goes on without it.
+        """
         try:
             keeper.before()
             if hand.handler.timeout is not None:
@@ -119,8 +166,11 @@ class Seats:
             if running.announce(hand):
                 # A receiver may leave anything behind, too.
                 keeper.after()
+            if hand.handler.is_async:
+                self._send_to_loop(hand)
+                return False
             outcome, settled = running.run(
-                hand, self._call, using=self.using, process=self.process, process_name=self.name
+                hand, _call, using=self.using, process=self.process, process_name=self.name
             )
         except BaseException as error:
             logger.exception("Message %s could not be handed to its handler.", hand.claimed.id)
@@ -132,14 +182,27 @@ class Seats:
             connections.close_all()
         self.hands.finish(hand, outcome, settled=settled)
         self.wakeup.ring()
+        return True
 
-    def _call(self, hand: Hand) -> Any:
-        assert hand.delivery is not None
-        if hand.handler.is_async:
-            # Its ORM calls have a connection of their own; this thread's would be one too many.
-            connections.close_all()
-            return self.loop.run(hand.handler.function, hand.delivery, hand.handler.timeout)
-        return hand.handler.function(hand.delivery)
+    def _send_to_loop(self, hand: Hand) -> None:
+        """Let the handler run on the event loop, with the seat of this thread."""
+        # Its ORM calls have a connection of their own; this thread's would be one too many.
+        connections.close_all()
+        hand.on_loop = True
+        self.loop.begin(hand, self._ended_on_loop)
+
+    def _ended_on_loop(self, hand: Hand, end: Outcome | BaseException) -> None:
+        """Take back the seat of an async delivery; it runs on the event loop, and must not block it."""
+        outcome = _unhanded(hand, end) if isinstance(end, BaseException) else end
+        self.hands.finish(hand, outcome)
+        with self._called:
+            self._free += 1
+        self.wakeup.ring()
+        self.rouse()
+
+
+def _call(hand: Hand) -> Any:
+    return hand.handler.function(hand.delivery)
 
 
 def _unhanded(hand: Hand, error: BaseException) -> Outcome:

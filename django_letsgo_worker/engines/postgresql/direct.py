@@ -7,6 +7,7 @@ is prepared here bears a name of ours; the driver may discard it, as it does aft
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from itertools import count
 from typing import Any
@@ -52,17 +53,23 @@ def send_prepared(connection: BaseDatabaseWrapper, sql: str, params: dict[str, A
     name, numbered, order = _numbered(sql)
     values = [None if (text := bound(params[key])) is None else text.encode() for key in order]
     with connection.wrap_database_errors:
-        prepared = _prepared.setdefault(raw, set())
-        if name not in prepared:
-            _checked(raw.pgconn.prepare(name, numbered))
-            prepared.add(name)
-        result = raw.pgconn.exec_prepared(name, values, result_format=Format.BINARY)
+        result = _prepared_result(raw, name, numbered, values)
         if result.error_field(DiagnosticField.SQLSTATE) == UNKNOWN_NAME:
-            prepared.clear()
-            return send_prepared(connection, sql, params)
+            _prepared[raw].discard(name)
+            result = _prepared_result(raw, name, numbered, values)
         rows = Transformer(raw)
         rows.set_pgresult(_checked(result))
         return rows.load_rows(0, result.ntuples, tuple)
+
+
+def _prepared_result(
+    raw: psycopg.Connection[Any], name: bytes, sql: bytes, values: Sequence[Any]
+) -> PGresult:
+    prepared = _prepared.setdefault(raw, set())
+    if name not in prepared:
+        _checked(raw.pgconn.prepare(name, sql))
+        prepared.add(name)
+    return raw.pgconn.exec_prepared(name, values, result_format=Format.BINARY)
 
 
 @cache

@@ -179,6 +179,15 @@ def restored(delivery: Delivery | None) -> AbstractContextManager[Any]:
     return _Restored(names, delivery) if names and delivery is not None else _UNCHANGED
 
 
+def unknown_carriers() -> list[str]:
+    """Return a sentence for each name in CONTEXT that is no carrier's."""
+    return [_unknown(name) for name in settings().context if name not in _carriers]
+
+
+def _unknown(name: str) -> str:
+    return f"CONTEXT names {name!r}, and there is no such carrier.{suggestion(name, list(_carriers))}"
+
+
 _UNCHANGED = contextlib.nullcontext()
 
 
@@ -220,7 +229,6 @@ def _tolerated(name: str) -> Iterator[None]:
             return
         _logged.add(name)
         if name not in _carriers:
-            hint = suggestion(name, list(_carriers))
-            logger.error("CONTEXT names %r, and there is no such carrier.%s", name, hint)
+            logger.error(_unknown(name))
         else:
             logger.error("The carrier %r failed; what it carries is missing.", name, exc_info=error)

@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
-from .. import schedules
+from .. import context, schedules
 from ..conf import settings
 from ..errors import InvalidSchedule
 from .groups import AT_START, PROJECT, alias_of_queue
@@ -61,6 +61,18 @@ def check_built_in_schedule(app_configs: Any, **kwargs: Any) -> list[CheckMessag
     except InvalidSchedule as error:
         return [Error(str(error), id="letsgo_worker.E005")]
     return []
+
+
+@register(PROJECT)
+def check_context(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Say that a carrier is missing; messages go without what it would carry."""
+    if alias_of_queue() is None:
+        return []
+    hint = "Make it with django_letsgo_worker.context.carrier(), where every process imports it."
+    return [
+        Warning(f"LETSGO_WORKER: {sentence}", hint=hint, id="letsgo_worker.W013")
+        for sentence in context.unknown_carriers()
+    ]
 
 
 @register(PROJECT, deploy=True)

@@ -95,6 +95,14 @@ class TestSettings:
         assert f"LETSGO_WORKER['{key}'] is refused" in sentence("letsgo_worker.E005")
         assert said(AT_START) == []
 
+    def test_a_carrier_that_does_not_exist_is_a_warning_with_a_suggestion(self, settings):
+        settings.LETSGO_WORKER = {"CONTEXT": ["langauge", "trace"]}
+
+        assert "names 'langauge', and there is no such carrier. Did you mean 'language'?" in sentence(
+            "letsgo_worker.W013"
+        )
+        assert said(AT_START) == []
+
     @pytest.mark.parametrize(("lease", "expected"), [(3, []), (2.9, ["letsgo_worker.W005"])])
     def test_a_lease_too_short_for_three_heartbeats_is_said_before_a_deploy(self, settings, lease, expected):
         settings.LETSGO_WORKER = {"LEASE_SECONDS": lease}

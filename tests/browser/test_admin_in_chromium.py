@@ -56,14 +56,14 @@ def logged_in(browser, live_server, admin_user):
 
 
 def says(driver, sentence):
-    """Wait until the page says something in its notices."""
+    """Wait until the page says something in its notices; return those that do."""
 
-    def is_said():
+    def notices():
         # The page may be replaced by the next one while it is read.
         with contextlib.suppress(StaleElementReferenceException):
-            return any(sentence in e.text for e in driver.find_elements(By.CSS_SELECTOR, ".messagelist li"))
+            return [e for e in driver.find_elements(By.CSS_SELECTOR, ".messagelist li") if sentence in e.text]
 
-    return wait_until(is_said, what=f"the notice {sentence!r}")
+    return wait_until(notices, what=f"the notice {sentence!r}")
 
 
 def switch_of(driver):

@@ -94,16 +94,21 @@ def through_the_pooler(pooled: dict) -> Iterator[None]:
 
 
 def enqueue_while_somebody_takes_the_session(pooled: dict) -> None:
-    """PgBouncer gives the session that was free last: a transaction next door takes the one just used."""
+    """PgBouncer gives the session that was free last: a transaction next door takes the one just used.
+
+    With a key and without: the statement of a message without one is prepared again where it is missing.
+    """
     other = connections.create_connection("default")
     other.settings_dict = pooled
     try:
         for n in range(8):
             enqueue("work:note", {"n": n})
+            enqueue("work:note", {"n": n}, unique_key=f"{n}, before")
             other.set_autocommit(False)
             with other.cursor() as cursor:
                 cursor.execute("SELECT 1")
             enqueue("work:note", {"n": n})
+            enqueue("work:note", {"n": n}, unique_key=f"{n}, meanwhile")
             other.rollback()
             other.set_autocommit(True)
     finally:
@@ -113,7 +118,7 @@ def enqueue_while_somebody_takes_the_session(pooled: dict) -> None:
 def test_messages_are_enqueued_whatever_session_a_statement_gets(through_the_pooler, pooled):
     enqueue_while_somebody_takes_the_session(pooled)
 
-    assert Message.objects.count() == 16
+    assert Message.objects.count() == 32
 
 
 def test_control_a_statement_that_stays_prepared_is_missing_in_another_session(

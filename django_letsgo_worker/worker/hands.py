@@ -169,8 +169,9 @@ class Hands:
     def count_waiting_sync(self, most: int) -> int:
         """Return how many wait for a thread that runs their handlers; no further than `most` is counted."""
         with self._changed:
-            waiting = (hand for hand in self._held.values() if hand.state == WAITING)
-            return sum(1 for _ in islice((hand for hand in waiting if not hand.handler.is_async), most))
+            held = self._held.values()
+            waiting = (1 for hand in held if hand.state == WAITING and not hand.handler.is_async)
+            return sum(islice(waiting, most))
 
     def leases(self) -> list[Hand]:
         """Return all messages whose leases this process must renew."""

@@ -5,6 +5,8 @@ On PostgreSQL both forms: a connection that is new, and one whose statements are
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.db import Error, connection, transaction
 
@@ -45,16 +47,21 @@ def effect(name: str = "effect") -> None:
     Queue.objects.create(name=name)
 
 
+def carry_out(hold: Hold, settlement: Settlement, *, act=effect, keep=KEPT) -> dict[int, str]:
+    """Open, act and settle, as a worker does inside its transaction."""
+    assert hold.open()
+    with hold:
+        act()
+    return hold.settle(settlement, keep=keep)
+
+
 def test_the_effect_and_the_outcome_are_there_together(hold_of, worker, archived):
     enqueue("job")
     claimed = worker.claim_one()
 
     with transaction.atomic():
-        hold = hold_of(claimed)
-        assert hold.open()
-        with hold:
-            effect()
-        assert hold.settle(done(claimed, started_seconds_ago=5.0), keep=KEPT) == {claimed.id: "succeeded"}
+        written = carry_out(hold_of(claimed), done(claimed, started_seconds_ago=5.0))
+        assert written == {claimed.id: "succeeded"}
 
     row = archived(claimed.id)
     assert (row.outcome, row.seconds, row.attempts, row.result) == ("succeeded", 0.25, 1, None)
@@ -67,11 +74,7 @@ def test_neither_is_there_when_the_transaction_fails(hold_of, worker):
     claimed = worker.claim_one()
 
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        hold = hold_of(claimed)
-        hold.open()
-        with hold:
-            effect()
-        hold.settle(done(claimed), keep=KEPT)
+        carry_out(hold_of(claimed), done(claimed))
         raise ZeroDivisionError
 
     assert not Queue.objects.exists() and not ArchivedMessage.objects.exists()
@@ -83,11 +86,8 @@ def test_what_is_not_kept_leaves_no_row(hold_of, worker):
     claimed = worker.claim_one()
 
     with transaction.atomic():
-        hold = hold_of(claimed)
-        hold.open()
-        with hold:
-            pass
-        assert hold.settle(done(claimed), keep=frozenset()) == {claimed.id: "succeeded"}
+        written = carry_out(hold_of(claimed), done(claimed), keep=frozenset())
+        assert written == {claimed.id: "succeeded"}
 
     assert not Message.objects.exists() and not ArchivedMessage.objects.exists()
 
@@ -133,11 +133,7 @@ def test_a_result_of_any_text_is_kept_as_it_is(hold_of, worker, archived):
     claimed = worker.claim_one()
 
     with transaction.atomic():
-        hold = hold_of(claimed)
-        hold.open()
-        with hold:
-            effect()
-        hold.settle(done(claimed, result=HOSTILE), keep=KEPT)
+        carry_out(hold_of(claimed), done(claimed, result=HOSTILE))
 
     assert archived(claimed.id).result == {"it's": "\\' ; ROLLBACK; -- $1 %(id)s"}
     assert Queue.objects.exists()
@@ -169,12 +165,11 @@ def test_a_lease_that_was_lost_after_all_settles_nothing(hold_of, worker):
     enqueue("job")
     claimed = worker.claim_one()
 
+    def lose_it() -> None:
+        Message.objects.update(receipt=claimed.receipt + 1)
+
     with transaction.atomic():
-        hold = hold_of(claimed)
-        hold.open()
-        with hold:
-            Message.objects.update(receipt=claimed.receipt + 1)
-        assert hold.settle(done(claimed), keep=KEPT) == {}
+        assert carry_out(hold_of(claimed), done(claimed), act=lose_it) == {}
 
     assert not ArchivedMessage.objects.exists()
 
@@ -193,10 +188,7 @@ def test_a_used_connection_makes_two_trips(worker, monkeypatch):
         sent.clear()
         with transaction.atomic():
             hold = engine_for("default").hold(worker.process, (claimed.id, claimed.receipt))
-            hold.open()
-            with hold:
-                effect(f"effect {n}")
-            hold.settle(done(claimed), keep=KEPT)
+            carry_out(hold, done(claimed), act=lambda n=n: effect(f"effect {n}"))
 
     assert [len(statements) for statements in sent] == [4, 2]
     assert Queue.objects.count() == 2
@@ -207,13 +199,38 @@ def test_what_a_handler_discards_is_prepared_again(hold_of, worker, archived):
     enqueue("job")
     claimed = worker.claim_one()
 
-    with transaction.atomic():
-        hold = hold_of(claimed)
-        assert hold.open()
-        with hold, connection.cursor() as cursor:
-            effect()
+    def discard_all() -> None:
+        effect()
+        with connection.cursor() as cursor:
             cursor.execute("DEALLOCATE ALL")
-        assert hold.settle(done(claimed), keep=KEPT) == {claimed.id: "succeeded"}
+
+    with transaction.atomic():
+        written = carry_out(hold_of(claimed), done(claimed), act=discard_all)
+        assert written == {claimed.id: "succeeded"}
 
     assert archived(claimed.id).outcome == "succeeded"
     assert Queue.objects.exists()
+
+
+@pytest.mark.skipif(not ON_POSTGRESQL, reason="PostgreSQL only")
+def test_control_without_the_guard_a_stale_lease_is_opened_and_settled(worker, rival, at, monkeypatch):
+    from django_letsgo_worker.engines.postgresql import binding, holding
+
+    guard = re.compile(r"(m\.)?receipt = \$2 AND (m\.)?leased_by = \$3")
+    unguarded = tuple(guard.sub("$2 > 0 AND $3 IS NOT NULL", sql) for sql in holding.PREPARE)
+    assert all(len(guard.findall(sql)) == 1 for sql in holding.PREPARE)
+    monkeypatch.setattr(binding, "PREPARED_FROM", 1)
+    monkeypatch.setattr(holding, "PREPARE", unguarded)
+    enqueue("job")
+    stale = worker.claim_one(now=at(0))
+    rival.claim_one(now=at(60))
+
+    # On a session of its own: what is prepared stays with it.
+    connection.close()
+    connection.ensure_connection()
+    with transaction.atomic():
+        hold = engine_for("default").hold(worker.process, (stale.id, stale.receipt))
+        assert carry_out(hold, done(stale)) == {stale.id: "succeeded"}
+    connection.close()
+
+    assert not Message.objects.exists()

@@ -1,4 +1,4 @@
-"""An atomic handler's hold in two trips to the server instead of four, where the connection allows it."""
+"""An atomic handler's hold in two trips to the server instead of five, where the connection allows it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from weakref import WeakSet
 import psycopg
 from django.db import ProgrammingError
 
+from ...models import CLOCK_SQL
 from ..holding import Hold
 from ..rows import Settlement
 from .binding import plus_sql
@@ -23,7 +24,7 @@ DONE = {
     **NAMED, "kept": "$4", "seconds": "$6", "attempts": "NULL", "errors": "NULL", "result": "NULL",
     "outcome": "'succeeded'", "class": "''", "fingerprint": "''",
 }  # fmt: skip
-CLOCK = "STATEMENT_TIMESTAMP()"
+CLOCK = CLOCK_SQL["postgresql"]
 PREPARE = (
     f"PREPARE letsgo_lock (bigint, bigint, uuid) AS {LOCK_ONE % NAMED}",
     "PREPARE letsgo_done (bigint, bigint, uuid, boolean, bigint, float8) AS "

@@ -9,7 +9,7 @@ from django.core.management import call_command
 
 from tests.architecture.source import long_functions, modules, place
 
-MOST_LINES_OF_A_MODULE = 250
+MOST_LINES_OF_A_MODULE = 400
 MOST_LINES_OF_A_FUNCTION = 40
 
 # file, or file::function -> why it may be longer

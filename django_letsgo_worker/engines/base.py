@@ -119,7 +119,7 @@ class Engine(Words):
         """Return all lanes that have messages, each with its earliest visible_at, paused ones too.
 
         `waiting` says that the caller rests after this look, for these queues (None: all). With `marked`
-        it is enough to look at these lanes, from their visible_at on.
+        only these lanes are looked at, each from its visible_at on.
         """
         raise NotImplementedError
 
@@ -137,9 +137,7 @@ class Engine(Words):
         claim = self.claim_within(request, request.limit)
         further = self.claim_further(request, claim)
         if further is not None:
-            claim.rows += further.rows
-            claim.unknown |= further.unknown
-            claim.looked, claim.looked_until = further.looked, further.looked_until
+            claim.go_on(further)
         return claim
 
     def exchange(
@@ -151,23 +149,36 @@ class Engine(Words):
     def claim_further(self, request: ClaimRequest, claim: Claim) -> Claim | None:
         """Complete a claim whose lane began with types that this process does not know.
 
-        It looks once more and further, ten times its limit at the most; `looked_until` says where the
-        next claim may begin. None when there is no need.
+        It looks once more and further, ten times its limit at the most. None when there is no need.
         """
-        stopped = any(row.is_suspect for row in claim.rows) or len(claim.rows) == request.limit
-        if not claim.unknown or stopped or claim.looked < request.limit:
-            claim.looked_until = None
+        stopped = claim.saw_all or claim.left or any(row.is_suspect for row in claim.rows)
+        if not claim.unknown or stopped or len(claim.rows) == request.limit:
             return None
         window = LOOK_PAST * request.limit
         rest = replace(request, taken=len(claim.rows))
         further = self.claim_within(rest, window)
-        if not further.rows and further.looked == window and further.looked_until == request.start_at:
+        if further.passed_all and not further.saw_all and further.looked_until == request.start_at:
             # All of the window became visible at one moment, so the next claim would begin with the same
             # rows: search for known types only, however far that is.
-            further = self.claim_within(replace(rest, known_only=True), request.limit)
-        if further.looked < window:
-            further.looked_until = None
+            further = self.claim_within(replace(rest, known_only=True), rest.limit)
         return further
+
+    def has_due(self, lane: Lane, types: Sequence[str]) -> bool:
+        """Whether a message of these types is due in a lane whose queue is not paused, locked or not."""
+        names = {f"type{n}": type for n, type in enumerate(types)}
+        if not names:
+            return False
+        rows = self.execute(
+            f"""
+            SELECT 1 FROM {TABLE}
+            WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {self.now_sql(None)}
+              AND type IN ({", ".join(f"%({name})s" for name in names)})
+              AND NOT {IS_PAUSED.format(name="%(queue)s")}
+            LIMIT 1
+            """,
+            {"queue": lane.queue, "priority": lane.priority, **names},
+        )
+        return bool(rows)
 
     def claim_within(self, request: ClaimRequest, window: int) -> Claim:
         """Claim among the first `window` due rows of the lane; none while its queue is paused."""
@@ -236,5 +247,5 @@ class Engine(Words):
         return f"IN ({', '.join(f'%({name})s' for name in params)})", params
 
     def read_lane(self, row: Sequence[Any]) -> Lane:
-        queue, priority, moment, is_paused = row
-        return Lane(queue, priority, self.read_moment(moment), bool(is_paused))
+        queue, priority, moment, is_paused, clock = row
+        return Lane(queue, priority, self.read_moment(moment), bool(is_paused), self.read_moment(clock))

@@ -5,7 +5,7 @@ Plain data: no SQL, no connection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -93,6 +93,19 @@ class Lane:
     priority: int
     next_visible_at: datetime | None = None
     is_paused: bool = False
+    # The database's clock when this was read.
+    read_at: datetime | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.queue, self.priority
+
+    @property
+    def due_in(self) -> float:
+        """The seconds until its first message was visible when this was read; 0 when it was already."""
+        if self.next_visible_at is None or self.read_at is None:
+            return 0.0
+        return max(0.0, (self.next_visible_at - self.read_at).total_seconds())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,14 +163,46 @@ class Claimed:
 
 @dataclass(slots=True)
 class Claim:
-    """What a claim took, and how far it looked where it met types that this process does not know."""
+    """What a claim took, and what it saw and did not take."""
 
     rows: list[Claimed] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
     looked: int = 0
-    # When the oldest of the rows that it looked at became visible, and the newest.
+    # Whether it saw all that was due and that nobody has locked.
+    saw_all: bool = True
+    # Whether it left messages of known types that it saw, for want of a seat or since it had enough.
+    left: bool = False
+    # When the oldest of the rows that it looked at became visible.
     looked_from: datetime | None = None
+    # Where the next claim may begin: what became visible before is taken, or of an unknown type. None
+    # when the very first row was left, or when there was none.
     looked_until: datetime | None = None
+
+    def note_looked(
+        self,
+        is_left: Sequence[bool],
+        moments: Sequence[Any],
+        window: int,
+        read: Callable[[Any], datetime | None],
+    ) -> None:
+        """Note what it saw among `window` rows: whether each was known and left, and its moment, in order."""
+        self.looked, self.saw_all = len(moments), len(moments) < window
+        passed = is_left.index(True) if True in is_left else len(moments)
+        self.left = passed < len(moments)
+        self.looked_from = read(moments[0]) if moments else None
+        self.looked_until = read(moments[passed - 1]) if passed else None
+
+    @property
+    def passed_all(self) -> bool:
+        """Whether it met nothing but types that this process does not know."""
+        return self.looked > 0 and not self.rows and not self.left
+
+    def go_on(self, further: Claim) -> None:
+        """Take in what a further look of the same claim took and saw."""
+        self.rows += further.rows
+        self.unknown |= further.unknown
+        self.looked, self.saw_all, self.left = further.looked, further.saw_all, further.left
+        self.looked_until = further.looked_until
 
 
 @dataclass(slots=True, kw_only=True)

@@ -143,7 +143,7 @@ class _Drain:
                 return claim.rows[0]
             if any(registry.find(type) for type in claim.unknown):
                 continue  # whoever was told knows its handler
-            if claim.looked_until is None:
+            if claim.saw_all:
                 return None
             start_at = claim.looked_until
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import Error, connections
 
+from .. import registry
 from ..engines import Claimed, Engine, Lane, adopt_own_connection
 from ..housekeeping import Housekeeper
 from .hands import FINISHED, RUNNING, WAITING, Hands
@@ -22,7 +23,7 @@ from .lanes import Lanes
 from .marks import Marks
 from .options import Options
 from .pace import Appetite, Turns
-from .round import Round
+from .round import Found, Round
 from .seats import Seats
 from .taking import Taker
 from .wakeup import Wakeup
@@ -32,6 +33,8 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 # A worker that went idle looks once more after this many seconds: a transaction that began while it was
 # busy may have committed between its last look and its saying so.
 SECOND_LOOK = 0.05
+# How soon to try again what another session has locked, in seconds.
+LOCKED_PAUSE = 0.05
 # How soon to see whether messages wait behind one that takes longer than the last ones did.
 ROUSE_SECONDS = 0.005
 # At the end, how long to try to give back what somebody has locked, in seconds.
@@ -71,6 +74,8 @@ class Exchange(threading.Thread):
         self._outage_since: float | None = None
         self._second_look = False
         self._nothing_left = False
+        # Whether the last turn found nothing.
+        self._in_vain = False
 
     # -- told from outside --------------------------------------------------------------------------
 
@@ -89,9 +94,7 @@ class Exchange(threading.Thread):
     def run(self) -> None:
         try:
             self.engine: Engine = adopt_own_connection(self.options.using)
-            # One that ends when nothing is left must have looked everywhere.
-            marks = Marks(enabled=not self.options.until_empty)
-            self.lanes = Lanes(self.engine, self.options.queues, marks)
+            self.lanes = Lanes(self.engine, self.options.queues, Marks())
             self.round = Round(self.engine, self.options, self.process, self.hands, self.lanes)
             self.round.on_claimed = self._take_in_hand
             self.housekeeper = Housekeeper(self.options.using)
@@ -115,16 +118,17 @@ class Exchange(threading.Thread):
         # During an outage, too: what is in hand must not wait behind a handler that waits.
         self.seats.rouse()
         try:
-            busy = self.turns.note(self._one_round())
-            busy = self._keep_house() or busy
-            if not busy and not self._last_look():
-                self._rest()
+            found = self._one_round()
+            self.turns.note(found.claimed)
+            busy = self._keep_house() or found.more
+            if not busy:
+                self._look_or_rest()
+            self._in_vain = self._nothing_left and not busy
             self._came_back()
         except Error as error:
             self._failed(error)
 
-    def _one_round(self) -> bool:
-        """Return whether messages were claimed: then there may be more at once."""
+    def _one_round(self) -> Found:
         named = self.wakeup.take()
         for queue, priority in named:
             self.lanes.add(queue, priority)
@@ -137,7 +141,7 @@ class Exchange(threading.Thread):
             finished += self.hands.take_back_waiting()
         self._nothing_left = not finished and not lanes
         if self._nothing_left:
-            return False
+            return Found(claimed=False, more=False)
         try:
             found = self.round.run(finished, lanes, free, ahead)
         except BaseException:
@@ -145,14 +149,16 @@ class Exchange(threading.Thread):
                 hand.uncertain = True
             self.hands.put_back(finished)
             raise
-        self._nothing_left = not finished and not found
+        self._nothing_left = not finished and not found.more
         return found
 
     def _wants(self) -> tuple[int, int]:
         """Return how many messages to claim, in free seats and beyond them."""
         if not self.claiming.is_set() or not self.renewing.is_set():
             return 0, 0
-        return self.appetite.now()
+        free, ahead = self.appetite.now()
+        # Messages that wait for a free seat must not wait for all that could be taken beyond the seats.
+        return free, 0 if self.round.lacks_seats else ahead
 
     def _due_lanes(self, *, look: bool) -> Sequence[Lane]:
         # Whoever names a lane waits for its message: all others can wait for the next round.
@@ -184,6 +190,14 @@ class Exchange(threading.Thread):
 
     # -- rest, and trouble --------------------------------------------------------------------------
 
+    def _look_or_rest(self) -> None:
+        """After a round that found nothing: see whether there is something to do after all, or rest."""
+        if not self._last_look():
+            self._rest()
+        elif self._in_vain and self._nothing_left:
+            # For the second time in a row: what is due is locked.
+            self.wakeup.wait(LOCKED_PAUSE)
+
     def _last_look(self) -> bool:
         """Before a rest: say that this worker waits, and look; return whether there is something to do."""
         self._let_suspect_run()
@@ -199,33 +213,37 @@ class Exchange(threading.Thread):
         self._second_look = not self.round.said_waiting
         self._look(waiting=True)
         self.round.said_waiting = True
-        return bool(self.lanes.due())
+        return self.lanes.has_due
 
     def _end_if_empty(self) -> bool:
-        """End an until-empty worker after a round on a fresh list of lanes that found nothing."""
-        if not self._nothing_left or self.lanes.is_due_soon:
+        """End an until-empty worker once nothing that it knows is due, whatever it remembers."""
+        if not self._nothing_left:
             self.lanes.forget()
-            return False
-        self.end()
-        return True
+        elif not self.lanes.look_for_known(registry.types()):
+            self.end()
+            return True
+        return False
 
     def _rest(self) -> None:
         if self._end_by is not None:
-            # Somebody has a row locked that is to be given back.
-            self.wakeup.wait(SECOND_LOOK)
+            # Another session has a row locked that is to be given back.
+            self.wakeup.wait(LOCKED_PAUSE)
             return
-        seconds = SECOND_LOOK if self._second_look else self._poll_seconds()
+        # With no seat free there is nothing to look for.
+        may_claim = any(self._wants())
+        seconds = self._poll_seconds(may_claim)
+        if self._second_look:
+            seconds = min(seconds, SECOND_LOOK)
         self._second_look = False
         if self.seats.rouse():
             # What waits was thought to take no time; if it does, more seats are needed soon.
             seconds = min(seconds, ROUSE_SECONDS)
-        # With no seat free there is nothing to look for.
-        ended_by = self.wakeup.wait(seconds, self.engine if any(self._wants()) else None)
+        ended_by = self.wakeup.wait(seconds, self.engine if may_claim else None)
         self.lanes.look_after_rest(ended_by)
 
-    def _poll_seconds(self) -> float:
+    def _poll_seconds(self, may_claim: bool) -> float:
         poll = self.options.poll_seconds or (self.engine.poll_seconds if self.wakeup.listening else 1.0)
-        next_due = self.lanes.next_due_in()
+        next_due = self.lanes.next_due_in() if may_claim else None
         return poll if next_due is None else min(poll, max(next_due, 0.001))
 
     def _failed(self, error: Error) -> None:

@@ -6,19 +6,17 @@ Priorities are strict; lanes of one priority take turns, so that no queue starve
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from ..engines import Engine, Lane
+from ..engines import Claim, Engine, Lane
 from .marks import Marks
 
-# How long a found list of lanes, and the end of a look past unknown types, are believed, in seconds.
+# How long a found list of lanes is believed while there is work, in seconds.
 BELIEVED_FOR = 1.0
-CLOCK_BELIEVED_FOR = 60.0
-# The pause after a claim in vain, in seconds; it doubles up to BELIEVED_FOR.
-FIRST_PAUSE = 0.05
-# Our idea of the database's clock may be wrong by this, and by what asking for it took.
-MOMENTS = timedelta(milliseconds=50)
+# Behind a moment, and before the next.
+RIGHT_AFTER = timedelta(microseconds=1)
 
 
 class Lanes:
@@ -28,25 +26,17 @@ class Lanes:
         self.engine = engine
         self.queues = queues
         self.marks = marks
-        self._known: dict[tuple[str, int], datetime] = {}
+        # When each has a message that is due, by this process's clock.
+        self._due_at: dict[tuple[str, int], float] = {}
+        # The database's clock when each was looked at.
+        self._read_at: dict[tuple[str, int], datetime] = {}
+        # What became visible up to this moment is not for this process: a claim met nothing but unknown
+        # types there, and what others have locked. Behind it is when that was.
+        self._not_for_us: dict[tuple[str, int], tuple[datetime, float]] = {}
         self._looked_at = float("-inf")
         self._turn = 0
         # Whether every lane that had messages at the last look is still known, with its earliest.
         self.are_all_known = False
-        # Whether the last list of due lanes was made moments before one more became due: our idea of the
-        # database's clock may have been that wrong.
-        self.is_due_soon = False
-        self._past_unknown: dict[tuple[str, int], tuple[float, datetime]] = {}
-        # The database's clock minus ours, so that "not yet" can be told without asking.
-        self._skew = timedelta(0)
-        self._clock_read_at = float("-inf")
-        self._moments = MOMENTS
-        # How often in a row a lane with visible messages was claimed from in vain: they are of unknown
-        # types, or locked, or our idea of the database's clock is ahead; and until when to leave it alone.
-        self._in_vain: dict[tuple[str, int], tuple[int, float]] = {}
-
-    def _now(self) -> datetime:
-        return datetime.now(UTC) + self._skew
 
     @property
     def is_stale(self) -> bool:
@@ -57,81 +47,88 @@ class Lanes:
         self._looked_at = float("-inf")
         self.are_all_known = False
 
-    def put_back(self) -> None:
-        """Note that messages were put back: lanes that were tried in vain may have them."""
-        self._in_vain.clear()
-        self.forget()
-
     def learned(self) -> None:
         """Note that types are known now that were passed over until here."""
-        self._past_unknown.clear()
-        self.put_back()
+        self._not_for_us.clear()
+        self.marks.forget()
+        self.forget()
 
     def look(self, *, waiting: bool) -> None:
-        """Find all lanes but the paused ones; `waiting` says that this worker rests if nothing is due."""
-        if time.monotonic() - self._clock_read_at > CLOCK_BELIEVED_FOR:
-            self._read_clock()
+        """Find the lanes that are not paused; `waiting` says that this worker rests if nothing is due."""
         asked_at, marked = time.monotonic(), self.marks.of_lanes()
         found = self.engine.lanes(waiting=waiting, queues=self.queues, marked=marked)
-        if marked is None:
-            self.marks.note_full_look(time.monotonic() - asked_at)
-        self._known = {
-            (lane.queue, lane.priority): self._worth_a_claim_at(lane)
-            for lane in found
-            if (self.queues is None or lane.queue in self.queues) and not lane.is_paused
-        }
         self._looked_at = time.monotonic()
-        self.are_all_known = True
+        if marked is None:
+            self.marks.note_full_look(self._looked_at - asked_at)
+            self._due_at.clear()
+        for lane in marked or ():
+            self._due_at.pop(lane.key, None)
+        # What has no mark yet was not looked at.
+        self.are_all_known = marked is None
+        self._know([lane for lane in found if self._serves(lane)])
 
-    def _read_clock(self) -> None:
-        asked_at = datetime.now(UTC)
-        clock = self.engine.clock()
-        took = datetime.now(UTC) - asked_at
-        self._skew = clock - (asked_at + took / 2)
-        self._moments = max(MOMENTS, took)
-        self._clock_read_at = time.monotonic()
+    def look_for_known(self, types: Sequence[str]) -> bool:
+        """Whether any message of these types is due, locked or not: the truth, whatever is remembered."""
+        lanes = [lane for lane in self.engine.lanes() if self._serves(lane) and not lane.due_in]
+        due = [lane for lane in lanes if self.engine.has_due(lane, types)]
+        self._not_for_us.clear()
+        self.marks.forget()
+        self._know(due)
+        return bool(due)
 
-    def _worth_a_claim_at(self, lane: Lane) -> datetime:
-        """Return when to claim from a lane: when its first message is visible, later if that was in vain."""
-        now = self._now()
-        visible_at = lane.next_visible_at or now
-        _, not_before = self._in_vain.get((lane.queue, lane.priority), (0, 0.0))
-        pause = not_before - time.monotonic()
-        return visible_at if pause <= 0 else max(visible_at, now + timedelta(seconds=pause))
+    def _serves(self, lane: Lane) -> bool:
+        return (self.queues is None or lane.queue in self.queues) and not lane.is_paused
+
+    def _know(self, found: Sequence[Lane]) -> None:
+        past = [lane for lane in (self._past_what_is_not_for_us(lane) for lane in found) if lane is not None]
+        behind = {lane.key: lane for lane in self.engine.lanes(marked=past)} if past else {}
+        passed = {lane.key for lane in past}
+        for lane in found:
+            first = behind.get(lane.key) if lane.key in passed else lane
+            if first is not None:
+                self._due_at[lane.key] = self._looked_at + first.due_in
+            if lane.read_at is not None:
+                self._read_at[lane.key] = lane.read_at
+
+    def _past_what_is_not_for_us(self, lane: Lane) -> Lane | None:
+        """Return from where to look for this process's first message in a lane; None where that is it."""
+        until, noted_at = self._not_for_us.get(lane.key, (None, 0.0))
+        if until is None or lane.next_visible_at is None or lane.next_visible_at > until:
+            return None
+        if time.monotonic() - noted_at >= BELIEVED_FOR:
+            del self._not_for_us[lane.key]
+            return None
+        return replace(lane, next_visible_at=until + RIGHT_AFTER)
 
     def look_after_rest(self, ended_by: str) -> None:
-        """Look again after a poll; after somebody's write also at the lanes that were tried in vain."""
-        if ended_by == "written":
-            self._in_vain.clear()
+        """Look again after a poll or another process's write, also at what was not for this process."""
         if ended_by != "rung":
+            self._not_for_us.clear()
             self.forget()
 
     def add(self, queue: str, priority: int) -> None:
         """Take in a lane that a wake-up named."""
         if self.queues is None or queue in self.queues:
-            self._known[queue, priority] = self._now()
-            self._in_vain.pop((queue, priority), None)
+            self._due_at[queue, priority] = time.monotonic()
+            self._not_for_us.pop((queue, priority), None)
 
-    def drained(self, lane: Lane, *, in_vain: bool) -> None:
-        """Note that a claim found less than it asked for, or nothing at all."""
-        key = (lane.queue, lane.priority)
-        self._known.pop(key, None)
+    def drained(self, lane: Lane, claim: Claim) -> None:
+        """Note that a claim left nothing in a lane that it could have taken."""
+        self._due_at.pop(lane.key, None)
         self.are_all_known = False
-        if in_vain:
-            times, _ = self._in_vain.get(key, (0, 0.0))
-            pause = min(BELIEVED_FOR, FIRST_PAUSE * 2 ** min(times, 10))
-            self._in_vain[key] = (times + 1, time.monotonic() + pause)
-        else:
-            self._in_vain.pop(key, None)
+        until = claim.looked_until or self._read_at.get(lane.key)
+        if not claim.rows and until is not None:
+            self._not_for_us[lane.key] = until, time.monotonic()
+
+    @property
+    def has_due(self) -> bool:
+        now = time.monotonic()
+        return any(due_at <= now for due_at in self._due_at.values())
 
     def due(self) -> list[Lane]:
         """Return the lanes that may have due messages, best first."""
-        now = self._now()
-        self.is_due_soon = any(
-            now < moment <= now + self._moments and key not in self._in_vain
-            for key, moment in self._known.items()
-        )
-        due = [key for key, visible_at in self._known.items() if visible_at <= now]
+        now = time.monotonic()
+        due = [key for key, due_at in self._due_at.items() if due_at <= now]
         if not due:
             return []
         self._turn += 1
@@ -149,18 +146,8 @@ class Lanes:
         return ordered
 
     def next_due_in(self) -> float | None:
-        """Return the seconds until the earliest known message is visible; None when none is known."""
-        if not self._known:
-            return None
-        return max(0.0, (min(self._known.values()) - self._now()).total_seconds())
-
-    # -- unknown types at the head of a lane --------------------------------------------------------
-
-    def remember_past(self, lane: Lane, looked_until: datetime) -> None:
-        """Note how far a claim looked past types that this process does not know."""
-        self._past_unknown[lane.queue, lane.priority] = (time.monotonic(), looked_until)
-
-    def start_at(self, lane: Lane) -> datetime | None:
-        """Return where the next claim of this lane begins, for a second after such a look."""
-        at, until = self._past_unknown.get((lane.queue, lane.priority), (float("-inf"), None))
-        return until if time.monotonic() - at < BELIEVED_FOR else None
+        """Return the seconds until there may be something to claim; None when nothing is known of."""
+        known = [due_at - time.monotonic() for due_at in self._due_at.values()]
+        if not self.are_all_known:
+            known.append(self.marks.full_look_in())
+        return max(0.0, min(known)) if known else None

@@ -52,11 +52,10 @@ class Turns:
         self.at = time.monotonic()
         self.results = {"claimed": 0, "empty": 0, "error": 0}
 
-    def note(self, claimed: bool) -> bool:
-        """Note a round, and return whether it claimed messages."""
+    def note(self, claimed: bool) -> None:
+        """Note a round, and whether it claimed messages."""
         self.at = time.monotonic()
         self.results["claimed" if claimed else "empty"] += 1
-        return claimed
 
     def failed(self) -> float:
         """Note a round that failed; return how long to wait before the next, with jitter, in seconds."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import Error
@@ -28,7 +29,23 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 # How often a round is tried again at once after a deadlock or a busy database.
 TRIES = 5
 
-Claims = list[tuple[ClaimRequest, Claim]]
+
+class TimedClaim(NamedTuple):
+    """A claim of a round, and how long it took."""
+
+    request: ClaimRequest
+    claim: Claim
+    seconds: float
+
+
+Claims = list[TimedClaim]
+
+
+class Found(NamedTuple):
+    """What a round found: whether it claimed anything, and whether there is more to claim at once."""
+
+    claimed: bool
+    more: bool
 
 
 class Round:
@@ -43,31 +60,34 @@ class Round:
         self.announcer = Announcer()
         # Whether this worker has said that it waits, and must take that back when it has its hands full.
         self.said_waiting = False
+        # Whether the latest claims left messages that may run in a free seat only, and found none.
+        self.lacks_seats = False
         self._keep = frozenset[str]()
         # Called with what was claimed, as soon as it is ours: whatever fails later, it is in hand.
         self.on_claimed: Callable[[Sequence[Claimed]], None] = lambda claimed: None
 
-    def run(self, finished: Sequence[Hand], lanes: Sequence[Lane], free: int, ahead: int) -> bool:
-        """Settle and claim; return whether anything was claimed, be it only to be refused."""
+    def run(self, finished: Sequence[Hand], lanes: Sequence[Lane], free: int, ahead: int) -> Found:
+        """Settle and claim; what was claimed only to be refused counts as well."""
         self._keep = working.kept_outcomes()
         settlements = [self._settlement(hand) for hand in finished if not hand.settled]
         written, claims = self._tried(settlements, lanes, free, ahead)
         self._announce_written(finished, written)
-        for _, claim in claims:
-            self.on_claimed(claim.rows)
+        for timed in claims:
+            self.on_claimed(timed.claim.rows)
         self._settle_accounts(finished, written)
-        # What this very statement put back, its claim could not see.
-        put_back = not {"again", "released"}.isdisjoint(written.values())
-        for request, claim in claims:
-            self._look_further(request, claim, put_back)
-        # Whoever hears of an unknown type may import what registers it.
-        learned = any(registry.find(type) for _, claim in claims for type in claim.unknown)
-        if learned:
+        for timed in claims:
+            self._look_further(timed)
+        if any(registry.find(type) for timed in claims for type in timed.claim.unknown):
+            # A receiver that heard of an unknown type has imported what registers it.
             self.lanes.learned()
-        elif put_back:
-            self.lanes.put_back()
+        elif _puts_back(finished, written):
+            # A claim in the same statement could not see it.
+            self.lanes.forget()
+        if claims:
+            self.lacks_seats = any(_lacks_seats(request, claim) for request, claim, _ in claims)
         self._say_that_hands_are_full(claims, free + ahead)
-        return learned or any(claim.rows for _, claim in claims)
+        claimed = any(timed.claim.rows for timed in claims)
+        return Found(claimed, more=claimed or any(not timed.claim.saw_all for timed in claims))
 
     def _tried(
         self, settlements: Sequence[Settlement], lanes: Sequence[Lane], free: int, ahead: int
@@ -102,8 +122,8 @@ class Round:
                 return self._settle(settlements), []
             request = self._request(lanes[0], free, ahead)
             written, claim = self.engine.exchange(self.process, settlements, self._keep, request)
-            first = self._note(request, claim, asked_at)
-            return written, first + self._claim(lanes[1:], *_left(free, ahead, claim))
+            first = TimedClaim(request, claim, time.monotonic() - asked_at)
+            return written, [first, *self._claim(lanes[1:], *_left(free, ahead, claim))]
 
     # -- settle -------------------------------------------------------------------------------------
 
@@ -180,16 +200,11 @@ class Round:
             asked_at = time.monotonic()
             request = self._request(lane, free, ahead)
             claim = self.engine.claim_within(request, request.limit)
-            claims += self._note(request, claim, asked_at)
+            claims.append(TimedClaim(request, claim, time.monotonic() - asked_at))
             free, ahead = _left(free, ahead, claim)
         return claims
 
-    def _note(self, request: ClaimRequest, claim: Claim, asked_at: float) -> Claims:
-        self.lanes.marks.note(request, claim, seconds=time.monotonic() - asked_at)
-        return [(request, claim)]
-
     def _request(self, lane: Lane, free: int, ahead: int) -> ClaimRequest:
-        past_unknown, mark = self.lanes.start_at(lane), self.lanes.marks.of(lane)
         return ClaimRequest(
             lane=lane,
             types=registry.types(),
@@ -197,28 +212,27 @@ class Round:
             lease_seconds=self.options.lease_seconds,
             free=free,
             ahead=ahead,
-            start_at=max(past_unknown, mark) if past_unknown and mark else past_unknown or mark,
+            start_at=self.lanes.marks.of(lane),
         )
 
-    def _look_further(self, request: ClaimRequest, claim: Claim, put_back: bool) -> None:
+    def _look_further(self, timed: TimedClaim) -> None:
         """Claim past unknown types at the head of a lane, and learn where the next claim may begin."""
-        looked, until, rows = claim.looked, None, len(claim.rows)
-        further = None
+        request, claim, seconds = timed
         if claim.unknown:
+            asked_at = time.monotonic()
             with nullcontext() if self.engine.exchanges_alone else self.engine.transaction():
                 further = self.engine.claim_further(request, claim)
-        if further is not None:
-            self.on_claimed(further.rows)
-            claim.unknown |= further.unknown
-            looked, until, rows = further.looked, further.looked_until, rows + len(further.rows)
-        self.announcer.unknown(request.lane.queue, claim.unknown)
-        if until is not None:
-            self.lanes.remember_past(request.lane, until)
-        elif rows < request.limit and looked < request.limit:
-            self.lanes.drained(request.lane, in_vain=not rows and not put_back)
+            if further is not None:
+                self.on_claimed(further.rows)
+                claim.go_on(further)
+            seconds += time.monotonic() - asked_at
+            self.announcer.unknown(request.lane.queue, claim.unknown)
+        self.lanes.marks.note(request, claim, seconds=seconds)
+        if claim.saw_all and not claim.left:
+            self.lanes.drained(request.lane, claim)
 
     def _say_that_hands_are_full(self, claims: Claims, wanted: int) -> None:
-        taken = [message for _, claim in claims for message in claim.rows] if self.said_waiting else []
+        taken = [message for timed in claims for message in timed.claim.rows] if self.said_waiting else []
         if taken and len(taken) >= wanted:
             self.engine.set_waiting({message.queue for message in taken}, False)
             self.said_waiting = False
@@ -230,3 +244,15 @@ def _left(free: int, ahead: int, claim: Claim) -> tuple[int, int]:
         return 0, 0
     used = min(free, len(claim.rows))
     return free - used, ahead - (len(claim.rows) - used)
+
+
+def _lacks_seats(request: ClaimRequest, claim: Claim) -> bool:
+    """Whether a claim left messages that it could have taken into free seats."""
+    return claim.left and len(claim.rows) < request.limit
+
+
+def _puts_back(finished: Sequence[Hand], written: dict[int, str]) -> bool:
+    """Whether messages wait once more, be it that their own transactions have written it."""
+    return not {"again", "released"}.isdisjoint(written.values()) or any(
+        hand.settled and hand.outcome is not None and hand.outcome.settled_as == "again" for hand in finished
+    )

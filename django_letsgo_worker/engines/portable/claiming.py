@@ -16,6 +16,10 @@ CLAIMED = (
 )  # fmt: skip
 
 
+# What is true of the rows of one lane from a moment on.
+FROM_MARK = "queue = %(queue)s AND priority = %(priority)s AND visible_at >= %(visible_at)s"
+
+
 class Claiming(Settling):
     # What is true of the rows behind a lane, in words that the engine's index search understands.
     after_lane = "queue > %(queue)s OR (queue = %(queue)s AND priority > %(priority)s)"
@@ -29,33 +33,36 @@ class Claiming(Settling):
         queues: Sequence[str] | None = None,
         marked: Sequence[Lane] | None = None,
     ) -> list[Lane]:
-        found: list[Lane] = []
-        where = ""
-        params: dict[str, Any] = {}
-        while True:
-            # Skips through the index from lane to lane, whatever their length.
-            rows = self.execute(
-                f"SELECT queue, priority, visible_at, {IS_PAUSED.format(name='queue')} FROM {TABLE} {where} "
-                "ORDER BY queue, priority, visible_at LIMIT 1",
-                params,
-            )
-            if not rows:
-                return found
-            found.append(self.read_lane(rows[0]))
-            where = f"WHERE {self.after_lane}"
-            params = {"queue": found[-1].queue, "priority": found[-1].priority}
+        if marked is not None:
+            return [lane for mark in marked for lane in self._first("WHERE " + FROM_MARK, self._place(mark))]
+        found = self._first("", {})
+        # Skips through the index from lane to lane, whatever their length.
+        while following := self._first(f"WHERE {self.after_lane}", self._place(found[-1])) if found else []:
+            found += following
+        return found
+
+    def _place(self, lane: Lane) -> dict[str, Any]:
+        moment = self.moment(lane.next_visible_at)
+        return {"queue": lane.queue, "priority": lane.priority, "visible_at": moment}
+
+    def _first(self, where: str, params: dict[str, Any]) -> list[Lane]:
+        """Return the lane of the first message that this is true of, none when there is no such message."""
+        rows = self.execute(
+            f"SELECT queue, priority, visible_at, {IS_PAUSED.format(name='queue')}, {self.now_sql(None)} "
+            f"FROM {TABLE} {where} ORDER BY queue, priority, visible_at LIMIT 1",
+            params,
+        )
+        return [self.read_lane(row) for row in rows]
 
     def claim_within(self, request: ClaimRequest, window: int) -> Claim:
         looked = self._look(request, window)
         known = set(request.types)
         taken = choose(looked, request)
-        return Claim(
-            rows=self._take(request, taken) if taken else [],
-            unknown={row.type for row in looked} - known,
-            looked=len(looked),
-            looked_from=self.read_moment(looked[0].visible_at) if looked else None,
-            looked_until=self.read_moment(looked[-1].visible_at) if looked else None,
-        )
+        claim = Claim(self._take(request, taken) if taken else [], {row.type for row in looked} - known)
+        chosen = set(taken)
+        is_left = [row.id not in chosen and row.type in known for row in looked]
+        claim.note_looked(is_left, [row.visible_at for row in looked], window, self.read_moment)
+        return claim
 
     def _look(self, request: ClaimRequest, window: int) -> list[Looked]:
         clock = self.now_sql(request.now)

@@ -31,7 +31,7 @@ lanes AS (
          AS marked(queue, priority, visible_at)
 )"""
 LANES = f"""
-SELECT queue, priority, visible_at, {IS_PAUSED.format(name="lanes.queue")} FROM lanes
+SELECT queue, priority, visible_at, {IS_PAUSED.format(name="lanes.queue")}, {{clock}} FROM lanes
 WHERE visible_at IS NOT NULL
 """
 
@@ -90,11 +90,12 @@ class Claiming(Engine):
             params["lane_priorities"] = [lane.priority for lane in marked]
             params["lane_marks"] = [lane.next_visible_at for lane in marked]
         found = ALL_LANES if marked is None else MARKED_LANES
-        return [self.read_lane(row) for row in self.execute(f"WITH RECURSIVE {said} {found} {LANES}", params)]
+        sql = f"WITH RECURSIVE {said} {found} {LANES.format(clock=self.now_sql(None))}"
+        return [self.read_lane(row) for row in self.execute(sql, params)]
 
     def claim_within(self, request: ClaimRequest, window: int) -> Claim:
         sql = f"WITH {self.claiming(request)} {LOOKED}"
-        return self.read_claim(self.execute(sql, self.claim_params(request, window)), request)
+        return self.read_claim(self.execute(sql, self.claim_params(request, window)), request, window)
 
     def claiming(self, request: ClaimRequest, others: str = "") -> str:
         """The CTEs of a claim; `others` is a further condition on the rows that it looks at."""
@@ -120,14 +121,12 @@ class Claiming(Engine):
             "now": request.now,
         }
 
-    def read_claim(self, rows: list[Any], request: ClaimRequest) -> Claim:
+    def read_claim(self, rows: list[Any], request: ClaimRequest, window: int) -> Claim:
         """The answer of LOOKED as a claim, oldest first."""
         rows.sort(key=AGE)
-        return Claim(
-            # Django's connections are in UTC, and so are their moments.
-            rows=[Claimed(*row[3:]) for row in rows if row[3] is not None],
-            unknown={row[1] for row in rows}.difference(request.types),
-            looked=len(rows),
-            looked_from=self.read_moment(rows[0][0]) if rows else None,
-            looked_until=self.read_moment(rows[-1][0]) if rows else None,
-        )
+        unknown = {row[1] for row in rows}.difference(request.types)
+        # Django's connections are in UTC, and so are their moments.
+        claim = Claim([Claimed(*row[3:]) for row in rows if row[3] is not None], unknown)
+        is_left = [row[3] is None and row[1] not in unknown for row in rows]
+        claim.note_looked(is_left, [row[0] for row in rows], window, self.read_moment)
+        return claim

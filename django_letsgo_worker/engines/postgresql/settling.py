@@ -145,7 +145,7 @@ class Settling(Claiming):
             f"WITH {self.settling(request.now)}, {self.claiming(request, OTHERS)} {LOOKED} {SETTLED}", params
         )
         written = {row[2]: row[1] for row in rows if row[0] is None}
-        claim = self.read_claim([row for row in rows if row[0] is not None], request)
+        claim = self.read_claim([row for row in rows if row[0] is not None], request, request.limit)
         return written, claim
 
     def settling(self, now: datetime | None) -> str:

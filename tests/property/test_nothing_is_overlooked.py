@@ -1,0 +1,241 @@
+"""Whatever stands in the queue, in whatever order: what is due and known is handled, in its order.
+
+The mixes are of known and unknown types, of messages on their last attempt and of suspects, of lanes and
+priorities, of retries without a delay, and of rows that another session has locked. What a worker
+remembers between its looks is believed for an hour here, and a poll takes an hour: whoever waits for one
+of these to pass waits in vain.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.db import connection, connections, transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from django_letsgo_worker import Retry, enqueue, enqueue_many, registry
+from django_letsgo_worker.engines import engine_for
+from django_letsgo_worker.models import ArchivedMessage, Message
+from django_letsgo_worker.worker import Options, Worker, exchange, lanes
+from tests.support import PATIENCE, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+AN_HOUR = 3600.0
+DEAD_PROCESS = UUID(int=7)
+KINDS = {
+    "plain": {},
+    "last attempt": {"max_attempts": 1},
+    "lapsed": {"leased_by": DEAD_PROCESS, "attempts": 1},
+    "suspect": {"deaths": 2, "attempts": 2},
+    "worn out": {"max_attempts": 1, "attempts": 1, "deaths": 1},
+}
+kinds = st.sampled_from(["plain"] * 6 + list(KINDS))
+types = st.sampled_from(["t:quick"] * 4 + ["t:again", "t:again-atomic", "t:from-the-future"])
+places = st.sampled_from([("a", 0), ("a", 0), ("a", 0), ("a", 5), ("b", 0), ("b", -5)])
+# Many of one kind in a row, as they come in the field, some at one and the same moment.
+runs = st.lists(
+    st.tuples(types, kinds, places, st.integers(1, 30), st.booleans()), min_size=1, max_size=6
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def memory_is_long(monkeypatch):
+    monkeypatch.setattr(lanes, "BELIEVED_FOR", AN_HOUR)
+    monkeypatch.setattr(exchange, "SECOND_LOOK", AN_HOUR)
+
+
+@pytest.fixture
+def begun():
+    """Register the handlers; return the ids of messages in the order of their first attempts."""
+    order, names = [], ["t:quick", "t:again", "t:again-atomic"]
+
+    def quick(delivery):
+        if delivery.message_id not in order:
+            order.append(delivery.message_id)
+
+    def again(delivery):
+        quick(delivery)
+        if not delivery.is_last_attempt and delivery.attempt < 3:
+            raise Retry(delay=0)
+
+    registry.handler("t:quick", backoff=[0])(quick)
+    registry.handler("t:again")(again)
+    registry.handler("t:again-atomic", atomic=True)(again)
+    yield order
+    for name in names:
+        registry.remove(name)
+
+
+def fill(mix):
+    """Write the messages of a mix, all of them due."""
+    due_at = engine_for("default").clock() - timedelta(hours=1)
+    for type, kind, (queue, priority), count, together in mix:
+        steps = [timedelta(0) if together else timedelta(milliseconds=n) for n in range(1, count + 1)]
+        due_at += timedelta(seconds=1)
+        Message.objects.bulk_create(
+            Message(
+                type=type, payload=None, queue=queue, priority=priority, enqueued_at=due_at,
+                visible_at=due_at + step, **KINDS[kind],
+            )
+            for step in steps
+        )  # fmt: skip
+
+
+def known():
+    return Message.objects.exclude(type="t:from-the-future")
+
+
+@contextmanager
+def working(seats, **options):
+    """A worker on a thread of this process, which ends with the block."""
+    worker = Worker(Options(seats=seats, poll_seconds=AN_HOUR, drain_seconds=5.0, **options))
+
+    def run():
+        try:
+            worker.run()
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        worker.stop()
+        thread.join(PATIENCE)
+
+
+@contextmanager
+def locked(ids):
+    """Lock these messages from another session, where a session can lock a row."""
+    if not ids or not connection.features.has_select_for_update_skip_locked:
+        yield threading.Event()
+        return
+    holds, may_end = threading.Event(), threading.Event()
+
+    def hold():
+        try:
+            with transaction.atomic():
+                list(Message.objects.select_for_update().filter(pk__in=ids).values_list("pk"))
+                holds.set()
+                may_end.wait(PATIENCE)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    assert holds.wait(PATIENCE)
+    try:
+        yield may_end
+    finally:
+        may_end.set()
+        thread.join(PATIENCE)
+
+
+def in_order(begun, rows):
+    """Whether messages that nothing holds back began in their lane's order."""
+    lanes_of, found = {row.pk: (row.queue, row.priority) for row in rows}, defaultdict(list)
+    due = {row.pk: row.visible_at for row in rows}
+    for id in begun:
+        if id in lanes_of:
+            found[lanes_of[id]].append(due[id])
+    return all(moments == sorted(moments) for moments in found.values())
+
+
+def harmless():
+    """The messages that need no free seat: they are taken in order, whatever is between them."""
+    rows = known().filter(leased_by=None, deaths=0, max_attempts__gt=1)
+    return list(rows.only("queue", "priority", "visible_at"))
+
+
+a_few = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)  # fmt: skip
+
+
+@a_few
+@given(mix=runs, seats=st.integers(1, 9))
+def test_a_running_worker_handles_all_of_it_without_a_poll(begun, mix, seats):
+    fill(mix)
+    rows, unknown = harmless(), Message.objects.count() - known().count()
+
+    with working(seats):
+        wait_until(lambda: not known().exists(), what="the end of all known messages")
+
+    assert Message.objects.count() == unknown
+    if seats == 1:
+        assert in_order(begun, rows)
+    Message.objects.all().delete()
+    ArchivedMessage.objects.all().delete()
+    begun.clear()
+
+
+@a_few
+@given(mix=runs, seats=st.integers(1, 9), each=st.integers(2, 9))
+def test_a_worker_that_ends_when_nothing_is_due_leaves_none_of_it(begun, mix, seats, each):
+    fill(mix)
+    unknown = Message.objects.count() - known().count()
+    ids = list(known().order_by("pk").values_list("pk", flat=True))[::each]
+
+    with locked(ids) as may_end, working(seats, until_empty=True) as thread:
+        if connection.features.has_select_for_update_skip_locked:
+            wait_until(lambda: known().count() == len(ids), what="the end of all that is not locked")
+            assert thread.is_alive()
+        may_end.set()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+    assert (known().count(), Message.objects.count()) == (0, unknown)
+    ArchivedMessage.objects.all().delete()
+    Message.objects.all().delete()
+    begun.clear()
+
+
+def test_a_message_on_its_last_attempt_does_not_wait_for_all_that_could_be_taken_ahead_of_it(begun):
+    enqueue_many([("t:quick", None)] * 300)
+    last = enqueue("t:quick", max_attempts=1)
+    enqueue_many([("t:quick", None)] * 5000)
+
+    with working(2):
+        wait_until(lambda: last.pk in begun)
+        place = begun.index(last.pk)
+
+    # What had been taken beyond the seats when it was met may begin before it.
+    assert place <= 300 + 2 * 500
+
+
+def test_the_other_lanes_of_one_hundred_queues_are_not_forgotten_beside_the_first(begun):
+    for queue in range(100):
+        enqueue_many([("t:quick", None)] * 8, queue=f"q{queue}")
+
+    with working(8):
+        wait_until(lambda: not known().exists(), what="the end of 800 messages in 100 queues")
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_message_that_is_to_be_tried_again_soon_is_waited_for(atomic):
+    attempts = []
+
+    @registry.handler("t:again", atomic=atomic)
+    def again(delivery):
+        attempts.append(delivery.attempt)
+        if delivery.attempt < 3:
+            raise Retry(delay=0.1)
+
+    try:
+        # The head of the lane is not for this worker, and due all the time.
+        enqueue("t:from-the-future")
+        enqueue("t:again")
+        with working(2):
+            wait_until(lambda: not known().exists(), what="the third attempt")
+    finally:
+        registry.remove("t:again")
+
+    assert attempts == [1, 2, 3]

@@ -78,15 +78,28 @@ class TestUnknownTypes:
 
         assert [claimed.id for claimed in taken] == [known.pk]
 
-    def test_a_look_that_saw_all_has_no_end_to_remember(self, worker, at):
-        enqueue_many(("stranger", n) for n in range(19))
+    @pytest.mark.parametrize(("count", "saw_all"), [(19, True), (20, False)])
+    def test_it_says_whether_it_saw_all_that_is_due(self, worker, at, count, saw_all):
+        enqueue_many(("stranger", n) for n in range(count))
 
-        assert worker.look(now=at(0), free=2).looked_until is None
+        assert worker.look(now=at(0), free=2).saw_all == saw_all
 
-    def test_without_strangers_there_is_no_end_to_remember(self, worker, at):
-        enqueue_many(("job", n) for n in range(30))
+    def test_the_next_claim_begins_before_the_first_known_one_that_was_left(self, worker, at):
+        stranger, *known = enqueue_many([("stranger", 0), *(("job", n) for n in range(30))])
+        claim = worker.look(now=at(0), free=2)
 
-        assert worker.look(now=at(0), free=2).looked_until is None
+        # Two looks, at 2 rows and at 20: what they saw behind the second message is not passed.
+        assert [claimed.id for claimed in claim.rows] == known[:2]
+        assert claim.left
+        due = Message.objects.get(pk=known[2]).visible_at
+        assert Message.objects.get(pk=stranger).visible_at < claim.looked_until < due
+
+    def test_nothing_is_passed_before_one_that_waits_for_a_free_seat(self, worker, at):
+        enqueue("job", max_attempts=1, visible_at=at(-9))
+        enqueue_many([("stranger", n) for n in range(5)], visible_at=at(-1))
+        claim = worker.look(now=at(0), free=0, ahead=9)
+
+        assert (claim.rows, claim.left, claim.looked_until) == ([], True, None)
 
     def test_the_limit_holds_over_both_looks(self, worker, at):
         enqueue_many([("job", 0), *(("stranger", n) for n in range(5)), *(("job", n) for n in range(9))])

@@ -95,9 +95,49 @@ def test_looks_begin_at_the_marks_until_a_full_one_is_due(clock):
     assert marks.of_lanes() is None
 
 
-def test_a_worker_that_ends_when_nothing_is_left_has_none(clock):
-    marks = Marks(enabled=False)
+def test_after_forgetting_all_is_read_from_the_start(clock):
+    marks = Marks()
     marks.note(request(), Claim(looked=1, looked_from=OLDEST), seconds=0.01)
     marks.note_full_look(0.01)
+    marks.forget()
 
     assert (marks.of(LANE), marks.of_lanes()) == (None, None)
+
+
+class TestUnknownTypes:
+    """A claim passes them, and the next one begins behind them."""
+
+    def passing(self, until, **more):
+        return Claim(
+            unknown={"stranger"}, looked=80, saw_all=False, looked_from=OLDEST, looked_until=until, **more
+        )
+
+    def test_the_next_begins_where_the_last_one_ended(self, clock):
+        marks = Marks()
+        until = OLDEST + timedelta(milliseconds=1)
+        marks.note(request(), self.passing(until), seconds=0.01)
+
+        assert marks.of(LANE) == until
+
+    def test_none_begins_at_the_start_before_their_end_is_reached(self, clock):
+        marks = Marks()
+        marks.note(request(), self.passing(OLDEST), seconds=0.01)
+        clock.seconds += 60
+        assert marks.of(LANE) == OLDEST
+
+        end = OLDEST + timedelta(seconds=1)
+        marks.note(request(start_at=OLDEST), self.passing(end, rows=["a message"]), seconds=0.01)
+        assert marks.of(LANE) == end
+        # All of the way counts: twenty times 0.02 s.
+        clock.seconds += 0.39
+        assert marks.of(LANE) == end
+        clock.seconds += 0.02
+        assert marks.of(LANE) is None
+
+    def test_what_was_left_before_them_is_not_passed(self, clock):
+        marks = Marks()
+        marks.note(
+            request(), Claim(unknown={"stranger"}, looked=8, left=True, looked_from=OLDEST), seconds=0.01
+        )
+
+        assert marks.of(LANE) == OLDEST - MARGIN

@@ -7,13 +7,15 @@ import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 
 from django_letsgo_worker.delivery import Signals
-from django_letsgo_worker.engines import Lane
+from django_letsgo_worker.engines import Claim, ClaimRequest, Lane
 from django_letsgo_worker.outcomes import SUCCEEDED
 from django_letsgo_worker.worker import lanes as lanes_module
+from django_letsgo_worker.worker import marks as marks_module
 from django_letsgo_worker.worker.hands import FINISHED, RUNNING, WAITING, Hand, Hands
 from django_letsgo_worker.worker.lanes import Lanes
 from django_letsgo_worker.worker.marks import Marks
@@ -62,21 +64,30 @@ def clock(monkeypatch):
     clock = SimpleNamespace(seconds=1000.0)
     clock.monotonic = lambda: clock.seconds
     monkeypatch.setattr(lanes_module, "time", clock)
+    monkeypatch.setattr(marks_module, "time", clock)
     return clock
 
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 class Engine:
-    """An engine that has these lanes."""
+    """An engine that has messages that become visible at these moments, at the moment `now`."""
 
-    def __init__(self, *found, paused=()):
-        self.found = [Lane(*lane, is_paused=lane[0] in paused) for lane in found]
-        self.ahead_of_us = timedelta(0)
+    def __init__(self, *messages, paused=()):
+        self.messages, self.paused, self.now = messages, paused, NOW
 
-    def clock(self):
-        return datetime.now(UTC) + self.ahead_of_us
-
-    def lanes(self, *, waiting, queues, marked):
-        return self.found
+    def lanes(self, *, waiting=False, queues=None, marked=None):
+        since = {(lane.queue, lane.priority): lane.next_visible_at for lane in marked or ()}
+        first = {}
+        for queue, priority, visible_at in self.messages:
+            key = queue, priority
+            if marked is None or (key in since and visible_at >= since[key]):
+                first[key] = min(visible_at, first.get(key, visible_at))
+        return [
+            Lane(queue, priority, moment, queue in self.paused, self.now)
+            for (queue, priority), moment in first.items()
+        ]
 
 
 def known(*found, queues=None, paused=()):
@@ -120,18 +131,18 @@ class TestLanes:
         assert sorted(due(lanes)) == [("a", 0), ("b", 0), ("c", 0)]
 
     def test_what_is_not_due_is_left_out_and_known(self, clock):
-        soon = datetime.now(UTC) + timedelta(hours=1)
-        lanes = known(("a", 0, FUTURE), ("b", 0, soon))
+        lanes = known(("a", 0, FUTURE), ("b", 0, NOW + timedelta(hours=1)))
 
         assert due(lanes) == []
-        assert 3500 < lanes.next_due_in() <= 3600
+        assert lanes.next_due_in() == 3600
+        clock.seconds += 3600
+        assert due(lanes) == [("b", 0)]
         assert known(("a", 0, PAST), ("b", 0, FUTURE)).next_due_in() == 0.0
 
-    def test_the_databases_clock_counts_not_ours(self, clock):
-        lanes = known(("a", 0, datetime.now(UTC) + timedelta(hours=1)))
-        lanes.engine.ahead_of_us = timedelta(hours=2)
+    def test_the_databases_clock_counts_and_counts_at_once_when_it_is_set(self, clock):
+        lanes = known(("a", 0, NOW + timedelta(hours=1)))
         assert due(lanes) == []
-        clock.seconds += 61
+        lanes.engine.now = NOW + timedelta(hours=2)
         lanes.look(waiting=False)
         assert due(lanes) == [("a", 0)]
 
@@ -155,33 +166,66 @@ class TestLanes:
 
     def test_a_drained_lane_is_out_until_the_next_look(self, clock):
         lanes = known(("a", 0, PAST), ("b", 0, PAST))
-        lanes.drained(Lane("a", 0), in_vain=False)
-        lanes.drained(Lane("nowhere", 0), in_vain=False)
+        lanes.drained(Lane("a", 0), Claim(rows=["a message"]))
+        lanes.drained(Lane("nowhere", 0), Claim(rows=["a message"]))
         assert due(lanes) == [("b", 0)]
 
         lanes.look(waiting=False)
         assert sorted(due(lanes)) == [("a", 0), ("b", 0)]
 
-    def test_a_lane_that_was_tried_in_vain_is_left_alone_for_a_moment(self, clock):
+    def test_behind_what_is_not_for_this_worker_the_next_that_may_be_is_found(self, clock):
+        unknown, later = ("a", 0, PAST), ("a", 0, NOW + timedelta(seconds=9))
+        lanes = known(unknown, later, ("b", 0, PAST))
+        lanes.drained(Lane("a", 0), Claim(unknown={"stranger"}, looked=1, looked_until=PAST))
+
+        lanes.look(waiting=True)
+
+        assert due(lanes) == [("b", 0)]
+        clock.seconds += 9
+        assert sorted(due(lanes)) == [("a", 0), ("b", 0)]
+
+    def test_what_another_session_has_locked_is_passed_up_to_the_last_look(self, clock):
+        lanes = known(("a", 0, PAST), ("a", 0, NOW), ("a", 0, NOW + timedelta(seconds=9)))
+        lanes.drained(Lane("a", 0), Claim())
+
+        lanes.look(waiting=True)
+
+        assert (due(lanes), lanes.next_due_in()) == ([], 9)
+
+    @pytest.mark.parametrize("how", ["a poll", "a write", "its name", "another type", "a second"])
+    def test_what_was_not_for_this_worker_is_tried_again_after(self, clock, how):
+        lanes = known(("a", 0, PAST))
+        lanes.drained(Lane("a", 0), Claim(unknown={"stranger"}, looked=1, looked_until=PAST))
+        lanes.look(waiting=True)
+        assert due(lanes) == []
+
+        if how in ("a poll", "a write"):
+            lanes.look_after_rest({"a poll": "time", "a write": "written"}[how])
+        elif how == "its name":
+            lanes.add("a", 0)
+        elif how == "another type":
+            lanes.learned()
+        else:
+            clock.seconds += 1
+        if how != "its name":
+            lanes.look(waiting=True)
+
+        assert due(lanes) == [("a", 0)]
+
+    def test_only_a_look_at_all_lanes_says_that_all_are_known(self, clock):
         lanes = known(("a", 0, PAST), ("b", 0, PAST))
-        lanes.drained(Lane("a", 0), in_vain=True)
+        request = ClaimRequest(
+            lane=Lane("a", 0), types=["job"], process=UUID(int=1), lease_seconds=30, free=8
+        )
+        lanes.marks.note(request, Claim(looked=1, looked_from=PAST), seconds=0.01)
+        lanes.marks.note_full_look(0.01)
 
-        lanes.look(waiting=False)
-        assert due(lanes) == [("b", 0)]
+        lanes.look(waiting=True)
 
-        lanes.look_after_rest("written")
-        lanes.look(waiting=False)
         assert sorted(due(lanes)) == [("a", 0), ("b", 0)]
-
-    def test_how_far_it_looked_past_unknown_types_is_remembered_for_a_second(self, clock):
-        lanes = known(("a", 0, PAST), ("a", 1, PAST))
-        lanes.remember_past(Lane("a", 0), FUTURE)
-
-        assert (lanes.start_at(Lane("a", 0)), lanes.start_at(Lane("a", 1))) == (FUTURE, None)
-        clock.seconds += 0.999
-        assert lanes.start_at(Lane("a", 0)) == FUTURE
-        clock.seconds += 0.001
-        assert lanes.start_at(Lane("a", 0)) is None
+        assert not lanes.are_all_known
+        # The rest before a full look is no longer than this.
+        assert lanes.next_due_in() <= lanes.marks.full_look_in() == pytest.approx(0.2)
 
 
 class TestHands:

@@ -214,7 +214,10 @@ def test_a_message_on_its_last_attempt_does_not_wait_for_all_that_could_be_taken
     assert place <= 300 + 2 * 500
 
 
-def test_the_other_lanes_of_one_hundred_queues_are_not_forgotten_beside_the_first(begun):
+@pytest.mark.parametrize("believed_for", [0.0, AN_HOUR])
+def test_lanes_that_were_not_looked_at_are_not_forgotten(begun, monkeypatch, believed_for):
+    # At 0 each turn looks, and all looks but the first are at the lanes that have a mark.
+    monkeypatch.setattr(lanes, "BELIEVED_FOR", believed_for)
     for queue in range(100):
         enqueue_many([("t:quick", None)] * 8, queue=f"q{queue}")
 
@@ -222,8 +225,9 @@ def test_the_other_lanes_of_one_hundred_queues_are_not_forgotten_beside_the_firs
         wait_until(lambda: not known().exists(), what="the end of 800 messages in 100 queues")
 
 
+@pytest.mark.parametrize("is_behind_unknown", [False, True])
 @pytest.mark.parametrize("atomic", [False, True])
-def test_a_message_that_is_to_be_tried_again_soon_is_waited_for(atomic):
+def test_a_message_that_is_to_be_tried_again_soon_is_waited_for(atomic, is_behind_unknown):
     attempts = []
 
     @registry.handler("t:again", atomic=atomic)
@@ -233,8 +237,9 @@ def test_a_message_that_is_to_be_tried_again_soon_is_waited_for(atomic):
             raise Retry(delay=0.1)
 
     try:
-        # The head of the lane is not for this worker, and due all the time.
-        enqueue("t:from-the-future")
+        if is_behind_unknown:
+            # The head of the lane is not for this worker, and due all the time.
+            enqueue("t:from-the-future")
         enqueue("t:again")
         with working(2):
             wait_until(lambda: not known().exists(), what="the third attempt")

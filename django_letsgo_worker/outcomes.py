@@ -9,12 +9,13 @@ import hashlib
 import re
 import traceback
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 from typing import Any
 
 from .backoff import Backoff, backoff_seconds
 from .delivery import Delivery
+from .errors import WorkerDied
 from .payloads import check_seconds, storable
 
 KEPT_ERRORS = 10
@@ -101,21 +102,55 @@ def _delay(delivery: Delivery, error: BaseException, backoff: Backoff) -> float:
 
 
 def error_entry(
-    error: BaseException, *, attempt: int, at: str, seconds: float, process: str
+    error: BaseException, *, attempt: int, at: str, seconds: float | None, process: str
 ) -> dict[str, Any]:
     """Return the record of a failed attempt, made storable whatever the exception carries.
 
-    `at` is an ISO time in UTC, `seconds` how long the attempt ran.
+    `at` is an ISO time in UTC, `seconds` how long the attempt ran, None where nobody knows.
     """
     return {
         "attempt": attempt,
         "at": at,
-        "seconds": round(seconds, 6),
+        "seconds": None if seconds is None else round(seconds, 6),
         "process": process,
         "class": dotted(error),
         "message": storable(_text(error)),
         "traceback": storable(_traceback(error)),
     }
+
+
+def lost_entry(
+    *, attempt: int, begun_at: datetime, process: str, heard_at: datetime | None
+) -> dict[str, Any]:
+    """Return the record of an attempt that ended with its worker, which was last heard of at `heard_at`."""
+    if heard_at is None:
+        sign = "it has left no sign of life"
+    else:
+        sign = f"it was last heard of at {heard_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return {
+        "attempt": attempt,
+        "at": begun_at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "seconds": None,
+        "process": process,
+        "class": f"{WorkerDied.__module__}.{WorkerDied.__qualname__}",
+        "message": f"the worker {process} died while it held the message: {sign}",
+        "traceback": "",
+    }
+
+
+def redrive_entry(*, at: datetime, by: str, reason: str) -> dict[str, Any]:
+    """Return the record of a redrive: attempts are counted from 1 again after it."""
+    return {
+        "redrive": True,
+        "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "by": storable(by, 200),
+        "reason": storable(reason, 1000),
+    }
+
+
+def attempts_of(errors: list[Any]) -> list[dict[str, Any]]:
+    """Return the entries of a message's errors that are failed attempts; the others are redrives."""
+    return [entry for entry in errors if isinstance(entry, dict) and "attempt" in entry]
 
 
 def dotted(error: BaseException) -> str:

@@ -97,7 +97,7 @@ class DeadLetterAdmin(EndedAdmin):
         self.demand(request, "redrive_message")
 
         def redrive_many(ids: list[int]) -> object:
-            return messages.redrive_many(ids, using=self.alias)
+            return messages.redrive_many(ids, by=self.who(request), using=self.alias)
 
         tally = self._act(request, queryset, redrive_many, _t("Redriven."))
         said = ngettext(

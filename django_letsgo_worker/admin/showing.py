@@ -142,7 +142,7 @@ def link_to(site: str, model: str, pk: Any, text: Any) -> SafeString | str:
 
 
 def attempts(errors: Any) -> SafeString | str:
-    """Show the record of failed attempts, the newest first, each with its own traceback."""
+    """Show the record of failed attempts and redrives, the newest first, attempts with their tracebacks."""
     entries = [entry if isinstance(entry, dict) else {"message": entry} for entry in errors or [] if entry]
     if not entries:
         return NOTHING
@@ -152,6 +152,8 @@ def attempts(errors: Any) -> SafeString | str:
 
 
 def _attempt(entry: dict[str, Any], is_newest: bool) -> SafeString:
+    if entry.get("redrive"):
+        return _redrive(entry)
     shown = (
         '<summary>{}</summary><p class="lg-message">{}</p><p class="lg-why">{}</p>'
         '<pre class="lg-pre" tabindex="0">{}</pre></details>'
@@ -159,6 +161,12 @@ def _attempt(entry: dict[str, Any], is_newest: bool) -> SafeString:
     opening = '<details class="lg-attempt" open>' if is_newest else '<details class="lg-attempt">'
     message = cut(entry.get("message", ""), 2_000)
     return format_html(opening + shown, _headline(entry), message, _ran(entry), entry.get("traceback", ""))
+
+
+def _redrive(entry: dict[str, Any]) -> SafeString:
+    by = _("Redriven by %(name)s") % {"name": entry["by"]} if entry.get("by") else _("Redriven")
+    facts = " · ".join(cut(fact) for fact in (entry.get("at"), entry.get("reason")) if fact)
+    return format_html('<p class="lg-attempt"><strong>{}</strong> {}</p>', cut(by), facts)
 
 
 def _headline(entry: dict[str, Any]) -> SafeString:

@@ -16,7 +16,7 @@ from ..delivery import Delivery
 from ..engines import engine_for
 from ..errors import InvalidMessage, MessageNotFound
 from ..models import ArchivedMessage, Message, Process
-from ..outcomes import error_entry
+from ..outcomes import attempts_of, error_entry
 from ..payloads import show
 from .compat import Task, TaskError, TaskResult, TaskResultStatus
 from .tasks import PREFIX, copy_of
@@ -93,7 +93,7 @@ def result_of(
         args=args,
         kwargs=kwargs,
         backend=facts.get("backend", task.backend),
-        errors=[_error_of(entry) for entry in message.errors],
+        errors=[_error_of(entry) for entry in attempts_of(message.errors)],
         worker_ids=_worker_ids(message, worker),
     )
     object.__setattr__(result, "_return_value", getattr(message, "result", None))
@@ -135,15 +135,16 @@ def _last_attempted_at(message: AnyMessage, started_at: datetime | None) -> date
     attempted_at = message.leased_at
     if isinstance(message, ArchivedMessage) and message.seconds is not None:
         attempted_at = message.finished_at - timedelta(seconds=message.seconds)
-    elif attempted_at is None and message.errors:
-        newest = message.errors[-1]
-        attempted_at = datetime.fromisoformat(newest["at"]) - timedelta(seconds=newest["seconds"])
+    elif attempted_at is None and (failed := attempts_of(message.errors)):
+        ended_at, seconds = datetime.fromisoformat(failed[-1]["at"]), failed[-1]["seconds"]
+        # Of an attempt that its worker did not survive the record has the beginning.
+        attempted_at = ended_at if seconds is None else ended_at - timedelta(seconds=seconds)
     return started_at and max(started_at, attempted_at or started_at)
 
 
 def _worker_ids(message: AnyMessage, worker: str | None) -> list[str]:
     """Return the name of a worker for each attempt: of one that failed, the record of it tells."""
-    names = {entry["attempt"]: entry["process"] for entry in message.errors}
+    names = {entry["attempt"]: entry["process"] for entry in attempts_of(message.errors)}
     ids = [names.get(attempt, UNKNOWN_WORKER) for attempt in range(1, message.attempts + 1)]
     if worker is None and message.leased_by is not None and getattr(message, "outcome", "") != "dead":
         worker = _name_of(message.leased_by)

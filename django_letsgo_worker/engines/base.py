@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, transaction
 
 from ..models import ArchivedMessage, Message, Queue
-from .rows import LOOK_PAST, Claim, ClaimRequest, Inserted, Lane, NewRow, Settlement
+from .rows import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
 from .words import Words
 
 TABLE = Message._meta.db_table
@@ -99,9 +99,17 @@ class Engine(Words):
         """Return what changes when another connection has written, where that can be had cheaply."""
         return None
 
-    def listen(self, stopping: threading.Event, heard: Callable[[], None]) -> Iterator[tuple[str, int]]:
-        """Yield the lanes that have work as they are named; `heard` is called once it listens."""
+    def listen(
+        self, stopping: threading.Event, heard: Callable[[], None]
+    ) -> Iterator[tuple[str, int] | UUID]:
+        """Yield the lanes that have work, and the processes whose messages were revoked, as they are named.
+
+        `heard` is called once it listens.
+        """
         raise NotImplementedError
+
+    def tell_revoked(self, processes: Iterable[UUID]) -> None:
+        """Tell processes that messages which they hold are theirs no longer, where that is possible."""
 
     def nudge(self, queue: str, priority: int) -> None:
         """Tell idle workers that a lane has work, where that is possible."""
@@ -240,6 +248,23 @@ class Engine(Words):
             {**params, "process": self.process(process)},
         )
         return {id for id, receipt in rows if (id, receipt) in set(leases)}
+
+    def write_errors(self, process: UUID, claimed: Sequence[Claimed]) -> None:
+        """Write the errors of messages that this process holds, under the guard."""
+        if not claimed:
+            return
+        with self.transaction():
+            for message in claimed:
+                self.execute(
+                    f"UPDATE {TABLE} SET errors = %(errors)s "
+                    "WHERE id = %(id)s AND receipt = %(receipt)s AND leased_by = %(process)s",
+                    {
+                        "id": message.id,
+                        "receipt": message.receipt,
+                        "errors": message.errors,
+                        "process": self.process(process),
+                    },
+                )
 
     def among(self, ids: Sequence[int]) -> tuple[str, dict[str, Any]]:
         """Return what follows a column that is one of these, and its parameters."""

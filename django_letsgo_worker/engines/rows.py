@@ -130,6 +130,14 @@ class ClaimRequest:
         return self.free + self.ahead - self.taken
 
 
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """A lease that a claim found lapsed: which process had it, and since when."""
+
+    process: UUID
+    leased_at: datetime
+
+
 @dataclass(slots=True)
 class Claimed:
     """A message as its claim returned it; JSON columns are still text."""
@@ -149,6 +157,9 @@ class Claimed:
     deadline: datetime | None
     planned_at: datetime | None
     leased_at: datetime
+    # The lease that was taken over, if any, and the record of the attempt that ended with it.
+    lapse: Lapse | None = None
+    lost_attempt: dict[str, Any] | None = None
 
     @property
     def is_worn_out(self) -> bool:
@@ -251,6 +262,8 @@ class Looked(NamedTuple):
     max_attempts: int
     held: bool
     deaths: int
+    leased_by: Any = None
+    leased_at: Any = None
 
 
 def _is_suspect(deaths: int, attempts: int, max_attempts: int) -> bool:

@@ -17,6 +17,7 @@ from ..conf import settings
 from ..engines import ARCHIVE, MOVED, TABLE, Engine, engine_for
 from ..errors import DuplicateMessage, MessageInTransaction, MessageNotFound
 from ..models import ArchivedMessage, DeadLetter, Message
+from ..outcomes import redrive_entry, with_entry
 from .working import kept_outcomes
 
 BATCH = 500
@@ -64,7 +65,9 @@ def _as_live(found: ArchivedMessage) -> Message:
 def cancel(message_id: int, *, using: str | None = None) -> ArchivedMessage:
     """Archive a live message as cancelled, running ones included; return its archived row.
 
-    The code of a running handler goes on, with `delivery.lease_lost` set, and records nothing. Raises
+    A running async handler is cancelled; of a sync one the code goes on, with `delivery.lease_lost` and
+    `should_stop` set. Neither records anything. On PostgreSQL its worker is told at once, elsewhere it
+    finds out within POLL_SECONDS. Raises
     MessageNotFound when no live message has this id, MessageInTransaction when an atomic handler holds it.
     """
     alias = using or settings().database
@@ -93,6 +96,8 @@ def archive(message: Message, outcome: str, clock: datetime, alias: str, **facts
     if outcome in kept_outcomes():
         archived.save(force_insert=True, using=alias)
     message.delete(using=alias)
+    if message.leased_by is not None:
+        engine_for(alias).tell_revoked([message.leased_by])
     return archived
 
 
@@ -101,15 +106,16 @@ def _possible(message_ids: Sequence[int]) -> list[int]:
     return [message_id for message_id in message_ids if 0 < message_id < 2**63]
 
 
-def redrive(message_id: int, *, using: str | None = None) -> Message:
+def redrive(message_id: int, *, by: str = "", reason: str = "", using: str | None = None) -> Message:
     """Make a dead letter a live message again, under its id, visible now, with no attempt used.
 
-    Its errors are kept, its deadline is cleared. Raises MessageNotFound when there is no such dead
-    letter, DuplicateMessage when a live message has its unique key.
+    Its errors are kept, with one entry more that says who redrove it (`by`) and why (`reason`); its
+    deadline is cleared. Raises MessageNotFound when there is no such dead letter, DuplicateMessage when a
+    live message has its unique key.
     """
     alias = using or settings().database
     with transaction.atomic(using=alias):
-        if _redrive_batch([message_id], alias):
+        if _redrive_batch([message_id], alias, by, reason):
             return Message.objects.using(alias).get(pk=message_id)
         dead = DeadLetter.objects.using(alias).filter(pk__in=_possible([message_id])).first()
         if dead is None:
@@ -121,23 +127,26 @@ def redrive(message_id: int, *, using: str | None = None) -> Message:
         raise DuplicateMessage(dead.type, dead.unique_key, message_id=message_id)
 
 
-def redrive_many(message_ids: Sequence[int], *, using: str | None = None) -> BulkResult:
+def redrive_many(
+    message_ids: Sequence[int], *, by: str = "", reason: str = "", using: str | None = None
+) -> BulkResult:
     """Redrive dead letters in batches of 500; those whose unique key lives again are skipped."""
     alias = using or settings().database
     done = 0
     for start in range(0, len(message_ids), BATCH):
         with transaction.atomic(using=alias):
-            done += _redrive_batch(message_ids[start : start + BATCH], alias)
+            done += _redrive_batch(message_ids[start : start + BATCH], alias, by, reason)
     return BulkResult(done, len(message_ids) - done)
 
 
-def _redrive_batch(message_ids: Sequence[int], alias: str) -> int:
+def _redrive_batch(message_ids: Sequence[int], alias: str, by: str, reason: str) -> int:
     engine = engine_for(alias)
     dead = _lock_dead(message_ids, alias, engine)
     if not dead:
         return 0
     clock = engine.clock()
-    messages = [_redriven(letter, clock) for letter in dead]
+    entry = redrive_entry(at=clock, by=by, reason=reason)
+    messages = [_redriven(letter, clock, entry) for letter in dead]
     # Whoever enqueued the same key meanwhile stays: a constraint that fires would end the transaction.
     Message.objects.using(alias).bulk_create(messages, ignore_conflicts=True)
     ids = [message.pk for message in messages]
@@ -153,10 +162,11 @@ def _lock_dead(message_ids: Sequence[int], alias: str, engine: Engine) -> list[D
     return list(rows.select_for_update(skip_locked=True) if engine.skip_locked else rows)
 
 
-def _redriven(letter: DeadLetter, clock: datetime) -> Message:
+def _redriven(letter: DeadLetter, clock: datetime, entry: dict[str, Any]) -> Message:
     values = {name: getattr(letter, name) for name in _SHARED}
     values |= {"attempts": 0, "deaths": 0, "receipt": letter.receipt + 1, "visible_at": clock}
-    return Message(**values | {"deadline": None, "leased_by": None, "leased_at": None})
+    values |= {"deadline": None, "leased_by": None, "leased_at": None}
+    return Message(**values | {"errors": with_entry(letter.errors, entry)})
 
 
 def discard(message_id: int, *, using: str | None = None) -> None:

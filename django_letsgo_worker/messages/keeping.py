@@ -87,8 +87,9 @@ def purge_batch(queue: str, *, until: datetime, using: str | None = None) -> int
         # Where rows have no locks, a transaction that reads first cannot write once another has written.
         with transaction.atomic(using=alias) if engine.skip_locked else nullcontext():
             free = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
-            ids = list(free.order_by("visible_at").values_list("pk", flat=True)[:BATCH])
-            deleted = Message.objects.using(alias).filter(pk__in=ids).delete()[0]
+            held = dict(free.order_by("visible_at").values_list("pk", "leased_by")[:BATCH])
+            deleted = Message.objects.using(alias).filter(pk__in=list(held)).delete()[0]
+            engine.tell_revoked({process for process in held.values() if process is not None})
         if deleted:
             return deleted
     return 0

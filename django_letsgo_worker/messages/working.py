@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError
 
 from ..conf import settings
 from ..delivery import Delivery, Signals
 from ..engines import Claimed, Settlement
 from ..errors import WorkerDied
-from ..outcomes import Outcome, dotted, error_entry, fingerprint, with_entry
+from ..models import Process
+from ..outcomes import Outcome, dotted, error_entry, fingerprint, lost_entry, with_entry
 from ..payloads import exact_json, storable
 
 logger = logging.getLogger("django_letsgo_worker.worker")
@@ -119,6 +124,36 @@ def release_of(claimed: Claimed, *, deaths: int = 0) -> Settlement:
     )
 
 
+def note_lost_attempts(claimed: Sequence[Claimed], using: str) -> list[Claimed]:
+    """Add to the errors of messages the attempts whose workers died with them; return these messages.
+
+    They are still to be written. What ends here, worn out, says all of it in its last entry.
+    """
+    lost = [message for message in claimed if message.lapse is not None]
+    if not lost:
+        return []
+    last_heard_of = _last_heard_of({message.lapse.process for message in lost if message.lapse}, using)
+    for message in lost:
+        assert message.lapse is not None
+        name, heard_at = last_heard_of.get(message.lapse.process, (str(message.lapse.process), None))
+        message.lost_attempt = lost_entry(
+            attempt=message.attempts - 1, begun_at=message.lapse.leased_at, process=name, heard_at=heard_at
+        )
+        if not message.is_worn_out:
+            message.errors = exact_json(with_entry(json.loads(message.errors), message.lost_attempt))
+    return [message for message in lost if not message.is_worn_out]
+
+
+def _last_heard_of(processes: set[UUID], using: str) -> dict[UUID, tuple[str, datetime]]:
+    """Return the name of each process that has a row, and its last sign of life."""
+    try:
+        rows = Process.objects.using(using).filter(pk__in=processes).values_list("pk", "name", "heartbeat_at")
+        return {pk: (name, heard_at) for pk, name, heard_at in rows}
+    except DatabaseError as error:
+        logger.warning("The names of workers that died could not be read: %s", str(error).strip())
+        return {}
+
+
 def unfit_settlement(claimed: Claimed, process: str) -> Settlement | None:
     """Return what becomes of a claimed message that must not run: worn out, or past its deadline.
 
@@ -132,7 +167,9 @@ def unfit_settlement(claimed: Claimed, process: str) -> Settlement | None:
         return None
     error = WorkerDied(max(1, claimed.deaths))
     at = claimed.leased_at.isoformat(timespec="microseconds")
-    entry = error_entry(error, attempt=claimed.max_attempts, at=at, seconds=0.0, process=process)
+    entry = error_entry(error, attempt=claimed.max_attempts, at=at, seconds=None, process=process)
+    if claimed.lost_attempt is not None:
+        entry |= {name: claimed.lost_attempt[name] for name in ("at", "process")}
     return Settlement(
         id=claimed.id,
         receipt=claimed.receipt,

@@ -140,6 +140,7 @@ class _Drain:
             )
             self.announcer.unknown(lane.queue, claim.unknown)
             if claim.rows:
+                self.engine.write_errors(self.process, working.note_lost_attempts(claim.rows, self.using))
                 return claim.rows[0]
             if any(registry.find(type) for type in claim.unknown):
                 continue  # whoever was told knows its handler

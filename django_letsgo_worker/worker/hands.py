@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -49,6 +49,8 @@ class Hand:
     connection: BaseDatabaseWrapper | None = None
     # A first attempt to settle it may have been carried out.
     uncertain: bool = False
+    # Ends the task of an async handler, from any thread.
+    cancel: Callable[[], object] = lambda: None
 
     @property
     def lease(self) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from django.db import Error, connections
 
@@ -19,6 +19,7 @@ from .announce import Announcer
 from .hands import RUNNING, Hand, Hands
 from .isolation import force_close
 from .options import Options
+from .wakeup import Wakeup
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
@@ -29,11 +30,19 @@ TRY_AGAIN = 0.5
 class Heartbeat(threading.Thread):
     """Beats every third of the lease. `renewing` is set while leases can be renewed."""
 
-    def __init__(self, options: Options, process: Process, hands: Hands, on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        process: Process,
+        hands: Hands,
+        wakeup: Wakeup,
+        on_stop: Callable[[], None],
+    ) -> None:
         super().__init__(name="letsgo-heartbeat", daemon=True)
         self.options = options
         self.process = process
         self.hands = hands
+        self.wakeup = wakeup
         self.announcer = Announcer()
         self.on_stop = on_stop
         self.renewing = threading.Event()
@@ -43,6 +52,8 @@ class Heartbeat(threading.Thread):
         self._beat_at = time.monotonic()
         self._failing = False
         self._due_now = False
+        self._looked_at = time.monotonic()
+        self._is_revoked = False
 
     def end(self) -> None:
         """Say that the process has ended, and end."""
@@ -59,14 +70,22 @@ class Heartbeat(threading.Thread):
         """Look again when the next time-out is: a handler with one has begun."""
         self._kick.set()
 
+    def look_for_revoked(self) -> None:
+        """See at once which messages are this process's no longer."""
+        self._is_revoked = True
+        self._kick.set()
+
     def run(self) -> None:
         engine = adopt_own_connection(self.options.using)
         next_beat = time.monotonic() + self.options.lease_seconds / 3
         try:
             while not self._ending.is_set():
-                self._kick.wait(max(0.0, min(next_beat, self._next_timeout()) - time.monotonic()))
+                next_step = min(next_beat, self._next_timeout(), self._next_look())
+                self._kick.wait(max(0.0, next_step - time.monotonic()))
                 self._kick.clear()
                 self._tell_timed_out()
+                if self._is_revoked or time.monotonic() >= self._next_look():
+                    self._look(engine)
                 if (self._due_now or time.monotonic() >= next_beat) and not self._ending.is_set():
                     self._due_now = False
                     worked = self._beat(engine)
@@ -103,12 +122,35 @@ class Heartbeat(threading.Thread):
             return
         leases = [hand.lease for hand in hands]
         renewed = engine.renew(self.process.pk, leases, self.options.lease_seconds)
-        missing = [hand for hand in hands if hand.claimed.id not in renewed]
         # Not renewed: its own handler's transaction has it locked, it was settled meanwhile, or it is lost.
-        held = engine.still_held(self.process.pk, [hand.lease for hand in missing])
-        for hand in missing:
-            if hand.claimed.id not in held and self.hands.lose(hand):
-                self.announcer.lost(hand)
+        self._let_go_of_lost(engine, [hand for hand in hands if hand.claimed.id not in renewed])
+
+    def _let_go_of_lost(self, engine: Engine, hands: Sequence[Hand]) -> None:
+        # Asks nothing where there is nothing to ask for.
+        held = engine.still_held(self.process.pk, [hand.lease for hand in hands])
+        for hand in hands:
+            if hand.claimed.id not in held:
+                self._lose(hand)
+
+    def _lose(self, hand: Hand) -> None:
+        """Tell a handler that its lease is gone; an async one is cancelled."""
+        if self.hands.lose(hand):
+            self.announcer.lost(hand)
+            hand.cancel()
+
+    def _next_look(self) -> float:
+        """When to see what was cancelled or deleted, where no notification tells."""
+        if self.wakeup.listening:
+            return float("inf")
+        return self._looked_at + (self.options.poll_seconds or 1.0)
+
+    def _look(self, engine: Engine) -> None:
+        self._is_revoked, self._looked_at = False, time.monotonic()
+        try:
+            self._let_go_of_lost(engine, self.hands.leases())
+        except Error:
+            # The next heartbeat says so.
+            force_close(connections[self.options.using])
 
     def _failed(self, error: Error) -> None:
         force_close(connections[self.options.using])
@@ -119,8 +161,7 @@ class Heartbeat(threading.Thread):
             # All have lapsed: others may hold them now.
             self.renewing.clear()
             for hand in self.hands.leases():
-                if self.hands.lose(hand):
-                    self.announcer.lost(hand)
+                self._lose(hand)
 
     # -- time-outs ----------------------------------------------------------------------------------
 

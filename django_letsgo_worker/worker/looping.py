@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -64,6 +65,10 @@ class EventLoop:
         name = f"Message {hand.claimed.id} ({hand.claimed.type})"
         task = loop.create_task(_deliver(hand), name=name)
         self._tasks.add(task)
+        hand.cancel = partial(loop.call_soon_threadsafe, task.cancel)
+        if hand.lost:
+            # Its lease went before it had begun.
+            task.cancel()
         task.add_done_callback(lambda task: self._end(task, hand, on_end))
 
     def _end(self, task: asyncio.Task[Outcome], hand: Hand, on_end: OnEnd) -> None:

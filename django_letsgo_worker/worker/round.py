@@ -73,7 +73,7 @@ class Round:
         written, claims = self._tried(settlements, lanes, free, ahead)
         self._announce_written(finished, written)
         for timed in claims:
-            self.on_claimed(timed.claim.rows)
+            self._take_in_hand(timed.claim.rows)
         self._settle_accounts(finished, written)
         for timed in claims:
             self._look_further(timed)
@@ -215,6 +215,12 @@ class Round:
             start_at=self.lanes.marks.of(lane),
         )
 
+    def _take_in_hand(self, claimed: Sequence[Claimed]) -> None:
+        """Give away what was claimed, and write which attempts had ended with their workers."""
+        lost = working.note_lost_attempts(claimed, self.options.using)
+        self.on_claimed(claimed)
+        self.engine.write_errors(self.process, lost)
+
     def _look_further(self, timed: TimedClaim) -> None:
         """Claim past unknown types at the head of a lane, and learn where the next claim may begin."""
         request, claim, seconds = timed
@@ -223,7 +229,7 @@ class Round:
             with nullcontext() if self.engine.exchanges_alone else self.engine.transaction():
                 further = self.engine.claim_further(request, claim)
             if further is not None:
-                self.on_claimed(further.rows)
+                self._take_in_hand(further.rows)
                 claim.go_on(further)
             seconds += time.monotonic() - asked_at
             self.announcer.unknown(request.lane.queue, claim.unknown)

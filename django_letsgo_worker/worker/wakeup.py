@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from uuid import UUID
 
 from django.db import Error, connections
 
@@ -67,10 +69,13 @@ class Wakeup:
 class Listener(threading.Thread):
     """Listens for notifications on a connection of its own, where the engine has them."""
 
-    def __init__(self, using: str, wakeup: Wakeup) -> None:
+    def __init__(self, using: str, wakeup: Wakeup, process: UUID, on_revoked: Callable[[], None]) -> None:
         super().__init__(name="letsgo-listener", daemon=True)
         self.using = using
         self.wakeup = wakeup
+        self.process = process
+        # Called when messages that this process holds were cancelled or deleted.
+        self.on_revoked = on_revoked
         self.stopping = threading.Event()
         self.engine: Engine | None = None
 
@@ -84,8 +89,11 @@ class Listener(threading.Thread):
 
     def _listen(self, engine: Engine) -> None:
         try:
-            for lane in engine.listen(self.stopping, self._heard):
-                self.wakeup.name(lane)
+            for named in engine.listen(self.stopping, self._heard):
+                if not isinstance(named, UUID):
+                    self.wakeup.name(named)
+                elif named == self.process:
+                    self.on_revoked()
         except Error as error:
             if self.wakeup.listening:
                 logger.info("Notifications are interrupted, polling goes on: %s", str(error).strip())

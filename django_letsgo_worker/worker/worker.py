@@ -57,7 +57,7 @@ class Worker:
         self.seats = Seats(
             self.hands, self.wakeup, using=options.using, process=self.process.pk, name=options.name
         )
-        self.heartbeat = Heartbeat(options, self.process, self.hands, self.stopping.set)
+        self.heartbeat = Heartbeat(options, self.process, self.hands, self.wakeup, self.stopping.set)
         self.seats.on_timed = self.heartbeat.kick
         self.exchange = Exchange(
             options,
@@ -68,7 +68,7 @@ class Worker:
             self.heartbeat.renewing,
             self.stopping.set,
         )
-        self.listener = Listener(options.using, self.wakeup)
+        self.listener = Listener(options.using, self.wakeup, self.process.pk, self.heartbeat.look_for_revoked)
 
     def stop(self) -> None:
         """Drain and end; called once more, give back at once what still runs. From any thread."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from ..base import IS_PAUSED, TABLE
-from ..rows import Claim, Claimed, ClaimRequest, Lane, Looked, choose
+from ..rows import Claim, Claimed, ClaimRequest, Lane, Lapse, Looked, choose
 from .settling import Settling
 
-LOOKED = ("id", "type", "visible_at", "attempts", "max_attempts", "leased_by IS NOT NULL", "deaths")
+LOOKED = (
+    "id", "type", "visible_at", "attempts", "max_attempts", "leased_by IS NOT NULL", "deaths",
+    "leased_by", "leased_at",
+)  # fmt: skip
 CLAIMED = (
     "id", "type", "payload", "headers", "queue", "priority", "attempts", "max_attempts", "receipt", "deaths",
     "errors", "enqueued_at", "deadline", "planned_at", "leased_at",
@@ -60,9 +64,18 @@ class Claiming(Settling):
         taken = choose(looked, request)
         claim = Claim(self._take(request, taken) if taken else [], {row.type for row in looked} - known)
         chosen = set(taken)
+        lapses = {row.id: self._lapse(row) for row in looked if row.held}
+        for claimed in claim.rows if lapses else ():
+            claimed.lapse = lapses.get(claimed.id)
         is_left = [row.id not in chosen and row.type in known for row in looked]
         claim.note_looked(is_left, [row.visible_at for row in looked], window, self.read_moment)
         return claim
+
+    def _lapse(self, row: Looked) -> Lapse:
+        process = row.leased_by if isinstance(row.leased_by, UUID) else UUID(row.leased_by)
+        leased_at = self.read_moment(row.leased_at)
+        assert leased_at is not None
+        return Lapse(process, leased_at)
 
     def _look(self, request: ClaimRequest, window: int) -> list[Looked]:
         clock = self.now_sql(request.now)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -32,6 +33,8 @@ PLANNER = {
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+# Names the processes that hold messages which were cancelled or deleted.
+REVOKED = "letsgo_worker_revoked"
 # A server that vanished without a word is noticed within half a minute.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
@@ -117,16 +120,26 @@ class PostgreSQLEngine(Inserting, Settling):
             settings = ", ".join(f"set_config('{name}', '{value}', TRUE)" for name, value in PLANNER.items())
             self.execute(f"SELECT {settings}", {})
 
-    def listen(self, stopping: threading.Event, heard: Callable[[], None]) -> Iterator[tuple[str, int]]:
+    def tell_revoked(self, processes: Iterable[UUID]) -> None:
+        for process in processes:
+            self.execute(f"SELECT pg_notify('{REVOKED}', %(process)s)", {"process": str(process)})
+
+    def listen(
+        self, stopping: threading.Event, heard: Callable[[], None]
+    ) -> Iterator[tuple[str, int] | UUID]:
         self.connection.ensure_connection()
         raw = self.connection.connection
         with self.connection.wrap_database_errors:
-            raw.execute(f"LISTEN {CHANNEL}")
+            raw.execute(f"LISTEN {CHANNEL}; LISTEN {REVOKED}")
         heard()
         while not stopping.is_set():
             with self.connection.wrap_database_errors:
                 notes = list(raw.notifies(timeout=1.0, stop_after=1))
             for note in notes:
+                if note.channel == REVOKED:
+                    with suppress(ValueError):
+                        yield UUID(note.payload)
+                    continue
                 queue, _, priority = note.payload.rpartition(":")
                 if queue and priority.removeprefix("-").isdecimal():
                     yield queue, int(priority)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
+from uuid import UUID
 
 from ..base import IS_PAUSED, TABLE, Engine
-from ..rows import Claim, Claimed, ClaimRequest, Lane
+from ..rows import Claim, Claimed, ClaimRequest, Lane, Lapse
 from .inserting import IDLE
 
 SAID = f"UPDATE {IDLE} SET waiting = TRUE WHERE NOT waiting"
@@ -39,6 +41,7 @@ WHERE visible_at IS NOT NULL
 CLAIMING = f"""
 looked AS MATERIALIZED (
     SELECT id, type, visible_at, attempts, max_attempts,
+           CASE WHEN leased_by IS NOT NULL THEN leased_by || ' ' || leased_at END AS lapse,
            leased_by IS NOT NULL AS held, deaths + (leased_by IS NOT NULL)::int AS deaths
     FROM {TABLE}
     WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {{clock}}
@@ -71,7 +74,9 @@ taken AS (
               m.receipt, m.deaths, m.errors::text, m.enqueued_at, m.deadline, m.planned_at, m.leased_at
 )"""
 AGE = itemgetter(0, 2)
-LOOKED = "SELECT looked.visible_at, looked.type, looked.id, taken.* FROM looked LEFT JOIN taken USING (id)"
+LOOKED = """
+SELECT looked.visible_at, looked.type, looked.id, taken.*, looked.lapse FROM looked LEFT JOIN taken USING (id)
+"""
 
 
 class Claiming(Engine):
@@ -127,6 +132,14 @@ class Claiming(Engine):
         unknown = {row[1] for row in rows}.difference(request.types)
         # Django's connections are in UTC, and so are their moments.
         claim = Claim([Claimed(*row[3:]) for row in rows if row[3] is not None], unknown)
+        for claimed in claim.rows:
+            if claimed.lapse is not None:
+                claimed.lapse = _read_lapse(str(claimed.lapse))
         is_left = [row[3] is None and row[1] not in unknown for row in rows]
         claim.note_looked(is_left, [row[0] for row in rows], window, self.read_moment)
         return claim
+
+
+def _read_lapse(text: str) -> Lapse:
+    process, _, leased_at = text.partition(" ")
+    return Lapse(UUID(process), datetime.fromisoformat(leased_at).astimezone(UTC))

@@ -93,8 +93,8 @@ class Deed:
     verb: str
     doing: str
     done: str
-    one: Callable[[int, str], object]
-    many: Callable[[Sequence[int], str], BulkResult]
+    one: Callable[[Call, int], object]
+    many: Callable[[Call, Sequence[int]], BulkResult]
     asks_about_one: bool
 
 
@@ -102,16 +102,16 @@ REDRIVE = Deed(
     verb="redrive",
     doing="Redriving",
     done="redriven",
-    one=lambda id, using: messages.redrive(id, using=using),
-    many=lambda ids, using: messages.redrive_many(ids, using=using),
+    one=lambda call, id: messages.redrive(id, by=call.by, using=call.using),
+    many=lambda call, ids: messages.redrive_many(ids, by=call.by, using=call.using),
     asks_about_one=False,
 )
 DISCARD = Deed(
     verb="discard",
     doing="Discarding",
     done="discarded",
-    one=lambda id, using: messages.discard(id, using=using),
-    many=lambda ids, using: messages.discard_many(ids, using=using),
+    one=lambda call, id: messages.discard(id, using=call.using),
+    many=lambda call, ids: messages.discard_many(ids, using=call.using),
     asks_about_one=True,
 )
 
@@ -146,7 +146,7 @@ def _do_to_one(call: Call, deed: Deed, id: int) -> None:
     if deed.asks_about_one:
         _require(call, id)
         _confirm(call, deed, 1)
-    deed.one(id, call.using)
+    deed.one(call, id)
     _report(call, deed, BulkResult(done=1, skipped=0))
 
 
@@ -196,7 +196,7 @@ def _in_batches(
 ) -> BulkResult:
     done = skipped = 0
     for ids in batches:
-        result = deed.many(ids, call.using)
+        result = deed.many(call, ids)
         done, skipped = done + result.done, skipped + result.skipped
         advance(len(ids))
     return BulkResult(done=done, skipped=skipped)

@@ -54,10 +54,15 @@ def as_lines(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def error_lines(errors: Any) -> list[str]:
-    """Return the record of failed attempts as lines, tracebacks included."""
+    """Return the record of failed attempts and redrives as lines, tracebacks included."""
     lines: list[str] = []
     for entry in errors if isinstance(errors, list) else []:
         known = entry if isinstance(entry, dict) else {}
+        if known.get("redrive"):
+            by = f" by {known['by']}" if known.get("by") else ""
+            reason = f": {known['reason']}" if known.get("reason") else ""
+            lines += ["", showing.printable(f"Redriven {known.get('at', '?')}{by}{reason}")]
+            continue
         attempt, at, name, said = (known.get(key, "?") for key in ("attempt", "at", "class", "message"))
         head = f"#{attempt} {at} {name}: {said}"
         lines += ["", showing.printable(head)]

@@ -1,6 +1,6 @@
 """Log lines about deliveries, hung on the signals: one line an attempt, never a payload.
 
-Successes that come faster than anybody reads are counted, and said in one line a second.
+Successes and planned times that come faster than anybody reads are counted, and said in one line a second.
 """
 
 from __future__ import annotations
@@ -8,29 +8,39 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .delivery import Delivery
-from .signals import delivery_finished, message_died
+from .signals import delivery_finished, message_died, occurrence_fired
+
+if TYPE_CHECKING:
+    from .models import Message, Occurrence, ScheduledJob
 
 logger = logging.getLogger("django_letsgo_worker.worker")
+scheduler_logger = logging.getLogger("django_letsgo_worker.scheduler")
 
 LEVELS = {"succeeded": logging.INFO, "snoozed": logging.INFO, "released": logging.INFO, "dead": logging.ERROR}
 
-# So many successes in a second have a line each.
+# So many lines of one kind in a second stand each by itself.
 LINES_A_SECOND = 100
 
 
-class Successes:
-    """How many messages succeeded in this second, and how many of them had no line of their own."""
+class Crowd:
+    """Lines of one kind that may come faster than anybody reads: from some number a second on they share one.
 
-    def __init__(self) -> None:
+    `summary` is that line: it takes how many had no line, and in how many seconds.
+    """
+
+    def __init__(self, logger: logging.Logger, summary: str, event: str) -> None:
+        self._logger = logger
+        self._summary = summary
+        self._event = event
         self._lock = threading.Lock()
         self._since = float("-inf")
         self._count = 0
 
     def has_a_line(self) -> bool:
-        """Count one more; return whether it has a line of its own."""
+        """Count one more; return whether it has a line to itself."""
         with self._lock:
             now = time.monotonic()
             if now - self._since >= 1.0 and self._count <= LINES_A_SECOND:
@@ -46,11 +56,13 @@ class Successes:
         with self._lock:
             more, seconds = self._count - LINES_A_SECOND, time.monotonic() - self._since
             self._since, self._count = time.monotonic(), 0
-        facts = {"event": "messages.succeeded"}
-        logger.info("succeeded: %d more messages in %.1f s.", more, seconds, extra=facts)
+        self._logger.info(self._summary, more, seconds, extra={"event": self._event})
 
 
-_successes = Successes()
+_successes = Crowd(logger, "succeeded: %d more messages in %.1f s.", "messages.succeeded")
+_occurrences = Crowd(
+    scheduler_logger, "%d more planned times were seen to in %.1f s.", "occurrences.recorded"
+)
 
 
 def log_delivery(
@@ -98,7 +110,40 @@ def log_death(message_id: int, type: str, queue: str, delivery: Delivery | None,
         logger.error("dead: message %s (%s) in %s is kept as a dead letter.", message_id, type, queue)
 
 
+def log_occurrence(
+    occurrence: Occurrence, message: Message | None, schedule: ScheduledJob, **kwargs: Any
+) -> None:
+    """Write the line of a planned time: fired, fired late, or skipped and why."""
+    if not scheduler_logger.isEnabledFor(logging.INFO) or not _occurrences.has_a_line():
+        return
+    planned = f"{occurrence.planned_at:%Y-%m-%d %H:%M:%S} UTC"
+    facts = {"event": "occurrence.recorded", "schedule": schedule.name}
+    if message is None:
+        count = f", with {more} before it" if (more := occurrence.skipped_count - 1) > 0 else ""
+        line = f"skipped: schedule {schedule.name}, planned at {planned}{count}: {occurrence.skipped_because}"
+        scheduler_logger.warning(line, extra=facts)
+        return
+    late = (occurrence.fired_at - occurrence.planned_at).total_seconds()
+    is_late = late >= schedule.misfire_grace.total_seconds()
+    word, by = ("fired late", f", {late:.0f} s ago") if is_late else ("fired", "")
+    made = f"as message {message.pk} ({message.type})"
+    line = f"{word}: schedule {schedule.name}, planned at {planned}{by}, {made}"
+    scheduler_logger.log(logging.WARNING if is_late else logging.INFO, line, extra=facts)
+
+
+def to_console(verbosity: int) -> None:
+    """Show log lines on the terminal where the project has no logging for them, from verbosity 1 on INFO."""
+    root = logging.getLogger("django_letsgo_worker")
+    if root.hasHandlers():
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("{asctime} {levelname:<7} {message}", style="{"))
+    root.addHandler(handler)
+    root.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))
+
+
 def connect() -> None:
     """Hang the lines on the signals; once, however often it is called."""
     delivery_finished.connect(log_delivery, dispatch_uid="django_letsgo_worker.logs.delivery")
     message_died.connect(log_death, dispatch_uid="django_letsgo_worker.logs.death")
+    occurrence_fired.connect(log_occurrence, dispatch_uid="django_letsgo_worker.logs.occurrence")

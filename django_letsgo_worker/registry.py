@@ -5,6 +5,7 @@ Importing handlers.py modules is here too (autodiscover); running a handler is t
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import logging
@@ -208,6 +209,12 @@ def find(type: str) -> Handler | None:
     """Return the handler of a type whatever the payload: the plain one, or any; None when there is none."""
     candidates = _handlers.get(type)
     return candidates[-1] if candidates else None
+
+
+def like(type: str) -> str | None:
+    """Return the registered type that is written most like this one; None when none is near."""
+    close = difflib.get_close_matches(type, types(), n=1)
+    return close[0] if close else None
 
 
 def get(type: str) -> Handler:

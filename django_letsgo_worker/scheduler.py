@@ -30,7 +30,6 @@ LOOK_SECONDS = 1.0
 SHORTEST_PAUSE = 0.02
 # A row that is due and that somebody else has locked is looked at again after this many.
 BLOCKED_PAUSE = 0.2
-BEAT_SECONDS = 5.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 10.0
 
 
@@ -110,13 +109,13 @@ class Scheduler:
         if processes.beat(self.process, busy=0, using=self.using):
             logger.info("Scheduler %s was asked to stop.", self.process.name)
             self.stop.set()
-        self._beats_again_at = time.monotonic() + BEAT_SECONDS
+        self._beats_again_at = time.monotonic() + processes.SCHEDULER_BEATS_EVERY
 
     # -- beginning and end -----------------------------------------------------------------------------
 
     def _register(self) -> None:
         processes.register(self.process, self.using)
-        self._beats_again_at = time.monotonic() + BEAT_SECONDS
+        self._beats_again_at = time.monotonic() + processes.SCHEDULER_BEATS_EVERY
         logger.info("Scheduler %s has started.", self.process.name)
 
     def _sync_declared(self) -> None:

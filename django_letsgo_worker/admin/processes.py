@@ -61,7 +61,7 @@ class ProcessAdmin(ReadOnlyAdmin):
     def state_shown(self, row: Process) -> SafeString:
         if row.state == Process.State.STOPPED:
             return showing.badge("off", row.get_state_display())
-        if row.heartbeat_at < reading_of(row).silent_since:
+        if processes.is_silent(row, reading_of(row).now):
             return showing.badge("bad", _("silent"), _("no heartbeat; its messages are taken up by others"))
         if row.state == Process.State.DRAINING:
             return showing.badge("wait", row.get_state_display())

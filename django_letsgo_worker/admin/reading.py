@@ -6,12 +6,12 @@ What is made of it is up to the pages.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 
 from django.http import HttpRequest
 
-from .. import queues, registry
+from .. import processes, queues, registry
 from ..conf import settings
 from ..engines import Lane, engine_for
 from ..models import Process
@@ -50,14 +50,8 @@ class Reading:
         return queues.paused(using=self.using)
 
     @cached_property
-    def silent_since(self) -> datetime:
-        """Processes whose last heartbeat is older than this say nothing any more."""
-        return self.now - timedelta(seconds=settings().lease_seconds)
-
-    @cached_property
     def living(self) -> list[Process]:
-        rows = Process.objects.using(self.using).filter(heartbeat_at__gte=self.silent_since)
-        return list(rows.exclude(state=Process.State.STOPPED))
+        return processes.living(now=self.now, using=self.using)
 
     @cached_property
     def workers(self) -> list[Worker]:

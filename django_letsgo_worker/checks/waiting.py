@@ -6,14 +6,13 @@ They are made when Django is told which databases to check, best before a deploy
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import connections
 
-from .. import registry
-from ..conf import settings
+from .. import processes, registry
 from ..engines import engine_for
 from ..models import Message, Process, ScheduledJob
 from .groups import alias_of_queue
@@ -88,6 +87,5 @@ def _check_queues(alias: str) -> Iterator[CheckMessage]:
 
 def _queues_served(alias: str, clock: datetime) -> list[list[str] | None]:
     """Return the queues of each living worker; None is all."""
-    silent_since = clock - timedelta(seconds=settings().lease_seconds)
-    living = Process.objects.using(alias).filter(kind="worker", heartbeat_at__gte=silent_since)
-    return list(living.exclude(state=Process.State.STOPPED).values_list("queues", flat=True))
+    living = processes.living(now=clock, using=alias)
+    return [process.queues for process in living if process.kind == Process.Kind.WORKER]

@@ -5,6 +5,7 @@ For development: Django's reloader does the watching. The parent only starts chi
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -15,10 +16,19 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from django.core.management.base import CommandError, CommandParser
 from django.utils import autoreload
 
 # What a child exits with to be started again.
 CHANGED = 3
+
+
+def add_argument(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--reload",
+        action=argparse.BooleanOptionalAction,
+        help="restart when code changes (under DEBUG in a terminal by default)",
+    )
 
 
 def is_wanted(asked: bool | None, debug: bool) -> bool:
@@ -26,8 +36,15 @@ def is_wanted(asked: bool | None, debug: bool) -> bool:
     return asked if asked is not None else debug and sys.stdin is not None and sys.stdin.isatty()
 
 
-def is_child() -> bool:
-    return os.environ.get(autoreload.DJANGO_AUTORELOAD_ENV) == "true"
+def run(work: Callable[[], bool], stop: threading.Event, hurry: threading.Event) -> None:
+    """Do the work of a command in a child that ends, drained, and starts again whenever code changes.
+
+    `work` returns whether it came to its end cleanly. Raises CommandError with the child's last code.
+    """
+    if os.environ.get(autoreload.DJANGO_AUTORELOAD_ENV) == "true":
+        Reloading(work, stop, hurry).run()
+    elif code := supervise():
+        raise CommandError("The command ended with an error.", returncode=code)
 
 
 def supervise() -> int:

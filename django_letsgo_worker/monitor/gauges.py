@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from .. import queues, registry
-from ..conf import settings
+from .. import processes, queues, registry
 from ..engines import ARCHIVE, TABLE, Engine, Lane, engine_for
 from ..models import Process, ScheduledJob
 from .metrics import Key
@@ -19,9 +18,6 @@ from .metrics import Key
 CAP = 10_000
 # How many schedules show their next run, the soonest first.
 MOST_SCHEDULES = 1_000
-# A process that has not been heard of for so long is silent, whatever its row says; or for a lease, if
-# that is longer. Schedulers beat every 5 s.
-SILENT_AFTER = 15.0
 STATES = ("ready", "running", "retrying", "scheduled")
 
 # In the order of the index: else a planner that takes the lane for short may read the whole table.
@@ -57,19 +53,14 @@ class Gauges:
         engine = engine_for(self.using)
         now = engine.clock()
         lanes = engine.lanes()
-        silent = timedelta(seconds=max(SILENT_AFTER, settings().lease_seconds))
-        processes = list(Process.objects.using(self.using).all())
-        living = [
-            process
-            for process in processes
-            if process.heartbeat_at >= now - silent and process.state != Process.State.STOPPED
-        ]
+        rows = list(Process.objects.using(self.using).all())
+        living = [process for process in rows if processes.is_alive(process, now)]
         workers = [process for process in living if process.kind == Process.Kind.WORKER]
         self._see(lanes, workers)
         values: dict[Key, float] = {}
         values.update(self._queues(engine, lanes, workers, now))
         values.update(_dead_letters(engine, self._seen))
-        values.update(_processes(processes, living))
+        values.update(_processes(rows, living))
         values.update(_schedules(self.using))
         return values
 

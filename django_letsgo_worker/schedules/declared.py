@@ -11,7 +11,7 @@ from datetime import datetime
 
 from django.db import IntegrityError
 
-from .. import planning
+from .. import planning, registry
 from ..conf import settings
 from ..declarations import Declared, declared
 from ..engines import engine_for
@@ -43,6 +43,12 @@ def declared_in_settings() -> list[Declared]:
         key = "SCHEDULE" if error.field == "schedule" else "SCHEDULE_TIMEZONE"
         raise InvalidSchedule(f"LETSGO_WORKER[{key!r}] is refused: {error}", field=error.field) from None
     return [declared]
+
+
+def is_built_in_used() -> bool:
+    """Whether the project handles what the built-in schedule sends; our own handler only logs it."""
+    handler = registry.find(SCHEDULED)
+    return handler is not None and not handler.is_shipped
 
 
 def declared_in_code() -> list[Declared]:

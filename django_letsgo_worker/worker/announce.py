@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 
 from .. import registry
 from ..delivery import Delivery
@@ -25,6 +26,8 @@ REPEAT_AFTER = 60.0
 class Announcer:
     def __init__(self) -> None:
         self._reported: dict[tuple[str, str], float] = {}
+        # How many attempts ended how, since the worker started.
+        self.ended: Counter[str] = Counter()
 
     def settled(self, hand: Hand, written: str | None) -> None:
         """Announce the end of a message's stay in this process; `written` is None when it was not ours."""
@@ -55,6 +58,7 @@ class Announcer:
 
     def _finished(self, hand: Hand, name: str) -> None:
         assert hand.outcome is not None and hand.delivery is not None
+        self.ended[name] += 1
         delivery_finished.send_robust(
             sender=Delivery,
             delivery=hand.delivery,
@@ -69,6 +73,7 @@ class Announcer:
 
     def _refused(self, claimed: Claimed, settlement: Settlement) -> None:
         """Announce a message that was claimed and not run: worn out, or past its deadline."""
+        self.ended[settlement.outcome] += 1
         if settlement.outcome == "expired":
             logger.warning("Message %s (%s) expired before it began.", claimed.id, claimed.type)
         else:

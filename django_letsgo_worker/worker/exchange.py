@@ -17,6 +17,7 @@ from django.db import Error, connections
 from .. import registry
 from ..engines import Claimed, Engine, Lane, adopt_own_connection
 from ..housekeeping import Housekeeper
+from .announce import Announcer
 from .hands import FINISHED, RUNNING, WAITING, Hands
 from .isolation import force_close
 from .lanes import Lanes
@@ -65,6 +66,7 @@ class Exchange(threading.Thread):
         self.on_done = on_done
         self.appetite = Appetite(options, hands)
         self.taker = Taker(options, process, hands)
+        self.announcer = Announcer()
         self.turns = Turns()
         self.claiming = threading.Event()
         self.claiming.set()
@@ -95,7 +97,9 @@ class Exchange(threading.Thread):
         try:
             self.engine: Engine = adopt_own_connection(self.options.using)
             self.lanes = Lanes(self.engine, self.options.queues, Marks())
-            self.round = Round(self.engine, self.options, self.process, self.hands, self.lanes)
+            self.round = Round(
+                self.engine, self.options, self.process, self.hands, self.lanes, self.announcer
+            )
             self.round.on_claimed = self._take_in_hand
             self.housekeeper = Housekeeper(self.options.using)
             while not self._is_over():

@@ -51,13 +51,21 @@ class Found(NamedTuple):
 class Round:
     """What the rounds of one worker share; run() is one of them."""
 
-    def __init__(self, engine: Engine, options: Options, process: UUID, hands: Hands, lanes: Lanes) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        options: Options,
+        process: UUID,
+        hands: Hands,
+        lanes: Lanes,
+        announcer: Announcer,
+    ) -> None:
         self.engine = engine
         self.options = options
         self.process = process
         self.hands = hands
         self.lanes = lanes
-        self.announcer = Announcer()
+        self.announcer = announcer
         # Whether this worker has said that it waits, and must take that back when it has its hands full.
         self.said_waiting = False
         # Whether the latest claims left messages that may run in a free seat only, and found none.

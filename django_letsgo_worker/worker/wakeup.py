@@ -95,7 +95,8 @@ class Listener(threading.Thread):
                 elif named == self.process:
                     self.on_revoked()
         except Error as error:
-            if self.wakeup.listening:
+            # At the end the line is cut on purpose.
+            if self.wakeup.listening and not self.stopping.is_set():
                 logger.info("Notifications are interrupted, polling goes on: %s", str(error).strip())
         finally:
             self.wakeup.listening = False

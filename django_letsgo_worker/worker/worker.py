@@ -9,13 +9,14 @@ import logging
 import socket
 import threading
 import uuid
+from collections import Counter
 from os import getpid
 
-from django.db import connections
+from django.db import Error, connections
 
 from .. import __version__, processes, registry
 from ..engines import engine_for, engine_on
-from ..models import Process
+from ..models import Message, Process
 from .exchange import Exchange
 from .hands import Hands
 from .heartbeat import Heartbeat
@@ -24,6 +25,9 @@ from .seats import Seats
 from .wakeup import Listener, Wakeup
 
 logger = logging.getLogger("django_letsgo_worker.worker")
+
+# How many due messages are counted at the end; more are said to be so many and more.
+MOST_COUNTED = 1_000
 
 
 class Worker:
@@ -83,6 +87,7 @@ class Worker:
             self.stopping.set()
         clean = self._drain()
         self._end()
+        self._say_what_was_done()
         return clean and self.exchange.error is None
 
     # -- the steps ----------------------------------------------------------------------------------
@@ -131,3 +136,43 @@ class Worker:
         self.seats.stop(timeout=1.0)
         for thread in (self.heartbeat, self.exchange):
             thread.join(timeout=5.0)
+
+    def _say_what_was_done(self) -> None:
+        ended = self.exchange.announcer.ended
+        done = ", ".join(f"{ended[name]} {name}" for name in sorted(ended)) or "nothing was handled"
+        try:
+            left = self._say_what_is_left()
+        except Error as error:
+            left = f"what is due could not be read ({str(error).strip()})"
+        finally:
+            connections[self.options.using].close()
+        logger.info("Stopped: %s; %s.", done, left, extra={"event": "worker.stopped"})
+
+    def _say_what_is_left(self) -> str:
+        due = self._due_types()
+        if not due:
+            return "nothing is due"
+        known, count = set(registry.types()), due.total()
+        sentence = f"{MOST_COUNTED}+ are due" if count > MOST_COUNTED else f"{count} {_is(count)} due"
+        unknown = [
+            f"{number} of unknown type {type}{f' (like {like}?)' if (like := registry.like(type)) else ''}"
+            for type, number in due.most_common()
+            if type not in known
+        ]
+        return ", ".join([sentence, *unknown[:3], *(["..."] if unknown[3:] else [])])
+
+    def _due_types(self) -> Counter[str]:
+        """Count the due messages of the queues that this worker served by type, up to a bound."""
+        engine, queues = engine_for(self.options.using), self.options.queues
+        due: Counter[str] = Counter()
+        for lane in engine.lanes():
+            if (queues is not None and lane.queue not in queues) or lane.is_paused or lane.due_in:
+                continue
+            rows = Message.objects.using(self.options.using).filter(queue=lane.queue, priority=lane.priority)
+            rows = rows.filter(visible_at__lte=lane.read_at).order_by("visible_at")
+            due.update(rows.values_list("type", flat=True)[: MOST_COUNTED + 1 - due.total()])
+        return due
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"

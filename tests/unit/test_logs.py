@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from django_letsgo_worker import logs
-from django_letsgo_worker.logs import LINES_A_SECOND, Successes
+from django_letsgo_worker.logs import LINES_A_SECOND, Crowd
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def successes(monkeypatch):
     """Without its timer: the test says when the second is over."""
     timer = SimpleNamespace(start=lambda: None)
     monkeypatch.setattr(logs.threading, "Timer", lambda seconds, call: timer)
-    return Successes()
+    return Crowd(logs.logger, "succeeded: %d more messages in %.1f s.", "messages.succeeded")
 
 
 def test_a_hundred_in_a_second_have_a_line_each(clock, successes):

@@ -10,14 +10,15 @@ import importlib.metadata
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.conf import settings as django_settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ... import monitor, schedules
+from ... import logs, monitor, schedules
 from ...conf import settings
 from ...engines import engine_for
 from ...models import ScheduledJob
 from ...scheduler import Scheduler
-from .. import startup
+from .. import reloading, startup
 
 
 class Command(BaseCommand):
@@ -35,6 +36,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "name", nargs="?", help="what it is called in logs and in the admin (host:pid by default)"
         )
+        parser.add_argument("--name", dest="named", metavar="NAME", help="the same")
+        reloading.add_argument(parser)
         monitor.add_arguments(parser)
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -42,22 +45,33 @@ class Command(BaseCommand):
         self._from_command_line = True
         super().run_from_argv(argv)
 
-    def handle(self, *args: Any, name: str | None = None, **options: Any) -> None:
+    def handle(self, *args: Any, name: str | None = None, named: str | None = None, **options: Any) -> None:
+        if name and named and name != named:
+            raise CommandError(f"The scheduler cannot be called {name!r} and {named!r}.")
         self.check(tags=["letsgo_worker"])
         stop = options.get("stop") or threading.Event()
-        using = settings().database
+        if self._from_command_line and reloading.is_wanted(options.get("reload"), django_settings.DEBUG):
+            reloading.run(lambda: self._schedule(name or named, options, stop), stop, threading.Event())
+            return
         signals = startup.stop_on_signals(stop) if self._from_command_line else contextlib.nullcontext()
         with startup.sentences(), signals:
-            startup.refuse_unfit_connection(using)
-            schedules.declared_in_settings()
-            with monitor.monitored(options, stop, self.stderr) as watch:
-                if not startup.wait_for_database(using, stop):
-                    return
-                startup.require_tables(using)
-                scheduler = Scheduler(name, using, stop)
-                self._say_hello(scheduler)
-                watch(scheduler)
-                scheduler.run()
+            self._schedule(name or named, options, stop)
+
+    def _schedule(self, name: str | None, options: dict[str, Any], stop: threading.Event) -> bool:
+        using = settings().database
+        startup.refuse_unfit_connection(using)
+        schedules.declared_in_settings()
+        with monitor.monitored(options, stop, self.stderr) as watch:
+            if not startup.wait_for_database(using, stop):
+                return True
+            startup.require_tables(using)
+            if self._from_command_line:
+                logs.to_console(options["verbosity"])
+            scheduler = Scheduler(name, using, stop)
+            self._say_hello(scheduler)
+            watch(scheduler)
+            scheduler.run()
+        return True
 
     def _say_hello(self, scheduler: Scheduler) -> None:
         count = ScheduledJob.objects.using(scheduler.using).count()

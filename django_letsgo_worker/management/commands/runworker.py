@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from ... import __version__, monitor, payloads, registry
+from ... import __version__, logs, monitor, payloads, registry
 from ...conf import settings
 from ...engines import engine_for
 from ...errors import InvalidMessage
@@ -61,11 +60,7 @@ class Command(BaseCommand):
         add("--until-empty", action="store_true", help="end when nothing is due any more")
         add("--max-messages", type=positive, help="end after so many messages (in each process)")
         add("--name", help="what it is called in logs and in the admin (host:pid by default)")
-        add(
-            "--reload",
-            action=argparse.BooleanOptionalAction,
-            help="restart when code changes (under DEBUG in a terminal by default)",
-        )
+        reloading.add_argument(parser)
         monitor.add_arguments(parser, has_children=True)
         # What a parent of --processes hands its children.
         add("--child-of", type=json.loads, help=argparse.SUPPRESS)
@@ -83,7 +78,7 @@ class Command(BaseCommand):
             startup.stop_at_end_of_input(stop)
         reloads = self.is_from_command_line and options["processes"] == 1 and not options["child_of"]
         if reloads and reloading.is_wanted(options["reload"], django_settings.DEBUG):
-            self._work_and_reload(options, stop, hurry)
+            reloading.run(lambda: self._work(options, stop, hurry), stop, hurry)
             return
         signals = (
             startup.stop_on_signals(stop, hurry) if self.is_from_command_line else contextlib.nullcontext()
@@ -100,29 +95,13 @@ class Command(BaseCommand):
             if not startup.wait_for_database(using, stop):
                 return True
             startup.require_tables(using)
-            self._log_to_console(options["verbosity"])
+            if self.is_from_command_line:
+                logs.to_console(options["verbosity"])
             asked = _worker_options(options)
             self._say_hello(asked, options)
             connections[using].close()
             with _scheduler(asked, watch) if options["with_scheduler"] else contextlib.nullcontext():
                 return _run(asked, options, stop, hurry, watch)
-
-    def _work_and_reload(
-        self, options: dict[str, Any], stop: threading.Event, hurry: threading.Event
-    ) -> None:
-        if reloading.is_child():
-            reloading.Reloading(lambda: self._work(options, stop, hurry), stop, hurry).run()
-        elif code := reloading.supervise():
-            raise CommandError("The worker ended with an error.", returncode=code)
-
-    def _log_to_console(self, verbosity: int) -> None:
-        """Show log lines where the project has no logging of its own for them."""
-        logger = logging.getLogger("django_letsgo_worker")
-        if self.is_from_command_line and not logger.hasHandlers():
-            handler = logging.StreamHandler()
-            handler.setFormatter(logging.Formatter("{asctime} {levelname:<7} {message}", style="{"))
-            logger.addHandler(handler)
-            logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))
 
     def _say_hello(self, asked: Options, options: dict[str, Any]) -> None:
         if options["child_of"]:

@@ -25,7 +25,7 @@ from . import showing
 from .call import Call, Verbs
 from .counting import MOST, work_of_queues
 from .liveness import liveness, processes
-from .problems import problems, types_known
+from .problems import is_missed, problems, types_known
 
 # A code, what it is about, and a sentence.
 Found = tuple[str, str, str]
@@ -90,7 +90,7 @@ def _about_processes(jobs: Sequence[ScheduledJob], living: Sequence[Process]) ->
     if "worker" not in kinds:
         yield "no_worker", "", "No worker lives: nothing is handled."
     if "scheduler" not in kinds:
-        for name in sorted(_declared_names() - {job.name for job in jobs}):
+        for name in sorted(filter(is_missed, _declared_names() - {job.name for job in jobs})):
             sentence = f"Schedule {name!r} is declared in code, and no scheduler lives that would add it."
             yield "schedule_missing", name, sentence
 

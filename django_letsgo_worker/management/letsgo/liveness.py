@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from ...conf import settings
 from ...models import Process
+from ...processes import is_alive, is_silent
 from .call import Call
 
 LIVENESS = ("living", "silent", "stopped")
 
 
 def liveness(process: Process, now: datetime) -> str:
-    """Return living, silent (no heartbeat for a lease) or stopped."""
-    if process.state == Process.State.STOPPED:
-        return "stopped"
-    silent_since = now - timedelta(seconds=settings().lease_seconds)
-    return "silent" if process.heartbeat_at < silent_since else "living"
+    """Return living, silent or stopped."""
+    if is_alive(process, now):
+        return "living"
+    return "silent" if is_silent(process, now) else "stopped"
 
 
 def processes(call: Call, kind: str = "") -> list[Process]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ... import registry
+from ... import registry, schedules
 from ...checks import types_waiting
 from ...models import Process, ScheduledJob
 from . import showing
@@ -57,13 +57,18 @@ def types_known(living: Sequence[Process]) -> set[str]:
     return {*registry.types(), *(type for process in living for type in process.types or ())}
 
 
+def is_missed(name: str) -> bool:
+    """Whether a schedule does anything: the built-in one only logs a line until a project has its handler."""
+    return name != schedules.BUILT_IN or schedules.is_built_in_used()
+
+
 def _about_schedules(
     jobs: Sequence[ScheduledJob], living: Sequence[Process]
 ) -> Iterator[tuple[str, str, str]]:
     for job in jobs:
         if job.state == "broken":
             yield "schedule_broken", job.name, f"Schedule {job.name!r} is broken: {job.problem}"
-    on = sum(1 for job in jobs if job.state == "on")
+    on = sum(1 for job in jobs if job.state == "on" and is_missed(job.name))
     if on and not any(process.kind == "scheduler" for process in living):
         yield (
             "no_scheduler",

@@ -10,6 +10,8 @@ import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.core.signing import BadSignature, Signer, b62_decode, b62_encode
+
 from .. import messages
 from ..conf import settings
 from ..delivery import Delivery
@@ -26,6 +28,10 @@ AnyMessage = Message | ArchivedMessage
 # The name, among a message's headers, of what no column of it says about its task.
 HEADER = "task"
 UNKNOWN_WORKER = "unknown"
+# Constant, since a user's results outlive releases. Another form of ids would be another salt.
+SALT = "django_letsgo_worker.backend.result"
+# Django promises that ids are shorter than 64 characters; that of the largest number has 55.
+LONGEST_ID = 63
 # A return value that is not JSON ends a task at once, by an error of ours; Django's tasks know it as this.
 READ_AS = {"django_letsgo_worker.backend.running.UnfitReturnValue": "builtins.TypeError"}
 
@@ -56,15 +62,32 @@ def arguments_of(payload: Any) -> tuple[list[Any], dict[str, Any]]:
 # -- from rows ------------------------------------------------------------------------------------------
 
 
-def find(result_id: Any) -> AnyMessage:
-    """Return the message of a task by the id of its result; MessageNotFound for anything else."""
-    is_number = isinstance(result_id, str) and result_id.isascii() and result_id.isdecimal()
-    # "01" would be a second id for the same task, and Python refuses to read numbers that are very long.
-    if not is_number or result_id.startswith("0") or len(result_id) > 19:
-        raise MessageNotFound(result_id)
-    message = messages.find(int(result_id))
-    if not message.type.startswith(PREFIX):
+def id_of(message_id: int) -> str:
+    """Return the id of a task's result: the message's number, signed, so that nobody can guess another."""
+    return _signer().sign(b62_encode(message_id))
+
+
+def number_in(result_id: Any) -> int:
+    """Return the number of the message that a result's id names; MessageNotFound for what we never signed."""
+    # What is no text of ours is not worth a signature, and a lone surrogate cannot be signed.
+    if not isinstance(result_id, str) or len(result_id) > LONGEST_ID or not result_id.isascii():
         raise MessageNotFound(result_id, "task")
+    try:
+        return b62_decode(_signer().unsign(result_id))
+    except BadSignature:
+        raise MessageNotFound(result_id, "task") from None
+
+
+def _signer() -> Signer:
+    # Made for each id: SECRET_KEY and SECRET_KEY_FALLBACKS may be others by now.
+    return Signer(sep=".", salt=SALT)
+
+
+def find(message_id: int) -> AnyMessage:
+    """Return the message of a task; MessageNotFound for any other."""
+    message = messages.find(message_id)
+    if not message.type.startswith(PREFIX):
+        raise MessageNotFound(message_id, "task")
     return message
 
 
@@ -72,19 +95,21 @@ def result_of(
     message: AnyMessage,
     task: Task[..., Any],
     *,
+    id: str | None = None,
     status: TaskResultStatus | None = None,
     worker: str | None = None,
 ) -> TaskResult[..., Any]:
     """Return the result of a task as its message stands.
 
-    Who knows it need not have it looked up: the `status`, and which `worker` has the last attempt.
+    Who knows it need not have it looked up: the `status`, and which `worker` has the last attempt. The `id`
+    that was asked for stays as it is, though a former SECRET_KEY has signed it.
     """
     args, kwargs = arguments_of(message.payload)
     facts = message.headers.get(HEADER) or {}
     started_at = _started_at(message)
     result: TaskResult[..., Any] = TaskResult(
         task=_as_enqueued(message, task, facts),
-        id=str(message.pk),
+        id=id or id_of(message.pk),
         status=status or _status(message),
         enqueued_at=message.enqueued_at,
         started_at=started_at,

@@ -118,7 +118,7 @@ def result_of(
         args=args,
         kwargs=kwargs,
         backend=facts.get("backend", task.backend),
-        errors=[_error_of(entry) for entry in message.errors],
+        errors=[_error_of(entry) for entry in _attempts_in(message)],
         worker_ids=_worker_ids(message, worker),
     )
     object.__setattr__(result, "_return_value", getattr(message, "result", None))
@@ -130,7 +130,8 @@ def _as_enqueued(message: AnyMessage, task: Task[..., Any], facts: dict[str, Any
     if isinstance(run_after, str):
         run_after = datetime.fromisoformat(run_after)
     elif run_after is not None:
-        run_after = timedelta(seconds=run_after)
+        # A length of time that counts from then: to Django it is the moment at its end.
+        run_after = message.enqueued_at + timedelta(seconds=run_after)
     return copy_of(
         task,
         priority=message.priority,
@@ -152,23 +153,36 @@ def _status(message: AnyMessage) -> TaskResultStatus:
 
 def _started_at(message: AnyMessage) -> datetime | None:
     started_at = message.first_started_at or (message.leased_at if message.attempts else None)
-    # SQLite's clock counts milliseconds, and when it began was reckoned back from its end.
+    # When it began was reckoned back from its end, by the worker's clock.
     return started_at and max(started_at, message.enqueued_at)
 
 
 def _last_attempted_at(message: AnyMessage, started_at: datetime | None) -> datetime | None:
+    if started_at is None or _has_begun_once(message):
+        return started_at
     attempted_at = message.leased_at
     if isinstance(message, ArchivedMessage) and message.seconds is not None:
         attempted_at = message.finished_at - timedelta(seconds=message.seconds)
-    elif attempted_at is None and message.errors:
-        newest = message.errors[-1]
-        attempted_at = datetime.fromisoformat(newest["at"]) - timedelta(seconds=newest["seconds"])
-    return started_at and max(started_at, attempted_at or started_at)
+    elif attempted_at is None and (attempts := _attempts_in(message)):
+        newest = attempts[-1]
+        attempted_at = datetime.fromisoformat(newest["at"]) - timedelta(seconds=newest["seconds"] or 0)
+    return max(started_at, attempted_at or started_at)
+
+
+def _has_begun_once(message: AnyMessage) -> bool:
+    """Whether the first attempt is the last: claimed once, or first begun under the last lease."""
+    first, leased_at = message.first_started_at, message.leased_at
+    return message.receipt == 1 or first is None or (leased_at is not None and first >= leased_at)
+
+
+def _attempts_in(message: AnyMessage) -> list[dict[str, Any]]:
+    """Return the failed attempts among a message's errors, which tell of redrives, too."""
+    return [entry for entry in message.errors if "attempt" in entry]
 
 
 def _worker_ids(message: AnyMessage, worker: str | None) -> list[str]:
     """Return the name of a worker for each attempt: of one that failed, the record of it tells."""
-    names = {entry["attempt"]: entry["process"] for entry in message.errors}
+    names = {entry["attempt"]: entry["process"] for entry in _attempts_in(message)}
     ids = [names.get(attempt, UNKNOWN_WORKER) for attempt in range(1, message.attempts + 1)]
     if worker is None and message.leased_by is not None and getattr(message, "outcome", "") != "dead":
         worker = _name_of(message.leased_by)
@@ -217,7 +231,8 @@ def ended(
     succeeded = outcome == "succeeded"
     message: AnyMessage | None = None if succeeded and delivery.attempt == 1 else _found(delivery)
     if message is None:
-        now, worker = datetime.now(UTC), _this_worker()
+        # Not before it was enqueued, which the database's clock has said.
+        now, worker = max(datetime.now(UTC), delivery.enqueued_at), _this_worker()
         message = ArchivedMessage(
             **_facts_in_hand(delivery),
             outcome=outcome,

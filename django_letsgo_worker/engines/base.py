@@ -215,7 +215,7 @@ class Engine(Words):
                 self.execute(
                     f"UPDATE {TABLE} SET visible_at = CASE WHEN visible_at < {later} THEN {later} "
                     f"ELSE visible_at END WHERE id {these}",
-                    {**params, "lease": self.amount(seconds), "now": self.moment(now)},
+                    {**params, "lease": self.amount(seconds), "now": self.now_param(now)},
                 )
         return set(held)
 

@@ -177,8 +177,16 @@ class TestLater:
         for result in (later.enqueue(), later.enqueue()):
             message = messages.find(message_id_of(result.id))
             assert message.visible_at - message.enqueued_at == timedelta(hours=2)
-            assert result.task == later
+            assert result.task.run_after == message.visible_at
+            assert result.task.using(run_after=timedelta(hours=2)) == later
             assert default_task_backend.get_result(result.id) == result
+
+    def test_a_result_can_be_enqueued_again_for_the_same_moment(self):
+        result = tasks.echo.using(run_after=timedelta(hours=2)).enqueue()
+        again = result.task.enqueue()
+
+        assert again.task.run_after == result.task.run_after
+        assert messages.find(message_id_of(again.id)).visible_at == result.task.run_after
 
     def test_what_is_past_may_run_at_once(self):
         result = tasks.echo.using(run_after=datetime(2020, 1, 1, tzinfo=UTC)).enqueue()
@@ -439,6 +447,20 @@ class TestResults:
 
         assert default_task_backend.get_result(result.id).task.func is elsewhere.overlooked.func
         assert registry.find(former) is not None
+
+    def test_a_redrive_among_the_errors_is_no_failed_attempt(self):
+        result = tasks.echo.enqueue()
+        failed = {"attempt": 1, "at": timezone.now().isoformat(), "seconds": None, "process": "one",
+                  "class": "builtins.ValueError", "message": "", "traceback": ""}  # fmt: skip
+        redrive = {"redrive": True, "at": timezone.now().isoformat(), "by": "ada", "reason": ""}
+        Message.objects.update(
+            attempts=1, receipt=2, errors=[failed, redrive], first_started_at=timezone.now()
+        )
+        result.refresh()
+
+        assert [error.exception_class_path for error in result.errors] == [failed["class"]]
+        assert result.worker_ids == ["one"]
+        assert result.last_attempted_at is not None
 
     def test_it_runs_while_its_lease_lasts(self):
         result = tasks.echo.enqueue()

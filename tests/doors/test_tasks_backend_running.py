@@ -72,7 +72,8 @@ class TestSuccess:
         assert (result.status, result.is_finished) == (TaskResultStatus.SUCCESSFUL, True)
         assert result.return_value == [[[1, 2], "three"], {"key": {"4": None}}]
         assert (result.attempts, len(result.worker_ids), result.errors) == (1, 1, [])
-        assert result.enqueued_at <= result.started_at <= result.last_attempted_at <= result.finished_at
+        assert result.enqueued_at <= result.started_at <= result.finished_at
+        assert result.last_attempted_at == result.started_at
         assert result == default_task_backend.get_result(result.id)
 
     def test_a_task_that_returns_nothing_returns_none(self):
@@ -141,7 +142,31 @@ class TestFailure:
         result = run(tasks.fail_once)
 
         assert (result.attempts, result.backend) == (1, "once")
+        assert result.last_attempted_at == result.started_at
         assert result.errors[0].exception_class is LookupError
+
+    @needs_options
+    def test_after_the_only_attempt_it_was_attempted_when_it_started(self):
+        result = run(tasks.write_and_fail, 1)
+
+        assert (result.status, result.attempts) == (TaskResultStatus.READY, 1)
+        assert result.last_attempted_at == result.started_at
+
+    def test_what_was_put_off_or_given_back_before_tells_of_the_last_time(self):
+        result = tasks.snooze_once.enqueue()
+        work()
+        Message.objects.update(visible_at=timezone.now())
+        work()
+        result.refresh()
+        assert (result.status, result.attempts) == (TaskResultStatus.SUCCESSFUL, 1)
+        assert result.last_attempted_at > result.started_at
+
+        result = tasks.echo.enqueue()
+        Message.objects.update(receipt=1)  # as a worker that stopped leaves it
+        work()
+        result.refresh()
+        assert (ArchivedMessage.objects.latest("pk").receipt, result.attempts) == (2, 1)
+        assert result.last_attempted_at == result.started_at
 
     @needs_options
     def test_between_two_attempts_it_is_ready(self):

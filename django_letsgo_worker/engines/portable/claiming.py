@@ -80,7 +80,7 @@ class Claiming(Settling):
                 "grace": self.amount(-self.lapse_grace * request.lease_seconds),
                 **{f"type{n}": type for n, type in enumerate(request.types)},
                 "window": window,
-                "now": self.moment(request.now),
+                "now": self.now_param(request.now),
             },
         )
         return [Looked._make(row) for row in rows]
@@ -92,7 +92,7 @@ class Claiming(Settling):
             **params,
             "process": self.process(request.process),
             "lease": self.amount(request.lease_seconds),
-            "now": self.moment(request.now),
+            "now": self.now_param(request.now),
         }
         self.execute(
             f"""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .. import payloads, registry, typed
-from ..conf import settings
+from ..conf import no_option, settings
 from ..engines import NewRow
 from ..errors import InvalidMessage
 
@@ -120,7 +120,7 @@ def _visibility(given: Given) -> tuple[float, datetime | None]:
         raise InvalidMessage("Give delay or visible_at, not both.")
     if given.visible_at is not None:
         return 0.0, payloads.check_moment("visible_at", given.visible_at)
-    return (0.0 if given.delay is None else payloads.check_seconds("delay", given.delay)), None
+    return (0.0 if given.delay is None else payloads.check_delay("delay", given.delay)), None
 
 
 def _deadline(
@@ -130,8 +130,8 @@ def _deadline(
         return None, None
     now = datetime.now(UTC)
     visible = visible_at or now + timedelta(seconds=delay)
-    if isinstance(given.deadline, timedelta):
-        seconds = payloads.check_seconds("deadline", given.deadline, least_exclusive=True)
+    if isinstance(given.deadline, (timedelta, str)):
+        seconds = payloads.check_delay("deadline", given.deadline, least_exclusive=True)
         if now + timedelta(seconds=seconds) < visible:
             raise InvalidMessage("The deadline is before the time at which the message becomes visible.")
         return seconds, None
@@ -169,7 +169,8 @@ class Many:
         on_conflict = check_on_conflict(options.pop("on_conflict", "return"))
         unknown = sorted(set(options) - set(Given.__slots__), key=repr)
         if unknown or "type" not in options:
-            raise InvalidMessage(f"enqueue() has no option {unknown[0]!r}." if unknown else "it has no type.")
+            known = [name for name in Given.__slots__ if name != "type"]
+            raise InvalidMessage(no_option("enqueue()", unknown, known) if unknown else "it has no type.")
         row = row_of(Given(**options), self.carried)
         if options.keys() == PLAIN and not registry.is_narrowed(row.type):
             self._plain[row.type] = row

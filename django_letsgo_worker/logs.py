@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from .delivery import Delivery
+from .payloads import counted
 from .signals import delivery_finished, message_died
 
 logger = logging.getLogger("django_letsgo_worker.worker")
@@ -47,7 +48,7 @@ class Successes:
             more, seconds = self._count - LINES_A_SECOND, time.monotonic() - self._since
             self._since, self._count = time.monotonic(), 0
         facts = {"event": "messages.succeeded"}
-        logger.info("succeeded: %d more messages in %.1f s.", more, seconds, extra=facts)
+        logger.info("succeeded: %s in %.1f s.", counted(more, "more message"), seconds, extra=facts)
 
 
 _successes = Successes()

@@ -33,6 +33,11 @@ def show(value: Any, longest: int = 80) -> str:
     return text if len(text) <= longest else f"{text[: longest // 2]}...{text[-longest // 4 :]}"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun, for sentences."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 # -- names and numbers ----------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from django_letsgo_worker.errors import InvalidSchedule
+from django_letsgo_worker.payloads import counted
 
 from . import fields
 from .dayfields import read_days
@@ -117,7 +118,8 @@ def _read_cron(text: str) -> Pattern:
     if len(words) == 6:
         return _read_aws(words)
     raise InvalidSchedule(
-        f"'cron({text})' has {len(words)} fields; write five ({FIVE}), or AWS's six, which end with the year."
+        f"'cron({text})' has {counted(len(words), 'field')}; write five ({FIVE}), or AWS's six, "
+        "which end with the year."
     )
 
 

@@ -13,7 +13,7 @@ from os import getpid
 
 from django.db import connections
 
-from .. import __version__, processes, registry
+from .. import __version__, payloads, processes, registry
 from ..engines import engine_for, engine_on
 from ..models import Process
 from .exchange import Exchange
@@ -123,7 +123,8 @@ class Worker:
             if hand.connection is not None:
                 # Its transaction locks the message: nobody can give it back before that has ended.
                 engine_on(hand.connection).cut_line()
-        logger.warning("%d messages are given back while their handlers run.", len(interrupted))
+        many = payloads.counted(len(interrupted), "message is", "messages are")
+        logger.warning("%s given back while the code of the handler still runs.", many)
 
     def _end(self) -> None:
         self.listener.stop()

@@ -137,7 +137,7 @@ class Command(BaseCommand):
             f"  database     {asked.using} ({engine.display_name}{listening})",
             f"  queues       {'all' if asked.queues is None else ', '.join(asked.queues)}",
             f"  handlers     {len(types)}: {', '.join(types[:8])}{', ...' if len(types) > 8 else ''}",
-            f"  concurrency  {asked.seats} seats{times}, lease {asked.lease_seconds:g} s",
+            f"  concurrency  {payloads.counted(asked.seats, 'seat')}{times}, lease {asked.lease_seconds:g} s",
             f"  scheduler    {scheduler}",
             f"  to stop      SIGTERM or Ctrl-C; what has begun gets {asked.drain_seconds:g} s",
         ]

@@ -9,6 +9,7 @@ from django.db import connection
 
 from django_letsgo_worker import enqueue, enqueue_many, messages, processes, queues, schedules
 from django_letsgo_worker.engines import engine_for
+from django_letsgo_worker.errors import InvalidMessage
 from django_letsgo_worker.models import ArchivedMessage, Message, Process, Queue, ScheduledJob
 
 pytestmark = pytest.mark.django_db
@@ -129,3 +130,35 @@ def test_a_length_of_time_counts_to_the_microsecond_from_the_clock(worker, secon
         worker.settle(claimed, "dead", started_seconds_ago=seconds, errors="[]", error_class="ValueError")
         archived = ArchivedMessage.objects.get(pk=claimed.id)
         assert archived.finished_at - archived.first_started_at == length
+
+
+class TestAFrozenClock:
+    """The code's stands still; delays, leases and deadlines count from the database's, which goes on."""
+
+    @pytest.fixture(params=["2001-01-01 12:00:00", "2090-01-01 12:00:00"])
+    def frozen(self, request):
+        with pytest.importorskip("freezegun").freeze_time(request.param):
+            yield datetime.fromisoformat(request.param).replace(tzinfo=UTC)
+
+    def test_a_delay_counts_from_the_databases_clock(self, frozen, worker):
+        clock = engine_for("default").clock()
+        message = enqueue("job", delay=60)
+
+        assert abs(clock - frozen) > timedelta(days=365)
+        assert message.visible_at - message.enqueued_at == timedelta(minutes=1)
+        assert clock <= message.enqueued_at <= engine_for("default").clock()
+        assert worker.claim() == []
+        assert [claimed.id for claimed in worker.claim(now=message.visible_at)] == [message.pk]
+
+    def test_what_is_not_delayed_is_due_at_once(self, frozen, worker):
+        enqueue("job")
+
+        claimed = worker.claim_one(lease_seconds=30)
+        assert Message.objects.get().visible_at - claimed.leased_at == timedelta(seconds=30)
+
+    def test_a_deadline_is_past_when_the_databases_clock_says_so(self, frozen, worker):
+        clock = engine_for("default").clock()
+        with pytest.raises(InvalidMessage, match="The deadline is past"):
+            enqueue("job", deadline=clock - timedelta(hours=1))
+
+        assert enqueue("job", deadline=clock + timedelta(hours=1)).deadline > clock

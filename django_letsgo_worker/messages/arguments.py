@@ -5,16 +5,21 @@ Nothing is written here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings as django_settings
+
 from .. import payloads, registry, typed
-from ..conf import no_option, settings
+from ..conf import no_option, settings, suggestion
 from ..engines import NewRow
 from ..errors import InvalidMessage
 from ..models import machine_clock
+
+logger = logging.getLogger("django_letsgo_worker")
 
 ON_CONFLICT = ("return", "replace", "raise")
 PLAIN = {"type", "payload"}
@@ -56,6 +61,8 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING) -> NewRow:
     registry.check_reserved(type)
     narrowed = registry.is_narrowed(type)
     handler = registry.choose(type, payload) if narrowed else registry.find(type)
+    if handler is None and django_settings.DEBUG:
+        _say_once_that_nobody_registers(type)
     defaults = settings()
     queue = _first(given.queue, handler and handler.queue, "default")
     priority = _first(given.priority, handler and handler.priority, 0)
@@ -75,6 +82,17 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING) -> NewRow:
         deadline=deadline,
         unique_key=None if given.unique_key is None else payloads.check_unique_key(given.unique_key),
     )
+
+
+# Types that were said to have no handler: a line each, for developers.
+_said: set[str] = set()
+
+
+def _say_once_that_nobody_registers(type: str) -> None:
+    if type not in _said:
+        _said.add(type)
+        close = suggestion(type, registry.types())
+        logger.warning("Nobody registers the type %r here, so its messages wait.%s", type, close)
 
 
 def _first(*values: Any) -> Any:

@@ -8,6 +8,7 @@ from django.test import override_settings
 
 from django_letsgo_worker import aenqueue, enqueue, enqueue_many, handler, schedule, schedules
 from django_letsgo_worker.errors import InvalidMessage, InvalidSchedule
+from django_letsgo_worker.messages import arguments
 from tests.tasked import TASKS
 
 with override_settings(TASKS=TASKS):
@@ -102,3 +103,49 @@ def test_an_option_of_a_copy_of_a_task(option, sentence):
     with pytest.raises(TypeError) as caught:
         tasks.echo.using(**{option: 5})
     assert str(caught.value).startswith("using() has no option ") and sentence in str(caught.value)
+
+
+@pytest.mark.django_db
+class TestATypeThatNobodyRegisters:
+    @pytest.fixture(autouse=True)
+    def nothing_was_said(self, monkeypatch):
+        monkeypatch.setattr(arguments, "_said", set())
+
+    def test_is_said_once_with_its_likeness_where_code_is_written(self, settings, caplog):
+        settings.DEBUG = True
+        for _ in range(2):
+            enqueue("ordr:new", {"order": 7})
+
+        assert caplog.messages == [
+            "Nobody registers the type 'ordr:new' here, so its messages wait. Did you mean 'order:new'?"
+        ]
+
+    def test_is_not_said_in_production(self, settings, caplog):
+        settings.DEBUG = False
+        enqueue("ordr:new", {"order": 7})
+
+        assert caplog.messages == []
+
+    def test_is_none_where_somebody_does(self, settings, caplog):
+        settings.DEBUG = True
+        enqueue("order:new", {"order": 7})
+
+        assert caplog.messages == []
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAQueueThatNobodyUses:
+    def test_a_worker_says_which_one_may_be_meant(self, manage):
+        enqueue("order:new", {"order": 7}, queue="reports")
+        worker = manage("runworker", "--until-empty", "--queues", "raports")
+
+        assert worker.wait() == 0
+        assert "Nobody uses the queue 'raports', and 'reports' has messages: did you mean" in worker.output
+
+    @pytest.mark.parametrize("queues", ["reports", "orders", "zzz", "reports,raports"])
+    def test_nothing_is_said_of_one_that_is_used_or_like_none(self, manage, queues):
+        enqueue("nobody:knows", queue="reports")
+        worker = manage("runworker", "--until-empty", "--queues", queues)
+
+        assert worker.wait() == 0
+        assert "Nobody uses" not in worker.output

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import json
 import logging
 import threading
@@ -39,6 +40,9 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 1_000_000_000:
         raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
     return int(text)
+
+
+logger = logging.getLogger("django_letsgo_worker.worker")
 
 
 class Command(BaseCommand):
@@ -103,6 +107,7 @@ class Command(BaseCommand):
             self._log_to_console(options["verbosity"])
             asked = _worker_options(options)
             self._say_hello(asked, options)
+            _warn_of_queues(asked)
             connections[using].close()
             with _scheduler(asked, watch) if options["with_scheduler"] else contextlib.nullcontext():
                 return _run(asked, options, stop, hurry, watch)
@@ -143,6 +148,18 @@ class Command(BaseCommand):
         ]
         # Not an error, although it goes where errors go.
         self.stderr.write("\n".join(lines), style_func=str)
+
+
+def _warn_of_queues(asked: Options) -> None:
+    """Say where a queue that this worker serves is used by nobody, while one of a like name has messages."""
+    used = {lane.queue for lane in engine_for(asked.using).lanes()}
+    known = used | {handler.queue for handler in registry.handlers() if handler.queue}
+    unserved = sorted(used - set(asked.queues or used))
+    for queue in asked.queues or ():
+        if queue not in known and (close := difflib.get_close_matches(queue, unserved, n=1)):
+            logger.warning(
+                "Nobody uses the queue %r, and %r has messages: did you mean that one?", queue, close[0]
+            )
 
 
 def _worker_options(options: dict[str, Any]) -> Options:

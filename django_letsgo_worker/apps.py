@@ -1,10 +1,16 @@
 """The Django app: finds handlers and tasks when Django is ready. No model, no database here."""
 
-from importlib.util import find_spec
+import sys
+from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import Error, register
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
+
+from .errors import UnfitTasks
 
 
 class LetsGoWorkerConfig(AppConfig):
@@ -21,11 +27,8 @@ class LetsGoWorkerConfig(AppConfig):
 
         logs.connect()
         registry.autodiscover(self._imports())
-        # Django 5.2 has tasks only where their backport is installed.
-        if find_spec("django.tasks") or find_spec("django_tasks"):
-            from . import backend
-
-            backend.connect()
+        if _names_our_tasks():
+            _connect_tasks()
 
     def _imports(self) -> tuple[str, ...]:
         from . import conf
@@ -35,3 +38,34 @@ class LetsGoWorkerConfig(AppConfig):
         except ImproperlyConfigured:
             # `manage.py check` says it in one sentence; here it would end in a traceback.
             return ()
+
+
+def _names_our_tasks() -> bool:
+    """Whether TASKS names a class of ours: else no process imports our backend, or what it stands on."""
+    tasks = getattr(settings, "TASKS", None)
+    backends = tasks.values() if isinstance(tasks, dict) else ()
+    return any(_is_ours(params.get("BACKEND")) for params in backends if isinstance(params, dict))
+
+
+def _is_ours(path: Any) -> bool:
+    root = path.partition(".")[0] if isinstance(path, str) else ""
+    if root in ("", "django", "django_tasks", __package__):
+        return root == __package__
+    try:
+        # A project's own class on top of ours imports ours.
+        import_string(path)
+    except UnfitTasks:
+        return True
+    except Exception:  # others' modules may raise anything; Django reports it when it needs them
+        return False
+    return f"{__package__}.backend" in sys.modules
+
+
+def _connect_tasks() -> None:
+    try:
+        from . import backend
+    except UnfitTasks as error:
+        unfit = Error(str(error), id="letsgo_tasks.E003")
+        register(lambda **kwargs: [unfit])
+    else:
+        backend.connect()

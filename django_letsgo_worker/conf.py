@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, wraps
+from typing import Any, TypeVar, cast
 
 import environ
 from django.conf import settings as django_settings
@@ -22,6 +22,7 @@ from .errors import InvalidMessage
 from .payloads import check_name, show
 
 NAME = "LETSGO_WORKER"
+F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_REDACT = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "cookie",
                   "credential", "private_key", "card", "cvc", "iban", "ssn")  # fmt: skip
@@ -172,6 +173,61 @@ def suggestion(word: str, known: list[str]) -> str:
     """Return ' Did you mean ...?' when a known word is close, else nothing."""
     close = difflib.get_close_matches(word, known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+# What other queues call it; and what is said in another place here.
+_OTHER_WORDS = {
+    "countdown": ("delay", "run_after"), "eta": ("visible_at", "run_after"), "run_after": ("visible_at",),
+    "run_at": ("visible_at", "run_after"), "expires": ("deadline",), "retries": ("max_attempts",),
+    "max_retries": ("max_attempts",), "job_id": ("unique_key",), "kwargs": ("payload",), "tz": ("timezone",),
+    "zone": ("timezone",), "start": ("starts_at",), "end": ("ends_at",), "queue": ("queue_name",),
+}  # fmt: skip
+_ELSEWHERE = {
+    "@handler": (("schedule", "every", "cron", "crontab", "interval", "rate"),
+                 "write @schedule('rate(5 minutes)') above @handler"),
+    "enqueue()": (("schedule", "every", "cron", "crontab", "interval", "rate"),
+                  "write @schedule('rate(5 minutes)') above its @handler"),
+    "A schedule": (("every", "cron", "crontab", "interval", "rate", "expression"),
+                   "its text says when it runs, such as 'rate(5 minutes)' or '0 9 * * MON-FRI'"),
+    "using()": (("max_attempts", "backoff", "timeout", "atomic"),
+                "write it in @task(...), or in capitals in OPTIONS of TASKS"),
+}  # fmt: skip
+
+
+def no_option(what: str, unknown: Iterable[str], known: Iterable[str]) -> str:
+    """Return the sentence about the first of these options, which `what` does not have: what to write."""
+    name, names = str(next(iter(unknown))), list(known)
+    there, instead = _ELSEWHERE.get(what, ((), ""))
+    noun = "field" if what == "A schedule" else "option"
+    meant = next((word for word in _OTHER_WORDS.get(name, ()) if word in names), None)
+    if meant is not None:
+        instead = f": write {meant}=."
+    else:
+        close = difflib.get_close_matches(name, names, n=1)
+        instead = f": {instead}." if name in there else f"; did you mean {close[0]!r}?" if close else "."
+    return f"{what} has no {noun} {name!r}{instead}"
+
+
+def with_hints(what: str) -> Callable[[F], F]:
+    """Have a function say what to write instead, where it is given an option that it does not have."""
+
+    def decorate(function: F) -> F:
+        code = function.__code__
+        known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+        @wraps(function)
+        def hinting(*args: Any, **options: Any) -> Any:
+            try:
+                return function(*args, **options)
+            except TypeError:
+                unknown = [name for name in options if name not in known]
+                if unknown:
+                    raise TypeError(no_option(what, unknown, known)) from None
+                raise
+
+        return cast(F, hinting)
+
+    return decorate
 
 
 def _refuse_unknown(given: dict[str, Any], environment: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from . import payloads, registry
+from .conf import no_option
 from .errors import InvalidSchedule
 from .recurrence import Recurrence
 
@@ -112,7 +113,8 @@ def _columns(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields as columns: lengths of time as timedeltas; InvalidSchedule for what is no field."""
     unknown = sorted(set(fields) - FIELDS)
     if unknown:
-        raise InvalidSchedule(f"A schedule has no field {unknown[0]!r}.", field=unknown[0])
+        known = ("name", "timezone", "payload", *sorted(FIELDS))
+        raise InvalidSchedule(no_option("A schedule", unknown, known), field=unknown[0])
     for length in LENGTHS & set(fields):
         if fields[length] is not None:
             fields[length] = timedelta(seconds=payloads.check_seconds(length, fields[length]))

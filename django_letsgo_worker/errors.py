@@ -86,6 +86,18 @@ class MessageNotFound(LetsGoError):
         self.message_id = message_id
 
 
+class UnfitTasks(LetsGoError, ImportError):
+    """The backport of Django's tasks, which our backend needs on Django 5.2, is missing or will not do."""
+
+    def __init__(self, version: str | None, detail: str) -> None:
+        found = f"{version} is installed" if version else "it is not installed"
+        super().__init__(
+            f"LetsGoBackend needs django-tasks 0.12 or newer, and {found} ({detail}): "
+            "python -m pip install 'django-tasks>=0.12', or name another backend in TASKS."
+        )
+        self.version = version
+
+
 class MessageInTransaction(LetsGoError):
     """A handler holds this message in a transaction; nobody else can change it until that ends."""
 

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .delivery import Delivery
+from .payloads import counted
 from .signals import delivery_finished, message_died, occurrence_fired
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ LINES_A_SECOND = 100
 class Crowd:
     """Lines of one kind that may come faster than anybody reads: from some number a second on they share one.
 
-    `summary` is that line: it takes how many had no line, and in how many seconds.
+    `summary` is that line: it takes how many had no line (`noun` names one), and in how many seconds.
     """
 
-    def __init__(self, logger: logging.Logger, summary: str, event: str) -> None:
+    def __init__(self, logger: logging.Logger, summary: str, noun: str, event: str) -> None:
         self._logger = logger
         self._summary = summary
+        self._noun = noun
         self._event = event
         self._lock = threading.Lock()
         self._since = float("-inf")
@@ -56,12 +58,12 @@ class Crowd:
         with self._lock:
             more, seconds = self._count - LINES_A_SECOND, time.monotonic() - self._since
             self._since, self._count = time.monotonic(), 0
-        self._logger.info(self._summary, more, seconds, extra={"event": self._event})
+        self._logger.info(self._summary, counted(more, self._noun), seconds, extra={"event": self._event})
 
 
-_successes = Crowd(logger, "succeeded: %d more messages in %.1f s.", "messages.succeeded")
+_successes = Crowd(logger, "succeeded: %s in %.1f s.", "more message", "messages.succeeded")
 _occurrences = Crowd(
-    scheduler_logger, "%d more planned times were seen to in %.1f s.", "occurrences.recorded"
+    scheduler_logger, "fired or skipped: %s in %.1f s.", "more planned time", "occurrences.recorded"
 )
 
 

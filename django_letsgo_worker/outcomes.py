@@ -16,7 +16,7 @@ from typing import Any
 from .backoff import Backoff, backoff_seconds
 from .delivery import Delivery
 from .errors import WorkerDied
-from .payloads import check_seconds, storable
+from .payloads import check_delay, check_seconds, storable
 
 KEPT_ERRORS = 10
 
@@ -29,7 +29,7 @@ class Retry(Exception):
     """
 
     def __init__(self, delay: float | timedelta | None = None, reason: str = "") -> None:
-        self.delay = None if delay is None else check_seconds("delay", delay)
+        self.delay = None if delay is None else check_delay("delay", delay)
         self.reason = str(reason)
         super().__init__(self.reason or "retry")
 
@@ -38,7 +38,7 @@ class Snooze(Exception):
     """Raise in a handler: run again after `delay` (seconds or timedelta), without using an attempt."""
 
     def __init__(self, delay: float | timedelta) -> None:
-        self.delay = check_seconds("delay", delay)
+        self.delay = check_delay("delay", delay)
         super().__init__(f"snooze for {self.delay:g} s")
 
 

@@ -19,6 +19,8 @@ _NAME = re.compile(r"[A-Za-z0-9_.:-]+")
 _LONGEST = {"type": 255, "queue": 64}
 # The last instant that every engine can store.
 END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+# A length of time as people type it, here and on the command line.
+_DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
 _EXACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -29,6 +31,11 @@ def show(value: Any, longest: int = 80) -> str:
     except Exception:
         return f"a {type(value).__name__}"
     return text if len(text) <= longest else f"{text[: longest // 2]}...{text[-longest // 4 :]}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun, for sentences."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 # -- names and numbers ----------------------------------------------------------------------------------
@@ -82,6 +89,15 @@ def check_timeout(value: Any) -> float:
     return check_seconds("timeout", value, least_exclusive=True)
 
 
+def duration(text: str) -> timedelta | None:
+    """Return the length of time that 90s, 10m, 1h30m or 2d says, None for other text (OverflowError)."""
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
 def check_seconds(what: str, value: Any, *, least_exclusive: bool = False) -> float:
     """Return a length of time, given in seconds or as a timedelta, in seconds."""
     if isinstance(value, timedelta):
@@ -104,6 +120,20 @@ def check_seconds(what: str, value: Any, *, least_exclusive: bool = False) -> fl
     if not fits:
         raise InvalidMessage(f"{what} reaches beyond the year 9999.")
     return seconds
+
+
+def check_delay(what: str, value: Any, *, least_exclusive: bool = False) -> float:
+    """check_seconds() for what may also be text, as the command line takes it: 90s, 10m, 1h30m, 2d."""
+    try:
+        length = duration(value) if isinstance(value, str) else None
+    except OverflowError:
+        length = timedelta.max
+    if isinstance(value, str) and length is None:
+        raise InvalidMessage(
+            f"{what} is a number of seconds or a timedelta, or text such as 90s, 10m, 1h30m or 2d, "
+            f"not {show(value)}."
+        )
+    return check_seconds(what, value if length is None else length, least_exclusive=least_exclusive)
 
 
 def check_moment(what: str, value: Any) -> datetime:

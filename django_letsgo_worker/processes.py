@@ -53,7 +53,9 @@ def register(process: Process, using: str) -> None:
 def beat(process: Process, *, busy: int, using: str) -> bool:
     """Say that a process lives; return whether somebody asked it to stop."""
     engine = engine_for(using)
-    params: dict[str, Any] = {"id": engine.process(process.pk), "busy": busy, "state": process.state}
+    params: dict[str, Any] = {
+        "id": engine.process(process.pk), "busy": busy, "state": process.state, "now": engine.now_param(None)
+    }  # fmt: skip
     update = (
         f"UPDATE {TABLE} SET heartbeat_at = {engine.now_sql(None)}, busy = %(busy)s, state = %(state)s "
         "WHERE id = %(id)s"

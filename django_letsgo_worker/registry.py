@@ -20,6 +20,7 @@ from django.utils.module_loading import module_has_submodule
 
 from . import payloads, typed
 from .backoff import Backoff
+from .conf import with_hints
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
 from .handler_options import HandlerOptions, checked
 
@@ -108,6 +109,7 @@ def handler(
 ) -> Callable[[Callable[[Delivery[P]], R]], Callable[[Delivery[P]], R]]: ...
 
 
+@with_hints("@handler")
 def handler(
     type: Any,
     *,

@@ -14,6 +14,8 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from .. import engines
+
 MOST_COUNTED = 10_000
 
 if TYPE_CHECKING:
@@ -22,12 +24,12 @@ else:
     AnyPaginator = Paginator
 
 
-class AtLeast(int):
-    """A number that stands for itself or more, and says so wherever it is written."""
+class AtLeast(engines.AtLeast):
+    """The same on a page."""
 
     def __str__(self) -> str:
         # Django groups the digits of a number's text itself then, and would group the comma too.
-        return int.__repr__(self) if django_settings.USE_THOUSAND_SEPARATOR else f"{int(self):,}+"
+        return int.__repr__(self) if django_settings.USE_THOUSAND_SEPARATOR else super().__str__()
 
 
 class CappedPaginator(AnyPaginator):

@@ -44,8 +44,11 @@ def badge(kind: str, label: Any, why: Any = "") -> SafeString:
 def span(seconds: float) -> str:
     """Say a length of time in its two largest units."""
     whole = int(abs(seconds))
+    if 0 < abs(seconds) < 0.001:
+        return _("< 1 ms")
     if whole == 0:
-        return _("%(number)s s") % {"number": f"{abs(seconds):.2g}" if 0 < abs(seconds) < 1 else 0}
+        milliseconds = int(abs(seconds) * 1_000)
+        return _("%(number)s ms") % {"number": milliseconds} if milliseconds else _("0 s")
     days, rest = divmod(whole, 86_400)
     hours, rest = divmod(rest, 3_600)
     minutes, rest = divmod(rest, 60)
@@ -175,10 +178,18 @@ def _headline(entry: dict[str, Any]) -> SafeString:
 
 
 def _ran(entry: dict[str, Any]) -> str:
-    facts = [entry.get("at", ""), entry.get("process", "")]
+    facts = [_recorded(entry.get("at", "")), entry.get("process", "")]
     if isinstance(entry.get("seconds"), (int, float)):
         facts.insert(1, span(entry["seconds"]))
     return " · ".join(cut(fact) for fact in facts if fact)
+
+
+def _recorded(at: Any) -> Any:
+    """Return a moment that is recorded as text in the form of the page; what is none, as it is."""
+    try:
+        return f"{timezone.localtime(datetime.fromisoformat(at)):%Y-%m-%d %H:%M:%S}"
+    except (TypeError, ValueError, OverflowError):
+        return at
 
 
 def two_lines(first: Any, second: Any) -> SafeString:

@@ -27,7 +27,7 @@ from .compat import (
 )
 from .tasks import LetsGoTask
 
-__all__ = ["LetsGoBackend", "LetsGoTask", "connect"]
+__all__ = ["LetsGoBackend", "LetsGoTask", "connect", "message_id_of", "result_id_of"]
 
 OPTIONS = [name.upper() for name in tasks.POLICY]
 
@@ -99,14 +99,17 @@ class LetsGoBackend(BaseTaskBackend):
         return result
 
     def get_result(self, result_id: str) -> TaskResult[..., Any]:
-        """Return a result by its id; TaskResultDoesNotExist, or ImportError when its task is gone."""
+        """Return a result by its id; TaskResultDoesNotExist, or ImportError when its task is gone.
+
+        An id that we never signed does not exist, without a query.
+        """
         from . import results
 
         try:
-            message = results.find(result_id)
+            message = results.find(results.number_in(result_id))
         except MessageNotFound:
             raise TaskResultDoesNotExist(result_id) from None
-        return results.result_of(message, finding.task_of(message.type))
+        return results.result_of(message, finding.task_of(message.type), id=result_id)
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         """Return what is wrong with the settings of this backend."""
@@ -122,6 +125,26 @@ class LetsGoBackend(BaseTaskBackend):
                     checks.Error(f"QUEUES of TASKS[{self.alias!r}]: {error}", id="letsgo_tasks.E002")
                 )
         return found
+
+
+def result_id_of(message_id: int) -> str:
+    """Return the id of the result of a task, by the id of its message; nothing is looked up."""
+    from . import results
+
+    return results.id_of(message_id)
+
+
+def message_id_of(result_id: str) -> int:
+    """Return the id of a task's message, by the id of its result (TaskResultDoesNotExist).
+
+    Nothing is looked up: the message may be deleted by now.
+    """
+    from . import results
+
+    try:
+        return results.number_in(result_id)
+    except MessageNotFound:
+        raise TaskResultDoesNotExist(result_id) from None
 
 
 def connect() -> None:

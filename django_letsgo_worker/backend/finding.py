@@ -27,8 +27,8 @@ def ours() -> list[str]:
 
 
 def _is_ours(params: dict[str, Any]) -> bool:
-    # What cannot be imported Django reports, when somebody asks for it.
-    with suppress(ImportError):
+    # What cannot be imported Django reports, when it is asked for; others' modules may raise anything.
+    with suppress(Exception):
         tasks = getattr(import_string(params.get("BACKEND", "")), "task_class", None)
         return isinstance(tasks, type) and issubclass(tasks, LetsGoTask)
     return False

@@ -52,7 +52,7 @@ def report_death(message_id: int, type: str, delivery: Delivery | None, **kwargs
 
     if delivery is None and type.startswith(PREFIX):
         try:
-            result = results.result_of(results.find(str(message_id)), task_of(type))
+            result = results.result_of(results.find(message_id), task_of(type))
         except (MessageNotFound, ImportError):
             # The settings keep no dead letters, or nobody knows the task: there is nothing to send.
             return

@@ -10,6 +10,8 @@ import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.core.signing import BadSignature, Signer, b62_decode, b62_encode
+
 from .. import messages
 from ..conf import settings
 from ..delivery import Delivery
@@ -26,6 +28,10 @@ AnyMessage = Message | ArchivedMessage
 # The name, among a message's headers, of what no column of it says about its task.
 HEADER = "task"
 UNKNOWN_WORKER = "unknown"
+# Constant, since a user's results outlive releases. Another form of ids would be another salt.
+SALT = "django_letsgo_worker.backend.result"
+# Django promises that ids are shorter than 64 characters; that of the largest number has 55.
+LONGEST_ID = 63
 # A return value that is not JSON ends a task at once, by an error of ours; Django's tasks know it as this.
 READ_AS = {"django_letsgo_worker.backend.running.UnfitReturnValue": "builtins.TypeError"}
 
@@ -56,15 +62,32 @@ def arguments_of(payload: Any) -> tuple[list[Any], dict[str, Any]]:
 # -- from rows ------------------------------------------------------------------------------------------
 
 
-def find(result_id: Any) -> AnyMessage:
-    """Return the message of a task by the id of its result; MessageNotFound for anything else."""
-    is_number = isinstance(result_id, str) and result_id.isascii() and result_id.isdecimal()
-    # "01" would be a second id for the same task, and Python refuses to read numbers that are very long.
-    if not is_number or result_id.startswith("0") or len(result_id) > 19:
-        raise MessageNotFound(result_id)
-    message = messages.find(int(result_id))
-    if not message.type.startswith(PREFIX):
+def id_of(message_id: int) -> str:
+    """Return the id of a task's result: the message's number, signed, so that nobody can guess another."""
+    return _signer().sign(b62_encode(message_id))
+
+
+def number_in(result_id: Any) -> int:
+    """Return the number of the message that a result's id names; MessageNotFound for what we never signed."""
+    # What is no text of ours is not worth a signature, and a lone surrogate cannot be signed.
+    if not isinstance(result_id, str) or len(result_id) > LONGEST_ID or not result_id.isascii():
         raise MessageNotFound(result_id, "task")
+    try:
+        return b62_decode(_signer().unsign(result_id))
+    except BadSignature:
+        raise MessageNotFound(result_id, "task") from None
+
+
+def _signer() -> Signer:
+    # Made for each id: SECRET_KEY and SECRET_KEY_FALLBACKS may be others by now.
+    return Signer(sep=".", salt=SALT)
+
+
+def find(message_id: int) -> AnyMessage:
+    """Return the message of a task; MessageNotFound for any other."""
+    message = messages.find(message_id)
+    if not message.type.startswith(PREFIX):
+        raise MessageNotFound(message_id, "task")
     return message
 
 
@@ -72,19 +95,21 @@ def result_of(
     message: AnyMessage,
     task: Task[..., Any],
     *,
+    id: str | None = None,
     status: TaskResultStatus | None = None,
     worker: str | None = None,
 ) -> TaskResult[..., Any]:
     """Return the result of a task as its message stands.
 
-    Who knows it need not have it looked up: the `status`, and which `worker` has the last attempt.
+    Who knows it need not have it looked up: the `status`, and which `worker` has the last attempt. The `id`
+    that was asked for stays as it is, though a former SECRET_KEY has signed it.
     """
     args, kwargs = arguments_of(message.payload)
     facts = message.headers.get(HEADER) or {}
     started_at = _started_at(message)
     result: TaskResult[..., Any] = TaskResult(
         task=_as_enqueued(message, task, facts),
-        id=str(message.pk),
+        id=id or id_of(message.pk),
         status=status or _status(message),
         enqueued_at=message.enqueued_at,
         started_at=started_at,
@@ -105,7 +130,8 @@ def _as_enqueued(message: AnyMessage, task: Task[..., Any], facts: dict[str, Any
     if isinstance(run_after, str):
         run_after = datetime.fromisoformat(run_after)
     elif run_after is not None:
-        run_after = timedelta(seconds=run_after)
+        # A length of time that counts from then: to Django it is the moment at its end.
+        run_after = message.enqueued_at + timedelta(seconds=run_after)
     return copy_of(
         task,
         priority=message.priority,
@@ -127,19 +153,27 @@ def _status(message: AnyMessage) -> TaskResultStatus:
 
 def _started_at(message: AnyMessage) -> datetime | None:
     started_at = message.first_started_at or (message.leased_at if message.attempts else None)
-    # SQLite's clock counts milliseconds, and when it began was reckoned back from its end.
+    # When it began was reckoned back from its end, by the worker's clock.
     return started_at and max(started_at, message.enqueued_at)
 
 
 def _last_attempted_at(message: AnyMessage, started_at: datetime | None) -> datetime | None:
+    if started_at is None or _has_begun_once(message):
+        return started_at
     attempted_at = message.leased_at
     if isinstance(message, ArchivedMessage) and message.seconds is not None:
         attempted_at = message.finished_at - timedelta(seconds=message.seconds)
-    elif attempted_at is None and (failed := attempts_of(message.errors)):
-        ended_at, seconds = datetime.fromisoformat(failed[-1]["at"]), failed[-1]["seconds"]
+    elif attempted_at is None and (attempts := attempts_of(message.errors)):
+        newest = attempts[-1]
         # Of an attempt that its worker did not survive the record has the beginning.
-        attempted_at = ended_at if seconds is None else ended_at - timedelta(seconds=seconds)
-    return started_at and max(started_at, attempted_at or started_at)
+        attempted_at = datetime.fromisoformat(newest["at"]) - timedelta(seconds=newest["seconds"] or 0)
+    return max(started_at, attempted_at or started_at)
+
+
+def _has_begun_once(message: AnyMessage) -> bool:
+    """Whether the first attempt is the last: claimed once, or first begun under the last lease."""
+    first, leased_at = message.first_started_at, message.leased_at
+    return message.receipt == 1 or first is None or (leased_at is not None and first >= leased_at)
 
 
 def _worker_ids(message: AnyMessage, worker: str | None) -> list[str]:
@@ -193,7 +227,8 @@ def ended(
     succeeded = outcome == "succeeded"
     message: AnyMessage | None = None if succeeded and delivery.attempt == 1 else _found(delivery)
     if message is None:
-        now, worker = datetime.now(UTC), _this_worker()
+        # Not before it was enqueued, which the database's clock has said.
+        now, worker = max(datetime.now(UTC), delivery.enqueued_at), _this_worker()
         message = ArchivedMessage(
             **_facts_in_hand(delivery),
             outcome=outcome,

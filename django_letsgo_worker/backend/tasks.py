@@ -11,6 +11,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from .. import payloads
+from ..conf import no_option
 from ..errors import InvalidMessage
 from ..handler_options import checked
 from .compat import InvalidTask, Task
@@ -20,6 +21,8 @@ PREFIX = "letsgo:task:"
 LONGEST_PATH = 255 - len(PREFIX)
 # What a task may say for itself, and OPTIONS, in capitals, for all tasks of a backend.
 POLICY = ("max_attempts", "backoff", "timeout", "atomic")
+# What Django's own using() takes.
+USING = frozenset({"priority", "queue_name", "run_after", "backend"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class LetsGoTask(Task):  # type: ignore[type-arg]
 
     def using(self, *, unique_key: str | None = None, **changes: Any) -> Task[..., Any]:
         """Return a copy with other defaults: Django's own, or another unique_key."""
+        if unknown := sorted(set(changes) - USING):
+            raise TypeError(no_option("using()", unknown, {*USING, "unique_key"}))
         # Not super(): with slots, dataclass() makes a second class, which that would not find.
         changed: Any = Task.using(self, **changes)
         copy: Task[..., Any] = changed if unique_key is None else replace(changed, unique_key=unique_key)

@@ -14,6 +14,7 @@ from django.core.checks import CheckMessage, Warning, register
 from django.db import connections
 
 from ..conf import settings
+from ..payloads import counted
 from .groups import AT_START, alias_of_queue
 
 _SETS_WAL = re.compile(r"journal_mode\s*=\s*[\"']?wal\b", re.IGNORECASE)
@@ -92,7 +93,8 @@ def _check_pool(alias: str, options: Mapping[str, Any], seats: int) -> Iterator[
     size = sizes.get("max_size") or sizes.get("min_size", _POOL_SIZE)
     if size < seats:
         yield Warning(
-            f"The pool of {alias!r} has {size} connections, and a worker handles {seats} messages at a time: "
+            f"The pool of {alias!r} has {counted(size, 'connection')}, and a worker handles "
+            f"{counted(seats, 'message')} at a time: "
             "handlers wait for each other's connections, and fail when that takes too long.",
             hint=_hint(alias, f'"pool": {{"max_size": {seats}}}, or lower CONCURRENCY'),
             id="letsgo_worker.W004",

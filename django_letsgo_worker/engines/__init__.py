@@ -14,12 +14,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from ..errors import NotReady
 from .base import ARCHIVE, TABLE, Engine
 from .holding import Hold
-from .rows import MOVED, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
+from .rows import MOVED, AtLeast, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
 
 __all__ = [
     "ARCHIVE",
     "MOVED",
     "TABLE",
+    "AtLeast",
     "Claim",
     "ClaimRequest",
     "Claimed",

@@ -184,7 +184,7 @@ class Engine(Words):
               AND NOT {IS_PAUSED.format(name="%(queue)s")}
             LIMIT 1
             """,
-            {"queue": lane.queue, "priority": lane.priority, **names},
+            {"queue": lane.queue, "priority": lane.priority, "now": self.now_param(None), **names},
         )
         return bool(rows)
 
@@ -234,7 +234,7 @@ class Engine(Words):
                 self.execute(
                     f"UPDATE {TABLE} SET visible_at = CASE WHEN visible_at < {later} THEN {later} "
                     f"ELSE visible_at END WHERE id {these}",
-                    {**params, "lease": self.amount(seconds), "now": self.moment(now)},
+                    {**params, "lease": self.amount(seconds), "now": self.now_param(now)},
                 )
         return set(held)
 

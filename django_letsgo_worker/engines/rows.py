@@ -25,6 +25,13 @@ GOING_ON = ("again", "released")
 LOOK_PAST = 10
 
 
+class AtLeast(int):
+    """A count that was ended by a limit: it stands for itself or more, and says so wherever it is written."""
+
+    def __str__(self) -> str:
+        return f"{int(self):,}+"
+
+
 @dataclass(slots=True, kw_only=True)
 class NewRow:
     """A message to insert. Times in seconds count from the database's clock."""

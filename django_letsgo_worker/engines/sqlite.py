@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from ..models import CLOCK_SQL
+from ..models import machine_clock
 from .base import TABLE
 from .portable import SETTLED, PortableEngine
 from .rows import Inserted, NewRow
 from .values import INSERTED
 
-# Always six digits, so that equal moments are equal texts. The clock itself counts milliseconds.
-FORMAT = "%%Y-%%m-%%d %%H:%%M:%%f000"
+# SQLite reckons in milliseconds: the last three of a moment's six digits are passed by it.
+SUM = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', substr({base}, 1, 23), {amount}) || substr({base}, 24)"
 MANY = f"""
 INSERT INTO {TABLE} (type, payload, headers, queue, priority, max_attempts, errors, attempts, receipt, deaths,
                      enqueued_at, visible_at, deadline)
@@ -36,11 +36,17 @@ class SQLiteEngine(PortableEngine):
     after_lane = "(queue, priority, visible_at) > (%(queue)s, %(priority)s, '~')"
 
     def now_sql(self, now: datetime | None) -> str:
-        # Doubled, since statements with parameters are formatted.
-        return CLOCK_SQL["sqlite"].replace("%", "%%") if now is None else "%(now)s"
+        # Its own clock counts milliseconds: what was written just now could seem older than the call for it.
+        return "%(now)s"
+
+    def now_param(self, now: datetime | None) -> Any:
+        return self.moment(now or machine_clock())
+
+    def clock(self) -> datetime:
+        return machine_clock()
 
     def plus_sql(self, base: str, amount: str) -> str:
-        return f"strftime('{FORMAT}', {base}, {amount})"
+        return SUM.format(base=base, amount=amount)
 
     def amount(self, seconds: float) -> str:
         return f"{math.ceil(seconds * 1000) / 1000:+.3f} seconds"

@@ -42,7 +42,7 @@ class ValuesInserting(Engine):
         params[f"deadline{n}"] = (
             self.moment(row.deadline) if row.deadline_seconds is None else self.amount(row.deadline_seconds)
         )
-        params["now"] = self.moment(now)
+        params["now"] = self.now_param(now)
         return f"({plain}, '[]', 0, 0, 0, {clock}, {visible}, {deadline})", params
 
     def insert_columns_of_many(

@@ -25,6 +25,10 @@ class Words:
         """The clock of a statement, or the parameter `now` in its place."""
         raise NotImplementedError
 
+    def now_param(self, now: datetime | None) -> Any:
+        """What the parameter `now` of a statement with now_sql() is; None where none is asked for."""
+        return self.moment(now)
+
     def plus_sql(self, base: str, amount: str) -> str:
         """A moment plus an amount that `amount()` made."""
         raise NotImplementedError

@@ -52,7 +52,13 @@ def wait_for_database(using: str, stop: threading.Event) -> bool:
             connections[using].ensure_connection()
         except (OperationalError, InterfaceError) as error:
             if not failures:
-                logger.warning("Waiting for the database %r: %s", using, error)
+                # A wrong name or password may be put right while this goes on, as an outage is.
+                logger.warning(
+                    "Waiting for the database %r, which is asked again until it answers or this is stopped: "
+                    "%s",
+                    using,
+                    str(error).strip(),
+                )
             failures += 1
             longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures, 10))
             stop.wait(longest * random.uniform(0.5, 1.0))

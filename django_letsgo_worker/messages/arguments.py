@@ -5,15 +5,21 @@ Nothing is written here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings as django_settings
+
 from .. import payloads, registry, typed
-from ..conf import settings
+from ..conf import no_option, settings, suggestion
 from ..engines import NewRow
 from ..errors import InvalidMessage
+from ..models import machine_clock
+
+logger = logging.getLogger("django_letsgo_worker")
 
 ON_CONFLICT = ("return", "replace", "raise")
 PLAIN = {"type", "payload"}
@@ -55,6 +61,8 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING) -> NewRow:
     registry.check_reserved(type)
     narrowed = registry.is_narrowed(type)
     handler = registry.choose(type, payload) if narrowed else registry.find(type)
+    if handler is None and django_settings.DEBUG:
+        _say_once_that_nobody_registers(type)
     defaults = settings()
     queue = _first(given.queue, handler and handler.queue, "default")
     priority = _first(given.priority, handler and handler.priority, 0)
@@ -74,6 +82,17 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING) -> NewRow:
         deadline=deadline,
         unique_key=None if given.unique_key is None else payloads.check_unique_key(given.unique_key),
     )
+
+
+# Types that were said to have no handler: a line each, for developers.
+_said: set[str] = set()
+
+
+def _say_once_that_nobody_registers(type: str) -> None:
+    if type not in _said:
+        _said.add(type)
+        close = suggestion(type, registry.types())
+        logger.warning("Nobody registers the type %r here, so its messages wait.%s", type, close)
 
 
 def _first(*values: Any) -> Any:
@@ -120,7 +139,7 @@ def _visibility(given: Given) -> tuple[float, datetime | None]:
         raise InvalidMessage("Give delay or visible_at, not both.")
     if given.visible_at is not None:
         return 0.0, payloads.check_moment("visible_at", given.visible_at)
-    return (0.0 if given.delay is None else payloads.check_seconds("delay", given.delay)), None
+    return (0.0 if given.delay is None else payloads.check_delay("delay", given.delay)), None
 
 
 def _deadline(
@@ -128,10 +147,11 @@ def _deadline(
 ) -> tuple[float | None, datetime | None]:
     if given.deadline is None:
         return None, None
-    now = datetime.now(UTC)
+    # Not the time of a test that froze it: the database will compare by its own clock.
+    now = machine_clock()
     visible = visible_at or now + timedelta(seconds=delay)
-    if isinstance(given.deadline, timedelta):
-        seconds = payloads.check_seconds("deadline", given.deadline, least_exclusive=True)
+    if isinstance(given.deadline, (timedelta, str)):
+        seconds = payloads.check_delay("deadline", given.deadline, least_exclusive=True)
         if now + timedelta(seconds=seconds) < visible:
             raise InvalidMessage("The deadline is before the time at which the message becomes visible.")
         return seconds, None
@@ -169,7 +189,8 @@ class Many:
         on_conflict = check_on_conflict(options.pop("on_conflict", "return"))
         unknown = sorted(set(options) - set(Given.__slots__), key=repr)
         if unknown or "type" not in options:
-            raise InvalidMessage(f"enqueue() has no option {unknown[0]!r}." if unknown else "it has no type.")
+            known = [name for name in Given.__slots__ if name != "type"]
+            raise InvalidMessage(no_option("enqueue()", unknown, known) if unknown else "it has no type.")
         row = row_of(Given(**options), self.carried)
         if options.keys() == PLAIN and not registry.is_narrowed(row.type):
             self._plain[row.type] = row

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, transaction
 
 from .. import context
-from ..conf import settings
+from ..conf import settings, with_hints
 from ..engines import Inserted, NewRow, engine_for
 from ..errors import DuplicateMessage, InvalidMessage
 from ..models import Message
@@ -35,28 +35,29 @@ OnConflict = Literal["return", "replace", "raise"]
 class EnqueueOptions(TypedDict, total=False):
     """The options of enqueue(), for whoever passes them on."""
 
-    delay: float | timedelta | None
+    delay: float | timedelta | str | None
     visible_at: datetime | None
     queue: str | None
     priority: int | None
     max_attempts: int | None
-    deadline: datetime | timedelta | None
+    deadline: datetime | timedelta | str | None
     unique_key: str | None
     on_conflict: OnConflict
     headers: Mapping[str, Any] | None
     using: str | None
 
 
+@with_hints("enqueue()")
 def enqueue(
     type: str | Mapping[str, Any] | TypedMessage,
     payload: Any = None,
     *,
-    delay: float | timedelta | None = None,
+    delay: float | timedelta | str | None = None,
     visible_at: datetime | None = None,
     queue: str | None = None,
     priority: int | None = None,
     max_attempts: int | None = None,
-    deadline: datetime | timedelta | None = None,
+    deadline: datetime | timedelta | str | None = None,
     unique_key: str | None = None,
     on_conflict: OnConflict = "return",
     headers: Mapping[str, Any] | None = None,
@@ -65,11 +66,11 @@ def enqueue(
     """Add a message; it exists if and only if the caller's transaction commits.
 
     `type` is the handler's, or a mapping {"type": ..., "payload": ...}, or an object of a @message_type
-    class, which is its own payload. `delay` is seconds or a
-    timedelta of any length, `visible_at` an aware datetime instead; `deadline` an aware datetime, or
-    how long from now: later than that no attempt starts. With `unique_key` there is at most one live
-    message of this type and key: `on_conflict` return gives the live one back unchanged, replace gives
-    it the new payload, times and options unless it runs, raise is DuplicateMessage.
+    class, which is its own payload. `delay` is seconds, a
+    timedelta of any length, or text such as 5m or 1h30m, `visible_at` an aware datetime instead; `deadline`
+    an aware datetime, or how long from now: later than that no attempt starts. With `unique_key` there is at
+    most one live message of this type and key: `on_conflict` return gives the live one back unchanged,
+    replace gives it the new payload, times and options unless it runs, raise is DuplicateMessage.
 
     The returned message says in `created` whether it is new. Raises InvalidMessage before any SQL;
     nothing that it raises leaves the caller's transaction unusable.

@@ -3,7 +3,7 @@
 Models hold facts and answer questions about them; only the verbs of messages.py and schedules.py write.
 """
 
-from .clock import CLOCK_SQL
+from .clock import CLOCK_SQL, machine_clock
 from .message import ArchivedMessage, DeadLetter, Message
 from .process import Housekeeping, Process
 from .queues import IdleQueue, Queue
@@ -20,4 +20,5 @@ __all__ = [
     "Process",
     "Queue",
     "ScheduledJob",
+    "machine_clock",
 ]

@@ -15,13 +15,21 @@ def read_days(month_text: str, week_text: str, *, aws: bool) -> DayRule:
     """Read day-of-month and day-of-week.
 
     Both must match when either begins with a star or is ?, else either may: the rule of Vixie's cron, by the
-    text, so `*/2` beside `1` is *and* although it is not every day.
+    text, so `*/2` beside `1` is *and* although it is not every day. Hence `*/100,1-7` beside `MON`, the first
+    Monday: there, a step that is longer than the field is no slip.
     """
     by_text = month_text[0] in "*?" or week_text[0] in "*?"
-    return DayRule(read_month_days(month_text), read_week_days(week_text, aws=aws), both_must_match=by_text)
+    month_days = read_month_days(month_text, any_step=_joins(month_text, week_text))
+    week_days = read_week_days(week_text, aws=aws, any_step=_joins(week_text, month_text))
+    return DayRule(month_days, week_days, both_must_match=by_text)
 
 
-def read_month_days(text: str) -> MonthDays:
+def _joins(text: str, other: str) -> bool:
+    """Whether a field that begins with a star can mean to join the two: alone beside a star it cannot."""
+    return text.startswith("*") and ("," in text or other[0] not in "*?")
+
+
+def read_month_days(text: str, *, any_step: bool = False) -> MonthDays:
     if text == ANY_DAY:
         return MonthDays(EVERY_MONTH_DAY)
     numbers: set[int] = set()
@@ -34,11 +42,11 @@ def read_month_days(text: str) -> MonthDays:
             nearest.add(fields.number(fields.DAY_OF_MONTH, term, match[1]))
         else:
             _refuse_near_misses_of_month_days(term)
-            numbers.update(fields.read_term(fields.DAY_OF_MONTH, term))
+            numbers.update(fields.read_term(fields.DAY_OF_MONTH, term, any_step=any_step))
     return MonthDays(frozenset(numbers), frozenset(nearest), "L" in words, "LW" in words)
 
 
-def read_week_days(text: str, *, aws: bool) -> WeekDays:
+def read_week_days(text: str, *, aws: bool, any_step: bool = False) -> WeekDays:
     """Read day-of-week; AWS counts 1 = Sunday to 7 = Saturday, everybody else 0 or 7 = Sunday."""
     if text == ANY_DAY:
         return WeekDays(EVERY_WEEKDAY)
@@ -59,7 +67,7 @@ def read_week_days(text: str, *, aws: bool) -> WeekDays:
             nth.add((sunday_is_0(fields.number(kind, term, match[1])), _which(kind, term, match[2])))
         else:
             _refuse_near_misses_of_week_days(kind, term)
-            numbers.update(fields.read_term(kind, term))
+            numbers.update(fields.read_term(kind, term, any_step=any_step))
     return WeekDays(frozenset(map(sunday_is_0, numbers)), frozenset(nth), frozenset(last))
 
 

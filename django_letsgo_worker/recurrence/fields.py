@@ -56,12 +56,15 @@ def terms(kind: Field, text: str) -> list[str]:
     return found
 
 
-def read_term(kind: Field, term: str) -> range:
-    """Read one entry of a list: a star, a number, a range, each with or without a step."""
+def read_term(kind: Field, term: str, *, any_step: bool = False) -> range:
+    """Read one entry of a list: a star, a number, a range, each with or without a step.
+
+    A step that is longer than the field leaves its first number alone: refused, unless `any_step`.
+    """
     match = TERM.fullmatch(term)
     if match is None or (match["first"] == "*" and match["last"]):
         refuse_unreadable(kind, term)
-    step = _step(kind, term, match["step"])
+    step = _step(kind, term, match["step"], any_step)
     if match["first"] == "*":
         return range(kind.low, kind.top + 1, step)
     first = number(kind, term, match["first"])
@@ -86,18 +89,30 @@ def number(kind: Field, term: str, word: str) -> int:
     return int(word)
 
 
-def _step(kind: Field, term: str, text: str | None) -> int:
+def _step(kind: Field, term: str, text: str | None, any_step: bool) -> int:
     if text is None:
         return 1
     digits = text.lstrip("0")
     if not digits:
         refuse(kind, term, "has a step of 0; write a step of at least 1")
-    if len(digits) > 6 or int(digits) > kind.top - kind.low + 1:
-        sayable = kind.rate_unit and len(digits) <= 6
-        listed = f"list the values you mean, such as {kind.low},{kind.low + 3},"
-        instead = f"use rate({digits} {kind.rate_unit})" if sayable else listed
-        refuse(kind, term, f"has a step larger than the field, which isn't what it says; {instead} instead")
+    if len(digits) > 6 or (int(digits) > kind.top - kind.low + 1 and not any_step):
+        instead = _instead_of_step(kind, term, digits)
+        refuse(kind, term, f"has a step larger than the field, which isn't what it says; {instead}")
     return int(digits)
+
+
+def _instead_of_step(kind: Field, term: str, digits: str) -> str:
+    """Say what helps in place of a step that never gets to its second value."""
+    if not kind.rate_unit or len(digits) > 6:
+        low = max(kind.low, 2027) if kind is AWS_YEAR else kind.low
+        return f"list the values you mean, such as {low},{low + 3}, instead"
+    rate = f"use rate({digits} {kind.rate_unit}) instead"
+    if not kind.name.startswith("day"):
+        return rate
+    if term.startswith("*/"):
+        # Debian's way to join the two day fields, by the text.
+        return f"{rate}, or begin a day field with it where both must match, as in 0 9 {term},1-7 * MON"
+    return f"{rate}, or write {re.split('[-/]', term)[0]} for that day alone"
 
 
 def _forwards(kind: Field, term: str, last_word: str, step: int) -> str:

@@ -1,5 +1,7 @@
 """The text of a schedule, read into its form: plain ASCII, at most 256 characters, nothing guessed.
 
+Two things beyond ASCII's letters are taken: a tab for a space, as in crontabs, and the µ of Go's durations.
+
 What a form then does with time is decided elsewhere. Every refusal is one sentence that says what to write.
 """
 
@@ -10,6 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from django_letsgo_worker.errors import InvalidSchedule
+from django_letsgo_worker.payloads import counted
 
 from . import fields
 from .dayfields import read_days
@@ -38,8 +41,9 @@ def read(expression: str) -> Interval | Pattern | datetime:
 
     Cached, so that a scheduler which reads ten thousand rows again pays for each text once.
     """
-    _check_characters(expression)
-    text = expression.strip(" ")
+    text = _plain(expression)
+    _check_characters(text)
+    text = text.strip(" ")
     if not text:
         raise InvalidSchedule("The schedule is empty; write one such as rate(5 minutes) or 0 9 * * MON-FRI.")
     if text.startswith("@"):
@@ -47,6 +51,14 @@ def read(expression: str) -> Interval | Pattern | datetime:
     if call := CALL.fullmatch(text.upper()):
         return READERS[call[1]](call[2])
     return _read_bare(text)
+
+
+def _plain(expression: str) -> str:
+    # Go writes both the sign for micro and the Greek letter, and only in durations.
+    is_long = len(expression) > LONGEST
+    if not is_long and expression[:6].lower() == "@every":
+        expression = re.sub("[\u00b5\u03bc]s", "us", expression)
+    return expression if is_long else expression.replace("\t", " ")
 
 
 def _check_characters(expression: str) -> None:
@@ -106,7 +118,8 @@ def _read_cron(text: str) -> Pattern:
     if len(words) == 6:
         return _read_aws(words)
     raise InvalidSchedule(
-        f"'cron({text})' has {len(words)} fields; write five ({FIVE}), or AWS's six, which end with the year."
+        f"'cron({text})' has {counted(len(words), 'field')}; write five ({FIVE}), or AWS's six, "
+        "which end with the year."
     )
 
 

@@ -17,7 +17,7 @@ from .forms import Newest
 UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 RATE = re.compile(r"([0-9]{1,6}) +(MINUTE|HOUR|DAY)S?")
 
-# The units of Go's time.ParseDuration; its µs is written us here, because a schedule is plain ASCII.
+# The units of Go's time.ParseDuration; its µs comes here as us.
 SECONDS_PER_UNIT = {
     "ns": Fraction(1, 10**9),
     "us": Fraction(1, 10**6),

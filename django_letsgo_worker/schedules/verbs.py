@@ -5,7 +5,6 @@ Each changes one row or, refusing with one sentence, nothing; firing is not done
 
 from __future__ import annotations
 
-import difflib
 import logging
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from django.db import IntegrityError
 
 from .. import planning
+from ..conf import no_option, with_hints
 from ..engines import engine_for
 from ..errors import InvalidSchedule, ScheduleNotFound
 from ..models import Message, ScheduledJob
@@ -29,6 +29,7 @@ FIELDS = (
 )  # fmt: skip
 
 
+@with_hints("A schedule")
 def add(
     name: str,
     schedule: str,
@@ -96,9 +97,7 @@ def update(
     """
     for field in fields:
         if field not in FIELDS:
-            close = difflib.get_close_matches(field, FIELDS, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else "."
-            raise InvalidSchedule(f"A schedule has no field {field!r}{hint}", field=field)
+            raise InvalidSchedule(no_option("A schedule", [field], FIELDS), field=field)
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
     with engine_for(alias).transaction():

@@ -48,7 +48,7 @@ def assert_enqueued(type: str, count: int = 1, *, using: str | None = None, **fi
 def _as_stored(name: str, value: Any) -> Any:
     """Return a value as a row has it: tuples in JSON as lists, a delay as a timedelta."""
     if name == "delay":
-        return timedelta(seconds=payloads.check_seconds("delay", value))
+        return timedelta(seconds=payloads.check_delay("delay", value))
     if isinstance(value, (dict, list, tuple)):
         try:
             return json.loads(payloads.exact_json(value))

@@ -14,7 +14,7 @@ from os import getpid
 
 from django.db import Error, connections
 
-from .. import __version__, processes, registry
+from .. import __version__, payloads, processes, registry
 from ..engines import engine_for, engine_on
 from ..models import Message, Process
 from .exchange import Exchange
@@ -128,7 +128,8 @@ class Worker:
             if hand.connection is not None:
                 # Its transaction locks the message: nobody can give it back before that has ended.
                 engine_on(hand.connection).cut_line()
-        logger.warning("%d messages are given back while their handlers run.", len(interrupted))
+        many = payloads.counted(len(interrupted), "message is", "messages are")
+        logger.warning("%s given back while the code of the handler still runs.", many)
 
     def _end(self) -> None:
         self.listener.stop()

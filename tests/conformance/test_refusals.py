@@ -44,7 +44,7 @@ REFUSED = {
     "priority": [101, -101, 1.0, "1", True, math.nan, decimal.Decimal(1), [1], 2**70],
     "max_attempts": [0, -1, 32_001, 1.0, "3", True, math.inf, 2**70],
     "deadline": [NOW - timedelta(seconds=1), NOW.replace(tzinfo=None), timedelta(0), timedelta(-1),
-                 "tomorrow",
+                 "tomorrow", "0s",
                  5, NOW.date(), timedelta.max, True, datetime.max.replace(tzinfo=UTC)],
     "unique_key": ["", 5, True, b"k", "k" * 201, "a\0", LONE, ["k"]],
     "on_conflict": ["", "ignore", "RETURN", None, 1, True],

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection, connections, transaction
+from django.utils import timezone
 
 from django_letsgo_worker import __version__, enqueue, enqueue_many, messages, queues, registry, schedules
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import InvalidMessage
-from django_letsgo_worker.management.letsgo import counting
+from django_letsgo_worker.management.letsgo import counting, doctor
 from django_letsgo_worker.models import ArchivedMessage, Message, Process, Queue, ScheduledJob
 
 from .test_letsgo_messages import refuse_an_unlimited_count
@@ -21,7 +24,7 @@ from .test_letsgo_output import dead_letter, everything, letsgo, refusal
 pytestmark = pytest.mark.django_db
 
 QUEUE_KEYS = [
-    "name", "state", "ready", "running", "scheduled", "retrying", "dead", "is_capped", "oldest_ready_seconds",
+    "name", "state", "ready", "running", "scheduled", "retrying", "dead", "capped", "oldest_ready_seconds",
     "paused_at", "paused_by", "pause_reason", "resume_at", "workers",
 ]  # fmt: skip
 
@@ -81,7 +84,7 @@ class TestStatus:
             dead_letter(id + 1_000)
         with connection.execute_wrapper(refuse_an_unlimited_count):
             [queue] = letsgo("status", "--json").json["queues"]
-        assert (queue["ready"], queue["dead"], queue["is_capped"]) == (3, 3, True)
+        assert (queue["ready"], queue["dead"], queue["capped"]) == (3, 3, True)
 
     def test_counts_schedules_and_names_the_next(self):
         schedules.add("soon", "@every 1h", "t")
@@ -324,3 +327,39 @@ class TestPrune:
         batches = iter([1000, 1000, 7, 0])
         monkeypatch.setattr(messages, "prune_batch", lambda **_: next(batches))
         assert letsgo("prune").out == "deleted 2007\n"
+
+
+class TestHowItIsSaid:
+    def test_a_count_that_was_ended_by_the_cap_says_so_everywhere(self, monkeypatch):
+        monkeypatch.setattr(counting, "MOST", 3)
+        enqueue_many([("t:x", n) for n in range(5)], queue="mails")
+        [queue] = letsgo("queue", "list", "--json").json
+
+        assert (queue["ready"], queue["capped"]) == (3, True)
+        for words in (("status",), ("queue", "list"), ("top",)):
+            assert " 3+ " in letsgo(*words).out, words
+        assert "Queue 'mails' has 3+ ready messages" in letsgo("status").out
+
+    def test_leases_of_the_dead_that_were_not_all_counted_say_so(self, monkeypatch):
+        monkeypatch.setattr(doctor, "MOST", 3)
+        enqueue_many([("t:x", n) for n in range(5)])
+        Message.objects.update(leased_by=uuid4(), visible_at=timezone.now() + timedelta(minutes=5))
+
+        out = io.StringIO()
+        with pytest.raises(CommandError):
+            call_command("letsgo", "doctor", stdout=out)
+        assert "3+ messages are leased to processes that live no more" in out.getvalue()
+
+    @pytest.mark.parametrize(
+        ("zone", "said"), [("UTC", "2099-07-01 10:00:00Z"), ("Europe/Berlin", "2099-07-01 12:00:00 CEST")]
+    )
+    def test_moments_are_those_of_the_site_with_their_zone(self, settings, zone, said):
+        settings.TIME_ZONE = zone
+        at = datetime(2099, 7, 1, 10, tzinfo=UTC)
+        id = enqueue("t:x", visible_at=at).pk
+        Message.objects.update(errors=[{"attempt": 1, "at": at.isoformat(), "class": "E", "message": ""}])
+
+        lines = letsgo("message", "show", id).lines
+        assert [line for line in lines if said in line and "Visible at" in line]
+        assert f"#1 {said} E: " in lines
+        assert letsgo("message", "show", id, "--json").json["visible_at"] == at.isoformat()

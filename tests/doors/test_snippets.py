@@ -3,6 +3,7 @@
 The words behind the three backticks choose the rule:
 
     python             a module of the shop, run against the test database
+    python frozen      the same, where freezegun is installed
     python tasks       the same, where TASKS names our backend; on Django 5.2 of the backport
     python settings    a piece of settings.py: what it sets must be accepted
     shell              commands, each with arguments that its own parser takes
@@ -21,6 +22,7 @@ import re
 import shlex
 import tomllib
 import types
+import unittest
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -76,13 +78,14 @@ SNIPPETS = [snippet for page in PAGES for snippet in snippets_of(page)]
 # -- python ----------------------------------------------------------------------------------------------
 
 
-def check_python(text: str) -> None:
+def check_python(text: str) -> dict:
     """Run it as a module of the shop; functions that nobody calls must at least know their names."""
     # Not with the annotations of this module, which are text.
     code = compile(text, "snippet", "exec", dont_inherit=True)
     namespace = {"__name__": "testproject.shop.snippet", "__package__": "testproject.shop"}
     exec(code, namespace)
     assert unknown_names(code, {*namespace, *dir(builtins)}) == set()
+    return namespace
 
 
 def unknown_names(code: types.CodeType, known: set[str]) -> set[str]:
@@ -92,6 +95,19 @@ def unknown_names(code: types.CodeType, known: set[str]) -> set[str]:
         if isinstance(constant, types.CodeType):
             names |= unknown_names(constant, known)
     return names
+
+
+def check_frozen(text: str) -> None:
+    """Run the test cases in it, too."""
+    pytest.importorskip("freezegun")
+    cases = [found for found in check_python(text).values() if isinstance(found, type)]
+    suites = [
+        unittest.defaultTestLoader.loadTestsFromTestCase(case)
+        for case in cases
+        if issubclass(case, unittest.TestCase) and case.__module__.endswith("snippet")
+    ]
+    result = unittest.TestSuite(suites).run(unittest.TestResult())
+    assert result.testsRun and result.wasSuccessful(), result.errors + result.failures
 
 
 def check_tasks(text: str) -> None:
@@ -254,8 +270,9 @@ def check_mermaid(text: str) -> None:
 
 LIVE_STATES = {"ready", "running", "retrying", "scheduled"}
 
-RULES: dict[str, Callable[[str], None]] = {
+RULES: dict[str, Callable[[str], object]] = {
     "python": check_python,
+    "python frozen": check_frozen,
     "python tasks": check_tasks,
     "python settings": check_settings,
     "shell": check_shell,

@@ -9,12 +9,14 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core import signing
+from django.core.signing import Signer
 from django.db import connection, transaction
 from django.test import override_settings
 from django.utils import timezone
 
 from django_letsgo_worker import enqueue, messages, registry
-from django_letsgo_worker.backend import LetsGoBackend, LetsGoTask
+from django_letsgo_worker.backend import LetsGoBackend, LetsGoTask, message_id_of, result_id_of
 from django_letsgo_worker.backend.compat import (
     InvalidTask,
     InvalidTaskBackend,
@@ -23,6 +25,7 @@ from django_letsgo_worker.backend.compat import (
     task_backends,
     task_enqueued,
 )
+from django_letsgo_worker.backend.results import SALT
 from django_letsgo_worker.errors import InvalidMessage
 from django_letsgo_worker.models import Message
 from tests.tasked import BACKEND, TASKS
@@ -57,7 +60,7 @@ class TestEnqueue:
     def test_a_task_is_one_message_of_its_own_type(self):
         result = tasks.echo.using(priority=7, queue_name="mails").enqueue(1, [2], key="three")
 
-        message = messages.find(int(result.id))
+        message = messages.find(message_id_of(result.id))
         assert (message.type, message.queue, message.priority, message.max_attempts) == (ECHO, "mails", 7, 3)
         assert message.payload == {"args": [1, [2]], "kwargs": {"key": "three"}}
         assert result.status == TaskResultStatus.READY
@@ -107,7 +110,7 @@ class TestEnqueue:
     def test_a_priority_may_be_whatever_django_takes_for_a_whole_number(self, priority):
         result = tasks.echo.using(priority=priority).enqueue()
 
-        assert messages.find(int(result.id)).priority == int(priority)
+        assert messages.find(message_id_of(result.id)).priority == int(priority)
         assert default_task_backend.get_result(result.id) == result
 
     @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ class TestLater:
         moment = timezone.now() + timedelta(days=400)
         result = tasks.echo.using(run_after=moment).enqueue()
 
-        assert messages.find(int(result.id)).visible_at == moment
+        assert messages.find(message_id_of(result.id)).visible_at == moment
         assert result.status == TaskResultStatus.READY
         assert result.task.run_after == moment
         assert default_task_backend.get_result(result.id) == result
@@ -172,15 +175,23 @@ class TestLater:
         later = tasks.echo.using(run_after=timedelta(hours=2))
 
         for result in (later.enqueue(), later.enqueue()):
-            message = messages.find(int(result.id))
+            message = messages.find(message_id_of(result.id))
             assert message.visible_at - message.enqueued_at == timedelta(hours=2)
-            assert result.task == later
+            assert result.task.run_after == message.visible_at
+            assert result.task.using(run_after=timedelta(hours=2)) == later
             assert default_task_backend.get_result(result.id) == result
+
+    def test_a_result_can_be_enqueued_again_for_the_same_moment(self):
+        result = tasks.echo.using(run_after=timedelta(hours=2)).enqueue()
+        again = result.task.enqueue()
+
+        assert again.task.run_after == result.task.run_after
+        assert messages.find(message_id_of(again.id)).visible_at == result.task.run_after
 
     def test_what_is_past_may_run_at_once(self):
         result = tasks.echo.using(run_after=datetime(2020, 1, 1, tzinfo=UTC)).enqueue()
 
-        assert messages.find(int(result.id)).visible_at.year == 2020
+        assert messages.find(message_id_of(result.id)).visible_at.year == 2020
 
     @pytest.mark.parametrize(
         ("run_after", "sentence"),
@@ -274,7 +285,7 @@ class TestOptions:
 
         handler = registry.get("letsgo:task:tests.tasked.tasks.patient")
         assert (handler.max_attempts, handler.backoff, handler.timeout) == (3, (0, 3600), 60)
-        message = messages.find(int(result.id))
+        message = messages.find(message_id_of(result.id))
         assert (message.max_attempts, message.unique_key) == (3, "only one")
 
     def test_a_handler_is_named_after_the_tasks_function(self):
@@ -335,25 +346,63 @@ class TestResults:
          "9" * 5000, "0x1", "1_0", str(uuid4()), None, 1, 1.5, b"1", [1], object()],
         ids=lambda value: repr(value)[:20],
     )  # fmt: skip
-    def test_an_id_of_nothing_does_not_exist(self, garbage):
-        with pytest.raises(TaskResultDoesNotExist):
-            default_task_backend.get_result(garbage)
-        with pytest.raises(TaskResultDoesNotExist):
-            async_to_sync(default_task_backend.aget_result)(garbage)
+    def test_an_id_of_nothing_does_not_exist_and_the_database_is_not_asked(
+        self, garbage, django_assert_num_queries
+    ):
+        with django_assert_num_queries(0):
+            with pytest.raises(TaskResultDoesNotExist):
+                default_task_backend.get_result(garbage)
+            with pytest.raises(TaskResultDoesNotExist):
+                async_to_sync(default_task_backend.aget_result)(garbage)
+            with pytest.raises(TaskResultDoesNotExist):
+                message_id_of(garbage)
 
-    def test_another_text_for_the_same_number_is_another_id(self):
+    def test_an_id_is_short_text_that_no_number_leads_to(self, django_assert_num_queries):
+        result, another = tasks.echo.enqueue(), tasks.echo.enqueue()
+        number, signature = result.id.split(".")
+        guesses = [
+            str(message_id_of(result.id)), number, signature, f"{number}.", f".{signature}", f"{result.id}.",
+            f"{another.id.split('.')[0]}.{signature}", f"0{result.id}", result.id.swapcase(), f"{result.id} ",
+            result.id[:-1], f"{result.id}=", Signer(sep=".").sign(number), signing.dumps(number),
+            Signer(key="another", sep=".", salt=SALT).sign(number),
+        ]  # fmt: skip
+
+        assert len(result_id_of(2**63 - 1)) < 64
+        with django_assert_num_queries(0):
+            for guess in guesses:
+                with pytest.raises(TaskResultDoesNotExist):
+                    default_task_backend.get_result(guess)
+
+    def test_an_id_names_its_message_both_ways(self):
         result = tasks.echo.enqueue()
 
-        wide = result.id.translate({ord("0") + n: ord("０") + n for n in range(10)})
-        for other in (f"0{result.id}", f"+{result.id}", f"{result.id} ", wide, int(result.id)):
-            with pytest.raises(TaskResultDoesNotExist):
-                default_task_backend.get_result(other)
+        assert Message.objects.get().pk == message_id_of(result.id)
+        assert result_id_of(message_id_of(result.id)) == result.id
+
+    def test_an_id_of_a_message_that_is_gone_does_not_exist(self, django_assert_num_queries):
+        result = tasks.echo.enqueue()
+        Message.objects.all().delete()
+
+        with django_assert_num_queries(1), pytest.raises(TaskResultDoesNotExist):
+            default_task_backend.get_result(result.id)
+
+    def test_an_id_outlives_a_secret_key_as_long_as_that_is_a_fallback(
+        self, settings, django_assert_num_queries
+    ):
+        result = tasks.echo.enqueue()
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "the new one", [settings.SECRET_KEY]
+        assert default_task_backend.get_result(result.id) == result
+        assert tasks.echo.enqueue().id != result.id
+
+        settings.SECRET_KEY_FALLBACKS = []
+        with django_assert_num_queries(0), pytest.raises(TaskResultDoesNotExist):
+            default_task_backend.get_result(result.id)
 
     def test_a_message_that_is_no_task_has_no_result(self):
         message = enqueue("order:new")
 
         with pytest.raises(TaskResultDoesNotExist):
-            default_task_backend.get_result(str(message.pk))
+            default_task_backend.get_result(result_id_of(message.pk))
 
     def test_a_result_belongs_to_its_task(self):
         result = tasks.echo.enqueue()
@@ -377,7 +426,7 @@ class TestResults:
     @pytest.mark.parametrize("path", ["tests.tasked.tasks.vanished", "tests.vanished.work", "tests.vanished"])
     def test_a_task_that_vanished_is_an_import_error_that_names_it(self, path):
         result = tasks.echo.enqueue()
-        Message.objects.filter(pk=result.id).update(type=f"letsgo:task:{path}")
+        Message.objects.filter(pk=message_id_of(result.id)).update(type=f"letsgo:task:{path}")
 
         with pytest.raises(ImportError, match=f"The task {path} cannot be imported"):
             default_task_backend.get_result(result.id)
@@ -385,7 +434,7 @@ class TestResults:
     @pytest.mark.parametrize("path", ["tests.tasked.elsewhere.plain", "os.getcwd", "tests.tasked.tasks"])
     def test_a_row_can_name_nothing_but_a_task(self, path):
         result = tasks.echo.enqueue()
-        Message.objects.filter(pk=result.id).update(type=f"letsgo:task:{path}")
+        Message.objects.filter(pk=message_id_of(result.id)).update(type=f"letsgo:task:{path}")
 
         with pytest.raises(ImportError, match=f"{path} is no task"):
             default_task_backend.get_result(result.id)
@@ -394,15 +443,29 @@ class TestResults:
     def test_a_name_that_is_kept_for_a_renamed_task_finds_it(self):
         result = tasks.echo.enqueue()
         former = "letsgo:task:tests.tasked.elsewhere.former_name"
-        Message.objects.filter(pk=result.id).update(type=former)
+        Message.objects.filter(pk=message_id_of(result.id)).update(type=former)
 
         assert default_task_backend.get_result(result.id).task.func is elsewhere.overlooked.func
         assert registry.find(former) is not None
 
+    def test_a_redrive_among_the_errors_is_no_failed_attempt(self):
+        result = tasks.echo.enqueue()
+        failed = {"attempt": 1, "at": timezone.now().isoformat(), "seconds": None, "process": "one",
+                  "class": "builtins.ValueError", "message": "", "traceback": ""}  # fmt: skip
+        redrive = {"redrive": True, "at": timezone.now().isoformat(), "by": "ada", "reason": ""}
+        Message.objects.update(
+            attempts=1, receipt=2, errors=[failed, redrive], first_started_at=timezone.now()
+        )
+        result.refresh()
+
+        assert [error.exception_class_path for error in result.errors] == [failed["class"]]
+        assert result.worker_ids == ["one"]
+        assert result.last_attempted_at is not None
+
     def test_it_runs_while_its_lease_lasts(self):
         result = tasks.echo.enqueue()
         now = timezone.now()
-        row = Message.objects.filter(pk=result.id)
+        row = Message.objects.filter(pk=message_id_of(result.id))
         row.update(
             leased_by=uuid4(), leased_at=now, attempts=1, receipt=1, visible_at=now + timedelta(minutes=1)
         )
@@ -416,7 +479,7 @@ class TestResults:
 
     def test_what_was_cancelled_has_failed(self):
         result = tasks.echo.enqueue()
-        messages.cancel(int(result.id))
+        messages.cancel(message_id_of(result.id))
         result.refresh()
 
         assert (result.status, result.is_finished, result.errors) == (TaskResultStatus.FAILED, True, [])
@@ -450,4 +513,4 @@ class TestEnqueued:
         result = tasks.echo.enqueue()
         task_enqueued.disconnect(fail)
 
-        assert messages.find(int(result.id))
+        assert messages.find(message_id_of(result.id))

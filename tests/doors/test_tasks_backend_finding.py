@@ -11,7 +11,7 @@ from django.apps import apps
 from django.test import override_settings
 
 from django_letsgo_worker import backend, registry
-from django_letsgo_worker.backend import LetsGoBackend, finding, receivers
+from django_letsgo_worker.backend import LetsGoBackend, finding, message_id_of, receivers
 from django_letsgo_worker.backend.compat import TaskResultStatus
 from django_letsgo_worker.models import Message
 from tests.support import ROOT, wait_until
@@ -159,9 +159,13 @@ class TestARealWorker:
 
     def test_it_imports_a_task_that_waits_and_leaves_one_that_is_gone(self, manage):
         gone = tasks.echo.enqueue("gone")
-        Message.objects.filter(pk=gone.id).update(type="letsgo:task:tests.tasked.tasks.vanished")
+        Message.objects.filter(pk=message_id_of(gone.id)).update(
+            type="letsgo:task:tests.tasked.tasks.vanished"
+        )
         danger = tasks.echo.enqueue("danger")
-        Message.objects.filter(pk=danger.id).update(type="letsgo:task:tests.tasked.elsewhere.plain")
+        Message.objects.filter(pk=message_id_of(danger.id)).update(
+            type="letsgo:task:tests.tasked.elsewhere.plain"
+        )
         found = elsewhere.overlooked.enqueue()
 
         worker = manage("runworker", settings_module=SETTINGS)
@@ -171,7 +175,10 @@ class TestARealWorker:
         assert worker.stop() == 0, worker.output
 
         assert default_task_backend.get_result(found.id).return_value == "found"
-        assert set(Message.objects.values_list("pk", "attempts")) == {(int(gone.id), 0), (int(danger.id), 0)}
+        assert set(Message.objects.values_list("pk", "attempts")) == {
+            (message_id_of(gone.id), 0),
+            (message_id_of(danger.id), 0),
+        }
 
 
 def test_tasks_can_be_made_before_the_apps_are_loaded():

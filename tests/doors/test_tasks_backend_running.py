@@ -14,7 +14,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_letsgo_worker import messages, registry, schedules
-from django_letsgo_worker.backend import LetsGoBackend
+from django_letsgo_worker.backend import LetsGoBackend, message_id_of, result_id_of
 from django_letsgo_worker.backend.compat import TaskResultStatus, task_finished, task_started
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.signals import delivery_finished, message_died
@@ -72,7 +72,8 @@ class TestSuccess:
         assert (result.status, result.is_finished) == (TaskResultStatus.SUCCESSFUL, True)
         assert result.return_value == [[[1, 2], "three"], {"key": {"4": None}}]
         assert (result.attempts, len(result.worker_ids), result.errors) == (1, 1, [])
-        assert result.enqueued_at <= result.started_at <= result.last_attempted_at <= result.finished_at
+        assert result.enqueued_at <= result.started_at <= result.finished_at
+        assert result.last_attempted_at == result.started_at
         assert result == default_task_backend.get_result(result.id)
 
     def test_a_task_that_returns_nothing_returns_none(self):
@@ -114,7 +115,7 @@ class TestSuccess:
         sent = [schedules.run_now(name) for name in ("echoes", "silence")]
         work()
 
-        results = [default_task_backend.get_result(str(message.pk)) for message in sent]
+        results = [default_task_backend.get_result(result_id_of(message.pk)) for message in sent]
         assert [result.return_value for result in results] == [[[1], {"a": 2}], [[], {}]]
 
     def test_a_key_is_free_again_when_its_task_has_ended(self):
@@ -141,7 +142,31 @@ class TestFailure:
         result = run(tasks.fail_once)
 
         assert (result.attempts, result.backend) == (1, "once")
+        assert result.last_attempted_at == result.started_at
         assert result.errors[0].exception_class is LookupError
+
+    @needs_options
+    def test_after_the_only_attempt_it_was_attempted_when_it_started(self):
+        result = run(tasks.write_and_fail, 1)
+
+        assert (result.status, result.attempts) == (TaskResultStatus.READY, 1)
+        assert result.last_attempted_at == result.started_at
+
+    def test_what_was_put_off_or_given_back_before_tells_of_the_last_time(self):
+        result = tasks.snooze_once.enqueue()
+        work()
+        Message.objects.update(visible_at=timezone.now())
+        work()
+        result.refresh()
+        assert (result.status, result.attempts) == (TaskResultStatus.SUCCESSFUL, 1)
+        assert result.last_attempted_at > result.started_at
+
+        result = tasks.echo.enqueue()
+        Message.objects.update(receipt=1)  # as a worker that stopped leaves it
+        work()
+        result.refresh()
+        assert (ArchivedMessage.objects.latest("pk").receipt, result.attempts) == (2, 1)
+        assert result.last_attempted_at == result.started_at
 
     @needs_options
     def test_between_two_attempts_it_is_ready(self):
@@ -181,7 +206,7 @@ class TestFailure:
     def test_a_task_whose_workers_died_says_so(self, heard):
         result = tasks.fail_once.enqueue()
         now = timezone.now()
-        Message.objects.filter(pk=result.id).update(
+        Message.objects.filter(pk=message_id_of(result.id)).update(
             attempts=1, receipt=1, leased_by=uuid4(), leased_at=now, visible_at=now - timedelta(minutes=5)
         )
         work()
@@ -193,7 +218,9 @@ class TestFailure:
 
     def test_what_expired_before_it_began_never_started(self):
         result = tasks.echo.enqueue()
-        Message.objects.filter(pk=result.id).update(deadline=timezone.now() - timedelta(minutes=1))
+        Message.objects.filter(pk=message_id_of(result.id)).update(
+            deadline=timezone.now() - timedelta(minutes=1)
+        )
         work()
         result.refresh()
 
@@ -202,7 +229,7 @@ class TestFailure:
 
     def test_a_dead_task_can_be_redriven(self):
         result = run(tasks.fail_once)
-        messages.redrive(int(result.id))
+        messages.redrive(message_id_of(result.id))
         result.refresh()
 
         assert (result.status, result.attempts, len(result.errors)) == (TaskResultStatus.READY, 0, 1)
@@ -303,10 +330,12 @@ class TestSignals:
 
     def test_a_death_that_nobody_can_tell_of_is_passed_over(self):
         gone = tasks.echo.enqueue()
-        Message.objects.filter(pk=gone.id).update(type="letsgo:task:tests.tasked.tasks.vanished")
+        Message.objects.filter(pk=message_id_of(gone.id)).update(
+            type="letsgo:task:tests.tasked.tasks.vanished"
+        )
         facts = {"queue": "default", "errors": [], "delivery": None}
         for message_id, type in [
-            (int(gone.id), "letsgo:task:tests.tasked.tasks.vanished"),
+            (message_id_of(gone.id), "letsgo:task:tests.tasked.tasks.vanished"),
             (0, "letsgo:task:a.b"),
         ]:
             answers = message_died.send_robust(Message, message_id=message_id, type=type, **facts)

@@ -113,7 +113,7 @@ class TestScheduler:
         assert "misfire" in line and ", with 3 before it: " in line
 
     def test_many_in_a_second_share_a_line(self, job, lines, monkeypatch):
-        crowd = logs.Crowd(logs.scheduler_logger, "%d more planned times were seen to in %.1f s.", "")
+        crowd = logs.Crowd(logs.scheduler_logger, "fired or skipped: %s in %.1f s.", "more planned time", "")
         monkeypatch.setattr(logs, "_occurrences", crowd)
         clock = engine_for("default").clock()
         occurrence = Occurrence(scheduled_job=job, planned_at=clock, fired_at=clock)

@@ -81,6 +81,9 @@ EXPRESSIONS = [
     "30 23 29 * *",
     "10 1 */2 * *",
     "10 1 */2 * 1",
+    "1 1 */100,1-7 * MON",
+    "30 2 */40 * SUN",
+    "30 2 22-31 * */100,SAT",
     "0 0 1-31 * MON",
     "20 0 29,30 * MON",
     "30 0 L * *",
@@ -287,8 +290,9 @@ def test_random_expressions_agree_with_the_minutes_around_every_clock_change(zon
 
     def expression() -> str:
         minute, hour = field(list(range(60)), 60), field(hours_of_the_change, 24)
-        month_day = chance.choice(["*", field(list(range(1, 29)), 15)])
-        week_day = chance.choice(["*", field(list(range(7)), 4)])
+        days, weekdays = field(list(range(1, 29)), 15), field(list(range(7)), 4)
+        month_day = chance.choice(["*", days, days, f"*/99,{days}"])
+        week_day = chance.choice(["*", weekdays, weekdays, f"*/8,{weekdays}"])
         return f"{minute} {hour} {month_day} * {week_day}"
 
     expressions = [expression() for _ in range(25)]
@@ -325,11 +329,12 @@ def fields(low: int, high: int, top: int | None = None) -> st.SearchStrategy[str
 
 
 month_days = st.one_of(
-    fields(1, 31), st.sampled_from(["L", "LW", "1W", "15W", "31W", "?", "1,L", "15W,LW", "28-31,1W"])
+    fields(1, 31),
+    st.sampled_from(["L", "LW", "1W", "15W", "31W", "?", "1,L", "15W,LW", "28-31,1W", "*/100,1-7", "*/32,L"]),
 )
 week_days = st.one_of(
     fields(0, 6),
-    st.sampled_from(["?", "5L", "MON#1", "SUN#5", "0,7", "5-7", "MON-FRI", "MON#1,MON#3", "1,5L"]),
+    st.sampled_from(["?", "5L", "MON#1", "SUN#5", "0,7", "5-7", "MON-FRI", "MON#1,MON#3", "1,5L", "*/8,MON"]),
 )
 expressions = st.tuples(fields(0, 59), fields(0, 23), month_days, st.just("*"), week_days).map(" ".join)
 changes = st.sampled_from(CLOCK_CHANGES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from django_letsgo_worker import Snooze
 from tests.workload.models import Effect, Entry
 
 from .framework import TAKES_OPTIONS, task
@@ -42,6 +43,13 @@ def fail(text="no"):
 @task
 def fail_in_strange_text():
     raise ValueError("NUL \0 and a surrogate \ud800")
+
+
+@task
+def snooze_once():
+    if not Entry.objects.exists():
+        write.func(1)
+        raise Snooze(3600)
 
 
 @task

@@ -21,7 +21,8 @@ def enqueue_all() -> None:
     enqueue("order:new", visible_at=datetime.now(UTC), unique_key="7", on_conflict="replace", using="default")
     enqueue("order:new", headers={"trace": "a"}, delay=timedelta(days=30))
     assert_type(enqueue_many([("order:new", 1), {"type": "order:new", "delay": 5}], queue="a"), list[int])
-    enqueue("order:new", delay="soon")  # type: ignore[arg-type]
+    enqueue("order:new", delay="5m", deadline="2d")
+    enqueue("order:new", delay=["soon"])  # type: ignore[arg-type]
     enqueue("order:new", dely=5)  # type: ignore[call-arg]
     enqueue("order:new", on_conflict="retrun")  # type: ignore[arg-type]
     enqueue(7)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def successes(monkeypatch):
     """Without its timer: the test says when the second is over."""
     timer = SimpleNamespace(start=lambda: None)
     monkeypatch.setattr(logs.threading, "Timer", lambda seconds, call: timer)
-    return Crowd(logs.logger, "succeeded: %d more messages in %.1f s.", "messages.succeeded")
+    return Crowd(logs.logger, "succeeded: %s in %.1f s.", "more message", "messages.succeeded")
 
 
 def test_a_hundred_in_a_second_have_a_line_each(clock, successes):

@@ -320,10 +320,52 @@ class TestLengthsOfTime:
         assert result == seconds
         assert type(result) is float
 
+    @pytest.mark.parametrize(
+        ("text", "seconds"), [("5m", 300), ("90s", 90), ("1h30m", 5400), ("2d", 172_800), ("0s", 0)]
+    )
+    def test_a_delay_may_be_text(self, text, seconds):
+        assert payloads.check_delay("delay", text) == seconds
+        assert payloads.check_delay("delay", seconds) == seconds
+
+    @pytest.mark.parametrize(
+        "text", ["5", "", "m", "5 m", "5M", "1.5h", "-5m", "30m1h", "\u0665m", "5min", "tomorrow"]
+    )
+    def test_text_that_is_no_delay_is_refused(self, text):
+        with pytest.raises(
+            InvalidMessage, match="^delay is a number of seconds or a timedelta, or text such as 90s"
+        ):
+            payloads.check_delay("delay", text)
+
+    @pytest.mark.parametrize("text", ["999999999d", "999999999d999999999d", "99999999h"])
+    def test_text_of_ages_is_refused_too(self, text):
+        with pytest.raises(InvalidMessage, match="^delay "):
+            payloads.check_delay("delay", text)
+
     def test_a_delay_of_decades_is_fine(self):
         assert payloads.check_seconds("delay", timedelta(days=365 * 50)) == 365 * 50 * 86_400
 
-    @pytest.mark.parametrize("value", [None, True, "5", decimal.Decimal(5), [5], dt.time(1), UTC], ids=repr)
+    @pytest.mark.parametrize(
+        "value",
+        [
+            None,
+            True,
+            "5",
+            "",
+            "m",
+            "5 m",
+            "5M",
+            "1.5h",
+            "-5m",
+            "30m1h",
+            "\u0665m",
+            "5min",
+            decimal.Decimal(5),
+            [5],
+            dt.time(1),
+            UTC,
+        ],
+        ids=repr,
+    )
     def test_what_is_no_length_of_time_is_refused(self, value):
         with pytest.raises(InvalidMessage, match="^delay is a number of seconds or a timedelta"):
             payloads.check_seconds("delay", value)

@@ -28,6 +28,13 @@ def days_of_the_next(count, expression):
         ("0 0 ? * MON", ["Jan 04 Mon", "Jan 11 Mon", "Jan 18 Mon", "Jan 25 Mon"]),
         ("0 0 13 * ?", ["Jan 13 Wed", "Feb 13 Sat", "Mar 13 Sat", "Apr 13 Tue"]),
         ("0 0 *,5 * MON", ["Jan 04 Mon", "Jan 11 Mon", "Jan 18 Mon", "Jan 25 Mon"]),
+        # A step longer than its field is its first day, and a star all the same: Debian's first Monday.
+        ("1 1 */100,1-7 * MON", ["Jan 04 Mon", "Feb 01 Mon", "Mar 01 Mon", "Apr 05 Mon"]),
+        ("1 1 */100,1-7 * *", ["Jan 01 Fri", "Jan 02 Sat", "Jan 03 Sun", "Jan 04 Mon"]),
+        ("1 1 */100 * MON", ["Feb 01 Mon", "Mar 01 Mon", "Nov 01 Mon", "May 01 Mon"]),
+        ("0 0 1-7 * */100", ["Jan 03 Sun", "Feb 07 Sun", "Mar 07 Sun", "Apr 04 Sun"]),
+        ("0 0 1-7 * */9,TUE", ["Jan 03 Sun", "Jan 05 Tue", "Feb 02 Tue", "Feb 07 Sun"]),
+        ("cron(0 0 */100,8-14 * MON)", ["Jan 11 Mon", "Feb 01 Mon", "Feb 08 Mon", "Mar 01 Mon"]),
         # Every day in so many words is no star: either may match, so every day does.
         ("0 0 1-31 * MON", ["Jan 01 Fri", "Jan 02 Sat", "Jan 03 Sun", "Jan 04 Mon"]),
         ("0 0 13 * 0-6", ["Jan 01 Fri", "Jan 02 Sat", "Jan 03 Sun", "Jan 04 Mon"]),

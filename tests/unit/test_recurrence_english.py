@@ -99,6 +99,7 @@ def test_days_and_months(expression, english):
         ("0 0 13 * 5", "at 00:00 on day 13 of the month and also on Friday"),
         ("0 0 1 * 5#3", "at 00:00 on day 1 of the month and also on the third Friday of the month"),
         ("0 0 1-31 * MON", "at 00:00 every day"),
+        ("1 1 */100,1-7 * MON", "at 01:01 on days 1 to 7 of the month, if that day is also Monday"),
         ("0 0 */2 * 1", "at 00:00 on days 1 to 31 in steps of 2 of the month, if that day is also Monday"),
         (
             "0 0 13 * */2",

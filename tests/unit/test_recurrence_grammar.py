@@ -68,6 +68,11 @@ def test_an_expression_runs_at_the_times_it_says(expression, expected):
         ("@every 1h0.5m30s", 61),
         ("@every +60s", 1),
         ("@every 60000ms", 1),
+        ("@every 60000000us", 1),
+        ("@every 60000000\u00b5s", 1),  # the sign for micro
+        ("@every 60000000\u03bcs", 1),  # the Greek letter
+        ("@every\t1m", 1),
+        ("rate(1\tminute)", 1),
         ("@every 59s1000000us", 1),
         ("@every 59s999ms1000000ns", 1),
         ("@EVERY 1m", 1),
@@ -90,7 +95,15 @@ def test_an_interval_is_as_long_as_it_says(expression, minutes):
         ("0 */36 * * *", "use rate(36 hours)"),
         ("0 0 */45 * *", "use rate(45 days)"),
         ("0 0 * * */14", "use rate(14 days)"),
-        ("0 0 1 */18 *", "list the values"),
+        ("0 0 1 */18 *", "list the values you mean, such as 1,4, instead"),
+        ("cron(0 0 1 1 ? */300)", "list the values you mean, such as 2027,2030, instead"),
+        ("0 0 */45 * *", "begin a day field with it where both must match, as in 0 9 */45,1-7 * MON"),
+        ("0 0 1-7,*/45 * MON", "begin a day field with it where both must match, as in 0 9 */45,1-7 * MON"),
+        ("0 0 */45 * ?", "use rate(45 days)"),
+        ("0 0 2/45 * MON", "use rate(45 days) instead, or write 2 for that day alone"),
+        ("0 0 1-7/45,* * MON", "write 1 for that day alone"),
+        ("0 0 5 * MON-FRI/9", "use rate(9 days) instead, or write MON for that day alone"),
+        ("0 0 */1000000,1-7 * MON", "list the values"),
         ("*/0 * * * *", "a step of at least 1"),
         # Ranges that wrap around.
         ("0 22-2 * * *", "write 22-23,0-2"),
@@ -130,6 +143,7 @@ def test_an_interval_is_as_long_as_it_says(expression, minutes):
         ("@every 5 minutes", "write rate(5 minutes)"),
         ("@every 500ms", "write @every 1s"),
         ("@every 1500ms", "write @every 1s"),
+        ("@every 90\u00b5s", "write @every 1s"),
         ("@every 0", "write @every 1s"),
         ("@every 90", "such as 90s"),
         ("@every 1H", "such as 90s"),
@@ -223,17 +237,22 @@ def test_a_refusal_says_what_to_write_instead(expression, instead):
         "\uff11 * * * *",  # a full-width 1
         "0\u00a00 * * *",  # a no-break space
         "0\u30000 * * *",  # an ideographic space
-        "0\t0 * * *",
         "0 0 * * *\n",
         "0 0\n* * *",
         "0 0 * * \u017fUN",  # a long s, which upper() makes an S
-        "@every 90\u00b5s",
+        "rate(90 \u00b5s)",
+        "0 \u00b5 * * *",
         "0 0 * * *\x00",
     ],
 )
 def test_anything_but_plain_ascii_is_refused_by_its_code_point(expression):
     with pytest.raises(InvalidSchedule, match=r"plain ASCII on one line, without U\+[0-9A-F]{4}"):
         Recurrence.parse(expression)
+
+
+@pytest.mark.parametrize("expression", ["cron(0  12 * *\t*)", "0\t12\t*\t*\t*", "\t0 12 * * *\t"])
+def test_a_tab_is_a_space(expression):
+    assert times_of_the_next(3, expression) == times_of_the_next(3, "0 12 * * *")
 
 
 def test_a_schedule_has_at_most_256_characters():

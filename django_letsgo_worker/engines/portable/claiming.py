@@ -54,7 +54,7 @@ class Claiming(Settling):
         rows = self.execute(
             f"SELECT queue, priority, visible_at, {IS_PAUSED.format(name='queue')}, {self.now_sql(None)} "
             f"FROM {TABLE} {where} ORDER BY queue, priority, visible_at LIMIT 1",
-            params,
+            {**params, "now": self.now_param(None)},
         )
         return [self.read_lane(row) for row in rows]
 
@@ -100,7 +100,7 @@ class Claiming(Settling):
                 "grace": self.amount(-self.lapse_grace * request.lease_seconds),
                 **{f"type{n}": type for n, type in enumerate(request.types)},
                 "window": window,
-                "now": self.moment(request.now),
+                "now": self.now_param(request.now),
             },
         )
         return [Looked._make(row) for row in rows]
@@ -112,7 +112,7 @@ class Claiming(Settling):
             **params,
             "process": self.process(request.process),
             "lease": self.amount(request.lease_seconds),
-            "now": self.moment(request.now),
+            "now": self.now_param(request.now),
         }
         self.execute(
             f"""

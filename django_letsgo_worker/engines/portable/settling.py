@@ -43,7 +43,7 @@ class Settling(ValuesInserting):
         rows = self.select(
             ("id", "receipt", "deadline", self.now_sql(None)),
             f"FROM {TABLE} WHERE id {these} AND leased_by = %(process)s {locking}",
-            {**params, "process": self.process(process)},
+            {**params, "process": self.process(process), "now": self.now_param(None)},
         )
         if not rows:
             return []
@@ -86,7 +86,7 @@ class Settling(ValuesInserting):
                 )
                 for s in settlements
             ]  # fmt: skip
-        return {"rows": json.dumps(rows, ensure_ascii=False), "now": self.moment(now)}
+        return {"rows": json.dumps(rows, ensure_ascii=False), "now": self.now_param(now)}
 
     def _started(self, settlement: Settlement) -> Any:
         ago = settlement.started_seconds_ago

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -38,6 +40,9 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 1_000_000_000:
         raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
     return int(text)
+
+
+logger = logging.getLogger("django_letsgo_worker.worker")
 
 
 class Command(BaseCommand):
@@ -99,6 +104,7 @@ class Command(BaseCommand):
                 logs.to_console(options["verbosity"])
             asked = _worker_options(options)
             self._say_hello(asked, options)
+            _warn_of_queues(asked)
             connections[using].close()
             with _scheduler(asked, watch) if options["with_scheduler"] else contextlib.nullcontext():
                 return _run(asked, options, stop, hurry, watch)
@@ -116,12 +122,24 @@ class Command(BaseCommand):
             f"  database     {asked.using} ({engine.display_name}{listening})",
             f"  queues       {'all' if asked.queues is None else ', '.join(asked.queues)}",
             f"  handlers     {len(types)}: {', '.join(types[:8])}{', ...' if len(types) > 8 else ''}",
-            f"  concurrency  {asked.seats} seats{times}, lease {asked.lease_seconds:g} s",
+            f"  concurrency  {payloads.counted(asked.seats, 'seat')}{times}, lease {asked.lease_seconds:g} s",
             f"  scheduler    {scheduler}",
             f"  to stop      SIGTERM or Ctrl-C; what has begun gets {asked.drain_seconds:g} s",
         ]
         # Not an error, although it goes where errors go.
         self.stderr.write("\n".join(lines), style_func=str)
+
+
+def _warn_of_queues(asked: Options) -> None:
+    """Say where a queue that this worker serves is used by nobody, while one of a like name has messages."""
+    used = {lane.queue for lane in engine_for(asked.using).lanes()}
+    known = used | {handler.queue for handler in registry.handlers() if handler.queue}
+    unserved = sorted(used - set(asked.queues or used))
+    for queue in asked.queues or ():
+        if queue not in known and (close := difflib.get_close_matches(queue, unserved, n=1)):
+            logger.warning(
+                "Nobody uses the queue %r, and %r has messages: did you mean that one?", queue, close[0]
+            )
 
 
 def _worker_options(options: dict[str, Any]) -> Options:

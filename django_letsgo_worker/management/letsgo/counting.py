@@ -12,7 +12,7 @@ from typing import Any
 from django.db.models import Count, Q
 
 from ... import queues
-from ...engines import Lane
+from ...engines import AtLeast, Lane
 from ...models import DeadLetter, Message, Process, Queue
 from .call import Call
 from .liveness import liveness
@@ -27,7 +27,7 @@ def work_of_queues(
 ) -> list[dict[str, Any]]:
     """Return each queue's counts, its pause, and how many living workers serve it; `also` those named.
 
-    A count beyond ten thousand is given as ten thousand, and `is_capped` says so.
+    A count beyond ten thousand is at least ten thousand, as it is written, and `capped` says so.
     """
     lanes, dead = call.engine.lanes(), _dead(call)
     rows = {row.name: row for row in Queue.objects.using(call.using).all()}
@@ -57,8 +57,8 @@ def _work(call: Call, queue: Queue, lanes: list[Lane], dead: int) -> dict[str, A
     return {
         "name": queue.name,
         "state": "paused" if queue.is_paused else "open",
-        **{name: min(counts[name], MOST) for name in COUNTS},
-        "is_capped": any(counts[name] > MOST for name in COUNTS),
+        **{name: AtLeast(MOST) if counts[name] > MOST else counts[name] for name in COUNTS},
+        "capped": any(counts[name] > MOST for name in COUNTS),
         "oldest_ready_seconds": None if oldest is None else (call.clock - oldest).total_seconds(),
         **{name: getattr(queue, name) for name in PAUSE},
     }

@@ -168,7 +168,7 @@ def _do_to_matching(call: Call, deed: Deed) -> None:
 
 
 def _confirm(call: Call, deed: Deed, count: int) -> None:
-    many = f"more than {MOST_COUNTED} dead letters" if count > MOST_COUNTED else ""
+    many = f"more than {MOST_COUNTED:,} dead letters" if count > MOST_COUNTED else ""
     call.out.confirm(f"{deed.doing} {many or showing.counted(count, 'dead letter')}")
 
 

@@ -17,7 +17,7 @@ from django.db.models import Count, Max, Q
 
 from ... import schedules
 from ...checks import alias_of_queue
-from ...engines import Lane
+from ...engines import AtLeast, Lane
 from ...errors import InvalidSchedule
 from ...models import Message, Process, ScheduledJob
 from .. import startup
@@ -123,25 +123,32 @@ def _about_leases(call: Call, living: Sequence[Process]) -> Iterator[Found]:
     """Yield the queues whose messages are leased to processes that live no more, as far as it is counted."""
     counts: Counter[str] = Counter()
     until: dict[str, datetime] = {}
+    capped: set[str] = set()
     for lane in call.engine.lanes():
-        held, last = _held_by_others(call, lane, [process.pk for process in living])
+        looked, held, last = _held_by_others(call, lane, [process.pk for process in living])
         if held:
             counts[lane.queue] += held
             until[lane.queue] = max(last, until.get(lane.queue, last))
+            if looked == MOST:
+                capped.add(lane.queue)
     for queue, count in sorted(counts.items()):
+        count = AtLeast(count) if queue in capped else count
         messages = showing.counted(count, "message is", "messages are")
         lapse = f"the last lease lapses {showing.how_far(until[queue], call.clock)}"
         sentence = f"In queue {queue!r} {messages} leased to processes that live no more; {lapse}."
         yield "lease_of_dead_process", queue, sentence
 
 
-def _held_by_others(call: Call, lane: Lane, living: Sequence[Any]) -> tuple[int, datetime]:
+def _held_by_others(call: Call, lane: Lane, living: Sequence[Any]) -> tuple[int, int, datetime]:
+    """Return how many were looked at, how many of them others hold, and when the last lease lapses."""
     rows = Message.objects.using(call.using).filter(queue=lane.queue, priority=lane.priority)
     # In the order of the index: else a planner that takes the lane for short may read the whole table.
     leased = rows.filter(visible_at__gt=call.clock).order_by("visible_at")[:MOST]
     dead = Q(leased_by__isnull=False) & ~Q(leased_by__in=living)
-    facts = leased.aggregate(held=Count("pk", filter=dead), last=Max("visible_at", filter=dead))
-    return facts["held"], facts["last"]
+    facts = leased.aggregate(
+        looked=Count("pk"), held=Count("pk", filter=dead), last=Max("visible_at", filter=dead)
+    )
+    return facts["looked"], facts["held"], facts["last"]
 
 
 def _about_clock(call: Call) -> Iterator[Found]:

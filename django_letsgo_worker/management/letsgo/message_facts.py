@@ -64,7 +64,7 @@ def error_lines(errors: Any) -> list[str]:
             lines += ["", showing.printable(f"Redriven {known.get('at', '?')}{by}{reason}")]
             continue
         attempt, at, name, said = (known.get(key, "?") for key in ("attempt", "at", "class", "message"))
-        head = f"#{attempt} {at} {name}: {said}"
+        head = f"#{attempt} {showing.recorded(at)} {name}: {said}"
         lines += ["", showing.printable(head)]
         trace = showing.printable(str(known.get("traceback") or ""), keep="\n\t").rstrip()
         lines += [f"    {line}" for line in trace.splitlines()]

@@ -63,7 +63,7 @@ class Printer:
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         cells = [[as_text(row[column]) for column in columns] for row in rows]
         headings = [column.replace("_", " ") for column in columns]
-        numbers = [all(type(row[column]) in (int, float) for row in rows) for column in columns]
+        numbers = [all(_is_number(row[column]) for row in rows) for column in columns]
         rich = self._rich()
         if rich is None:
             for line in _aligned([headings, *cells], numbers):
@@ -164,6 +164,10 @@ class Printer:
     def _encodable(self, text: str, stream: OutputWrapper | None = None) -> str:
         encoding = getattr(stream or self.stdout, "encoding", None) or "utf-8"
         return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _aligned(rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> Iterator[str]:

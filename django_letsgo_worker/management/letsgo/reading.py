@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,21 +14,21 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-_DURATION = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
+from ... import payloads
+
 # What crontabs know, and what one forgets to write the sign for.
 _MACROS = frozenset({"hourly", "daily", "midnight", "weekly", "monthly", "yearly", "annually"})
 
 
 def duration(text: str) -> timedelta:
     """Read 90s, 10m, 1h30m or 2d."""
-    match = _DURATION.fullmatch(text)
-    if match is None or not text:
-        raise argparse.ArgumentTypeError(f"a duration such as 90s, 10m, 1h30m or 2d, not {text!r}")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     try:
-        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        length = payloads.duration(text)
     except OverflowError:
         raise argparse.ArgumentTypeError(f"{text} is too long") from None
+    if length is None:
+        raise argparse.ArgumentTypeError(f"a duration such as 90s, 10m, 1h30m or 2d, not {text!r}")
+    return length
 
 
 def moment(text: str) -> datetime:
@@ -42,7 +41,7 @@ def moment(text: str) -> datetime:
 
 def duration_or_moment(text: str) -> timedelta | datetime:
     """Read how long from now, or until when."""
-    return duration(text) if _DURATION.fullmatch(text) and text else moment(text)
+    return duration(text) if text[:1].isdecimal() and text[-1] in "dhms" else moment(text)
 
 
 def at_most(highest: int) -> Any:

@@ -170,7 +170,7 @@ def _runs_of(job: ScheduledJob, call: Call) -> list[datetime]:
 
 
 def print_runs(call: Call, recurrence: Recurrence, runs: Sequence[datetime], zone: str) -> None:
-    """Print planned times, one a line: in UTC, on the clock of a zone, how far away, and whether moved."""
+    """Print planned times, one a line: on the site's clock, on a zone's, how far away, and whether moved."""
     if call.out.as_json:
         call.out.document(
             [{"planned_at": run, "timezone": zone, "is_moved": recurrence.is_moved(run)} for run in runs]

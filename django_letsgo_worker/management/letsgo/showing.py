@@ -11,6 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Model
+from django.utils import timezone
+
+from ...payloads import counted as counted
 
 NOTHING = "-"
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
@@ -51,9 +54,11 @@ def as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'seconds')}Z"
+        return moment_text(value)
     if isinstance(value, timedelta):
         return length(value.total_seconds())
+    if isinstance(value, float) and 0 < abs(value) < 0.001:
+        return "< 0.001"
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     if isinstance(value, (list, tuple)) and all(isinstance(item, (str, int, float)) for item in value):
@@ -61,6 +66,21 @@ def as_text(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return printable(json.dumps(value, ensure_ascii=False, default=_plain)) if value else NOTHING
     return printable(str(value))
+
+
+def moment_text(moment: datetime) -> str:
+    """Return a moment on the clock of the site, to the second, with its zone."""
+    local = timezone.localtime(moment)
+    zone = "Z" if local.tzname() == "UTC" else f" {local.tzname()}"
+    return f"{local.replace(tzinfo=None).isoformat(' ', 'seconds')}{zone}"
+
+
+def recorded(at: Any) -> str:
+    """Return a moment that is recorded as text among errors; what is none, as it is."""
+    try:
+        return moment_text(datetime.fromisoformat(at))
+    except (TypeError, ValueError, OverflowError):
+        return as_text(at)
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -87,11 +107,6 @@ def how_far(moment: datetime, now: datetime) -> str:
     """Return when something is, seen from now: `in 2h10m`, `3d ago`."""
     seconds = (moment - now).total_seconds()
     return f"in {length(seconds)}" if seconds >= 0 else f"{length(seconds)} ago"
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def labelled(facts: Mapping[str, Any]) -> dict[str, str]:

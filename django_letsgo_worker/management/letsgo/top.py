@@ -100,7 +100,7 @@ def _per_minute(call: Call, outcome: str) -> dict[str, float]:
 def _print(call: Call, facts: dict[str, Any]) -> None:
     seats = [row for row in facts["workers"] if row["liveness"] == "living"]
     busy, all_seats = sum(row["busy"] for row in seats), sum(row["seats"] for row in seats)
-    alive = f"{showing.counted(len(seats), 'worker')}, {busy} of {all_seats} seats busy"
+    alive = f"{showing.counted(len(seats), 'worker')}, {busy} of {showing.counted(all_seats, 'seat')} busy"
     schedulers = showing.counted(facts["schedulers"]["living"], "scheduler")
     call.out.line(f"{showing.as_text(facts['at'])}  {alive}, {schedulers}")
     queues = [overview.for_people(queue) for queue in facts["queues"]]

@@ -70,7 +70,8 @@ def _chosen(call: Call) -> Process:
         raise CommandError(f"There is no running worker or scheduler named {asked!r}.")
     if len(found) > 1:
         ids = ", ".join(str(row.pk) for row in found)
-        raise CommandError(f"{len(found)} processes are named {asked!r}; give the id of one: {ids}.")
+        many = showing.counted(len(found), "process is", "processes are")
+        raise CommandError(f"{many} named {asked!r}; give the id of one: {ids}.")
     return found[0]
 
 

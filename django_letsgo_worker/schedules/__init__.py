@@ -6,7 +6,7 @@ planned time becomes is decided in planning; when to look is the scheduler's.
 
 from ..declarations import Declared
 from .declared import BUILT_IN, declared_in_code, declared_in_settings, sync_declared
-from .firing import fire_due, resume_due, seconds_until_next
+from .firing import fire_due, mend_plans, resume_due, seconds_until_next
 from .verbs import add, disable, enable, find, remove, run_now, update
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "enable",
     "find",
     "fire_due",
+    "mend_plans",
     "remove",
     "resume_due",
     "run_now",

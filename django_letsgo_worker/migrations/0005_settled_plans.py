@@ -1,8 +1,9 @@
-"""Keep what an edit of a schedule replaced, and what its plan said."""
+"""Keep what an edit of a schedule replaced, what its plan said, and an index of the live messages of schedules."""
 
-from django.db import migrations
+from django.db import migrations, models
 
 from django_letsgo_worker.models.fields import ExactJSONField, MomentField
+from django_letsgo_worker.models.indexes import PartialIndex
 
 
 class Migration(migrations.Migration):
@@ -17,4 +18,14 @@ class Migration(migrations.Migration):
         migrations.AddField(
             "scheduledjob", "unsettled", ExactJSONField("unsettled", null=True, blank=True, editable=False)
         ),
+        migrations.AddIndex(
+            "message",
+            PartialIndex(
+                fields=["scheduled_job_id"],
+                name="letsgo_message_schedule",
+                where=models.Q(scheduled_job_id__isnull=False),
+            ),
+        ),
+        # Nobody asks for the newest message of a schedule any more.
+        migrations.RemoveIndex("occurrence", "letsgo_occurrence_message"),
     ]

@@ -243,11 +243,7 @@ class Occurrence(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["scheduled_job", "planned_at"], name="letsgo_occurrence_once")
         ]
-        indexes = [
-            models.Index(fields=["fired_at"], name="letsgo_occurrence_fired"),
-            # The newest message of a schedule, however many times were skipped since.
-            models.Index(fields=["scheduled_job", "message_id"], name="letsgo_occurrence_message"),
-        ]
+        indexes = [models.Index(fields=["fired_at"], name="letsgo_occurrence_fired")]
 
     def __str__(self) -> str:
         return f"{self.scheduled_job_id} at {self.planned_at}"

@@ -69,7 +69,7 @@ def _decided(job: ScheduledJob, due: list[Planned], clock: datetime, using: str)
     times = [planned.planned_at for planned in due]
     # The clock stepped back, or somebody set next_run_at back: what was decided once stays so.
     known = set(occurrences.filter(planned_at__in=times).values_list("planned_at", flat=True))
-    unfinished = job.overlap == ScheduledJob.Overlap.SKIP and _newest_message_is_live(job, using)
+    unfinished = job.overlap == ScheduledJob.Overlap.SKIP and _has_live_message(job, using)
     decided = []
     for planned in due:
         if planned.planned_at in known:
@@ -89,10 +89,9 @@ def _reason(job: ScheduledJob, planned_at: datetime, clock: datetime, unfinished
     return ""
 
 
-def _newest_message_is_live(job: ScheduledJob, using: str) -> bool:
-    occurrences = Occurrence.objects.using(using).filter(scheduled_job=job, message_id__isnull=False)
-    newest = occurrences.order_by("-message_id").values_list("message_id", flat=True).first()
-    return newest is not None and Message.objects.using(using).filter(pk=newest).exists()
+def _has_live_message(job: ScheduledJob, using: str) -> bool:
+    """Whether a message of the schedule lives, however it was made: planned, by hand, or redriven."""
+    return Message.objects.using(using).filter(scheduled_job_id=job.pk).exists()
 
 
 def _record(

@@ -24,8 +24,8 @@ from .schedule_facts import CONSTRAINTS, ScheduleFacts
 # What the plan follows from, and what the schedulers write. A save() writes the latter only where it
 # changed them itself: an instance that was read before a round must not undo the round.
 PLANNED_BY = frozenset({"schedule", "timezone", "starts_at", "ends_at", "enabled", "next_run_at"})
-PLAN = ("anchor", "next_run_at", "next_planned_at", "planned_from", "unsettled", "problem", "version")
-KEPT_BY_SCHEDULERS = (*PLAN, "last_run_at")
+PLAN = ("anchor", "next_run_at", "next_planned_at", "planned_from", "problem", "version")
+KEPT_BY_SCHEDULERS = (*PLAN, "unsettled", "last_run_at")
 SWITCH = ("switched_at", "switched_by", "switch_reason", "resume_at")
 EXPRESSION = ("schedule", "timezone")
 
@@ -127,7 +127,7 @@ class ScheduledJob(ScheduleFacts):
         elif PLANNED_BY & set(given):
             self._note_switch(now)
             self._replan(now, using)
-            kwargs["update_fields"] = {*given, *self._changed((*PLAN, *SWITCH)), "updated_at"}
+            kwargs["update_fields"] = {*given, *self._changed((*PLAN, "unsettled", *SWITCH)), "updated_at"}
         self.updated_at = now
         super().save(*args, **kwargs)
         self._remember()
@@ -159,7 +159,8 @@ class ScheduledJob(ScheduleFacts):
         if present is None:
             return
         # The plan to replace is the row's: this instance may have been read before a round or another edit.
-        newer = {name: getattr(present, name) for name in set(PLAN) - self._changed(PLAN)}
+        names = {*PLAN, "unsettled"}
+        newer = {name: getattr(present, name) for name in names - self._changed(names)}
         self.__dict__ |= newer
         self._read = {**self.__dict__.get("_read", {}), **newer}
         replaces = not (planning.is_planned(self) or planning.carries_on(self))

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from django.db.models import Q
+
 from . import messages, processes, queues, schedules
 from .engines import engine_for
 from .models import Housekeeping
@@ -45,8 +47,11 @@ class Housekeeper:
     def _take_turn(self, clock: datetime) -> bool:
         """Move the row if it is a minute old: only one process can."""
         rows = Housekeeping.objects.using(self.using)
-        # A little less than the minute, so that one process alone keeps the pace.
-        if rows.filter(pk=1, taken_at__lte=clock - timedelta(seconds=EVERY - 5)).update(taken_at=clock):
+        # A little less than the minute, so that one process alone keeps the pace. What is to come was written
+        # while the clock was ahead: to wait until it is past would be hours without a turn.
+        minute = timedelta(seconds=EVERY)
+        is_old = Q(taken_at__lte=clock - minute + timedelta(seconds=5)) | Q(taken_at__gt=clock + minute)
+        if rows.filter(is_old, pk=1).update(taken_at=clock):
             return True
         if rows.filter(pk=1).exists():
             return False

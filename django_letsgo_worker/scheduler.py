@@ -30,6 +30,8 @@ LOOK_SECONDS = 1.0
 SHORTEST_PAUSE = 0.02
 # A row that is due and that somebody else has locked is looked at again after this many.
 BLOCKED_PAUSE = 0.2
+# A database's clock that goes back by more than this was put right; by less, it is only kept right.
+STEP_SECONDS = 1.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 10.0
 
 
@@ -59,6 +61,10 @@ class Scheduler:
         # When the loop last came round, for whoever watches it.
         self.turned_at = time.monotonic()
         self._looks_again_at = self._beats_again_at = float("-inf")
+        # By how much the database's clock was ahead of this machine's steady one, at the least.
+        self._clock_lead = float("-inf")
+        # Up to which id plans were mended; None when there is no need.
+        self._mended_until: int | None = 0
 
     def run(self) -> None:
         """Run until told to stop; no fault of the database ends it."""
@@ -81,7 +87,7 @@ class Scheduler:
             self._looks_again_at = time.monotonic() + LOOK_SECONDS
         fired = schedules.fire_due(using=self.using, edits=looks)
         self._beat()
-        if self._keep_house():
+        if self._mend_plans() or self._keep_house():
             return SHORTEST_PAUSE
         return self._pause(SHORTEST_PAUSE if fired else BLOCKED_PAUSE)
 
@@ -93,6 +99,23 @@ class Scheduler:
         else:
             pause = min(until_look, until_next if until_next > 0 else when_due)
         return max(SHORTEST_PAUSE, pause)
+
+    def _mend_plans(self) -> bool:
+        """Look at some of the plans, which a wrong clock may have made; return whether there are more."""
+        if self._mended_until is not None:
+            self._mended_until = schedules.mend_plans(self._mended_until, using=self.using)
+        return self._mended_until is not None
+
+    def _watch_clock(self) -> None:
+        """Have all plans looked at when the database's clock has gone back."""
+        before = time.monotonic()
+        clock = engine_for(self.using).clock().timestamp()
+        # However long the answer took, the clock was read between the two moments.
+        back = self._clock_lead - (clock - before)
+        self._clock_lead = clock - time.monotonic()
+        if back > STEP_SECONDS:
+            logger.warning("The database's clock went back by %.0f seconds: plans are looked at.", back)
+            self._mended_until = 0
 
     def _keep_house(self) -> bool:
         """Take a step of the housekeeping, whose faults hold up no schedule; return whether there is more."""
@@ -109,6 +132,7 @@ class Scheduler:
         if processes.beat(self.process, busy=0, using=self.using):
             logger.info("Scheduler %s was asked to stop.", self.process.name)
             self.stop.set()
+        self._watch_clock()
         self._beats_again_at = time.monotonic() + processes.SCHEDULER_BEATS_EVERY
 
     # -- beginning and end -----------------------------------------------------------------------------

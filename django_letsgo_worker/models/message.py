@@ -69,6 +69,12 @@ class Message(MessageFacts):
             PartialIndex(
                 fields=["deadline"], name="letsgo_message_deadline", where=models.Q(deadline__isnull=False)
             ),
+            # Whether a message of a schedule is unfinished. Only messages of schedules are in it.
+            PartialIndex(
+                fields=["scheduled_job_id"],
+                name="letsgo_message_schedule",
+                where=models.Q(scheduled_job_id__isnull=False),
+            ),
         ]
         constraints = [
             PartialUniqueConstraint(

@@ -24,8 +24,8 @@ from .schedule_facts import CONSTRAINTS, ScheduleFacts
 # What the plan follows from, and what the schedulers write. A save() writes the latter only where it
 # changed them itself: an instance that was read before a round must not undo the round.
 PLANNED_BY = frozenset({"schedule", "timezone", "starts_at", "ends_at", "enabled", "next_run_at"})
-PLAN = ("anchor", "next_run_at", "planned_from", "problem", "version")
-KEPT_BY_SCHEDULERS = (*PLAN, "last_run_at")
+PLAN = ("anchor", "next_run_at", "next_planned_at", "planned_from", "problem", "version")
+KEPT_BY_SCHEDULERS = (*PLAN, "unsettled", "last_run_at")
 SWITCH = ("switched_at", "switched_by", "switch_reason", "resume_at")
 EXPRESSION = ("schedule", "timezone")
 
@@ -42,8 +42,9 @@ class ScheduledJobs(models.QuerySet["ScheduledJob"]):
         return self.filter(enabled=False, resume_at__lte=now)
 
     def needing_a_look(self, now: datetime) -> Self:
-        """Return the rows that are due, to be resumed, or edited since they were planned, in one scan."""
-        return self.due(now) | self.to_resume(now) | self.filter(looks_edited())
+        """Return the rows to be resumed, edited since they were planned, or with times to settle."""
+        unsettled = models.Q(unsettled__isnull=False)
+        return self.to_resume(now) | self.filter(looks_edited() | unsettled)
 
 
 class ScheduledJob(ScheduleFacts):
@@ -121,12 +122,12 @@ class ScheduledJob(ScheduleFacts):
             self._plan(now)
         elif given is None:
             self._note_switch(now)
-            self._plan(now)
+            self._replan(now, using)
             kwargs["update_fields"] = self._columns_to_write()
         elif PLANNED_BY & set(given):
             self._note_switch(now)
-            self._plan(now)
-            kwargs["update_fields"] = {*given, *self._changed((*PLAN, *SWITCH)), "updated_at"}
+            self._replan(now, using)
+            kwargs["update_fields"] = {*given, *self._changed((*PLAN, "unsettled", *SWITCH)), "updated_at"}
         self.updated_at = now
         super().save(*args, **kwargs)
         self._remember()
@@ -150,18 +151,38 @@ class ScheduledJob(ScheduleFacts):
             if self.enabled:
                 self.resume_at = None
 
+    def _replan(self, now: datetime, using: str) -> None:
+        """Plan an edited row; what came under the plan that this replaces is noted for the next round."""
+        if planning.is_planned(self):
+            return
+        present = type(self)._base_manager.using(using).filter(pk=self.pk).first()
+        if present is None:
+            return
+        # The plan to replace is the row's: this instance may have been read before a round or another edit.
+        names = {*PLAN, "unsettled"}
+        newer = {name: getattr(present, name) for name in names - self._changed(names)}
+        self.__dict__ |= newer
+        self._read = {**self.__dict__.get("_read", {}), **newer}
+        replaces = not (planning.is_planned(self) or planning.carries_on(self))
+        self._plan(now)
+        if replaces:
+            self.unsettled = planning.to_note(planning.replaced_plans(present, now))
+
     def _plan(self, now: datetime) -> None:
         if planning.is_planned(self):
             return
         chosen = self.next_run_at
-        if self.enabled or self._changed(EXPRESSION):
+        if planning.carries_on(self):
+            pass
+        elif self.enabled or self._changed(EXPRESSION):
             plan = planning.make(self, now)
             self.anchor = self.anchor if self.anchor and self._changed(["anchor"]) else plan.anchor
             by_hand = self.enabled and chosen is not None and self._changed(["next_run_at"])
             self.next_run_at = chosen if by_hand else plan.next_run_at
+            self.next_planned_at = plan.next_run_at
         else:
             # Switching off needs no plan, so that a row edited into nonsense has a switch, too.
-            self.next_run_at = None
+            self.next_run_at = self.next_planned_at = None
         self.planned_from = planning.planned_text(self, self.next_run_at)
         self.problem = ""
         self.version += 1
@@ -223,11 +244,7 @@ class Occurrence(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["scheduled_job", "planned_at"], name="letsgo_occurrence_once")
         ]
-        indexes = [
-            models.Index(fields=["fired_at"], name="letsgo_occurrence_fired"),
-            # The newest message of a schedule, however many times were skipped since.
-            models.Index(fields=["scheduled_job", "message_id"], name="letsgo_occurrence_message"),
-        ]
+        indexes = [models.Index(fields=["fired_at"], name="letsgo_occurrence_fired")]
 
     def __str__(self) -> str:
         return f"{self.scheduled_job_id} at {self.planned_at}"

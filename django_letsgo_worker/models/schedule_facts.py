@@ -75,7 +75,11 @@ class ScheduleFacts(models.Model):
     spread = models.PositiveIntegerField(_("spread"), default=0, db_default=0)
     anchor = MomentField(_("anchor"), null=True, blank=True, editable=False)
     next_run_at = MomentField(_("next run"), null=True, blank=True, editable=False)
+    # What the plan said that next_run_at is: where they differ, it was set by hand.
+    next_planned_at = MomentField(_("next planned run"), null=True, blank=True, editable=False)
     planned_from = models.TextField(_("planned from"), default="", db_default="", editable=False)
+    # Plans that were replaced while times of theirs were due (planning.former): the next round settles them.
+    unsettled = ExactJSONField(_("unsettled"), null=True, blank=True, editable=False)
     problem = models.TextField(_("problem"), default="", db_default="", blank=True, editable=False)
     last_run_at = MomentField(_("last run"), null=True, blank=True, editable=False)
     version = models.BigIntegerField(_("version"), default=0, db_default=0, editable=False)

@@ -4,15 +4,18 @@ Pure: no database and no clock; whoever asks says what time it is.
 """
 
 from .due import Due, Planned, look, spread_delay
+from .former import FormerPlan, look_back, noted_plans, replaced_plans, to_note
 from .plans import (
     STATES,
     Plan,
     Plannable,
     carries_on,
     first_run,
+    is_due,
     is_new_or_edited,
     is_planned,
     make,
+    mend,
     planned_text,
 )
 from .rules import check_expression, refusals
@@ -20,17 +23,24 @@ from .rules import check_expression, refusals
 __all__ = [
     "STATES",
     "Due",
+    "FormerPlan",
     "Plan",
     "Plannable",
     "Planned",
     "carries_on",
     "check_expression",
     "first_run",
+    "is_due",
     "is_new_or_edited",
     "is_planned",
     "look",
+    "look_back",
     "make",
+    "mend",
+    "noted_plans",
     "planned_text",
     "refusals",
+    "replaced_plans",
     "spread_delay",
+    "to_note",
 ]

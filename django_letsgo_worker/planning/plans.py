@@ -39,6 +39,12 @@ class Plannable(Protocol):
     planned_from: str
 
 
+class PlannedJob(Plannable, Protocol):
+    """The same, and what the plan said that the next run is."""
+
+    next_planned_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What planning found out; `next_run_at` None means never again, or switched off."""
@@ -70,16 +76,35 @@ def is_planned(job: Plannable) -> bool:
     return job.anchor is not None and job.planned_from == planned_text(job, job.next_run_at)
 
 
+def is_due(job: Plannable, now: datetime) -> bool:
+    """Whether the next run has come."""
+    return job.enabled and job.next_run_at is not None and job.next_run_at <= now
+
+
 def carries_on(job: Plannable) -> bool:
-    """Whether the row has a next run that was set by hand, and is otherwise as it was planned."""
-    _, _, planned = job.planned_from.partition("\n")
-    _, _, present = planned_text(job, job.next_run_at).partition("\n")
-    return bool(job.enabled) and job.next_run_at is not None and job.anchor is not None and planned == present
+    """Whether the next run stands: the rule and its bounds mean what they meant when the row was planned.
+
+    It was set by hand then, or the rule is only spelled differently.
+    """
+    if not job.enabled or job.next_run_at is None or job.anchor is None or is_new_or_edited(job):
+        return False
+    return job.planned_from.split("\n")[1:3] == [moment_text(job.starts_at), moment_text(job.ends_at)]
 
 
 def is_new_or_edited(job: Plannable) -> bool:
-    """Whether the expression or its zone was never planned."""
-    return job.planned_from.split("\n", 3)[3:] != [f"{job.timezone}\n{job.schedule}"]
+    """Whether the expression or its zone was never planned, in whatever spelling."""
+    lines = job.planned_from.split("\n", 4)
+    return len(lines) < 5 or not _means_the_same((lines[4], lines[3]), (job.schedule, job.timezone))
+
+
+def _means_the_same(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether two pairs of an expression and its zone name the same times."""
+    if one == other:
+        return True
+    try:
+        return Recurrence.parse(*one).means_the_same_as(Recurrence.parse(*other))
+    except InvalidSchedule:
+        return False
 
 
 def make(job: Plannable, now: datetime) -> Plan:
@@ -98,12 +123,34 @@ def make(job: Plannable, now: datetime) -> Plan:
     return Plan(anchor, next_run_at, planned_text(job, next_run_at))
 
 
+def mend(job: PlannedJob, now: datetime) -> Plan | None:
+    """Return another plan for a row that was planned while the clock was ahead; None if its plan stands.
+
+    No clock that is right plans beyond the first run after it. A next run that was set by hand stands.
+    Raises InvalidSchedule.
+    """
+    if not (job.enabled and is_planned(job) and job.next_run_at == job.next_planned_at):
+        return None
+    anchor = job.anchor
+    assert anchor is not None
+    # An anchor to come may have been chosen, but then no run was planned behind it.
+    is_behind_anchor = job.next_run_at is None or job.next_run_at > anchor
+    if anchor > now and anchor != job.starts_at and is_behind_anchor:
+        anchor = now
+    recurrence = Recurrence.parse(job.schedule, job.timezone, anchor=anchor)
+    first = first_run(job, recurrence, now)
+    if first is None or (job.next_run_at is not None and job.next_run_at <= first):
+        return None
+    return Plan(anchor, first, planned_text(job, first))
+
+
 def _anchor(job: Plannable, now: datetime) -> datetime:
     lines = job.planned_from.split("\n", 4)
-    same = len(lines) == 5 and lines[1] == moment_text(job.starts_at) and lines[4] == job.schedule
-    if same and job.anchor is not None:
-        return job.anchor
-    return job.starts_at or now
+    if job.anchor is None or len(lines) < 5 or lines[1] != moment_text(job.starts_at):
+        return job.starts_at or now
+    # The grid does not move with the zone.
+    same = _means_the_same((lines[4], job.timezone), (job.schedule, job.timezone))
+    return job.anchor if same else job.starts_at or now
 
 
 def first_run(job: Plannable, recurrence: Recurrence, after: datetime) -> datetime | None:

@@ -61,6 +61,10 @@ class Recurrence:
         """Whether this has one occurrence only (at)."""
         return isinstance(self._form, Once)
 
+    def means_the_same_as(self, other: "Recurrence") -> bool:
+        """Whether both name the same times, in the same zone and on one grid, however they are spelled."""
+        return (self.timezone, self._form) == (other.timezone, other._form)
+
     def occurrences_after(self, moment: datetime) -> Iterator[datetime]:
         """Iterate over the occurrences strictly after an aware moment: aware, UTC, strictly increasing.
 

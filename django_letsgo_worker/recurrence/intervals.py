@@ -5,7 +5,7 @@ No wall clock and no zone: an hour is 3,600 seconds whatever the clocks do.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 
@@ -34,10 +34,10 @@ SHORTEST, LONGEST = 1, 366 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The length of an interval, and its unit if it was given in one."""
+    """The length of an interval, and its unit if it was given in one: 60 minutes are an hour all the same."""
 
     length: timedelta
-    unit: str | None = None
+    unit: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

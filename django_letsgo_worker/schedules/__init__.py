@@ -6,7 +6,7 @@ planned time becomes is decided in planning; when to look is the scheduler's.
 
 from ..declarations import Declared
 from .declared import BUILT_IN, declared_in_code, declared_in_settings, is_built_in_used, sync_declared
-from .firing import fire_due, resume_due, seconds_until_next
+from .firing import fire_due, mend_plans, resume_due, seconds_until_next
 from .verbs import add, disable, enable, find, remove, run_now, update
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "find",
     "fire_due",
     "is_built_in_used",
+    "mend_plans",
     "remove",
     "resume_due",
     "run_now",

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from .. import planning
 from ..models import Message, Occurrence, ScheduledJob
-from ..planning import Planned
+from ..planning import FormerPlan, Planned
 from ..signals import occurrence_fired
 from .rows import move
 from .sending import send, visible_at
@@ -26,17 +26,41 @@ def fire(job: ScheduledJob, clock: datetime, using: str, now: datetime | None) -
     """Move a due row to its next run and record every planned time up to now; return the messages."""
     due = planning.look(job, clock)
     decided = _decided(job, due.occurrences, clock, using)
-    fires = any(not planned.skipped_because for planned in decided)
     # The row is moved first: whoever else read it then finds nothing to fire.
     move(
         job,
         using,
         next_run_at=due.next_run_at,
+        next_planned_at=due.next_run_at,
         planned_from=planning.planned_text(job, due.next_run_at),
         problem="",
-        last_run_at=clock if fires else job.last_run_at,
+        last_run_at=clock if _fires(decided) else job.last_run_at,
     )
     return [message for planned in decided if (message := _record(job, planned, clock, using, now))]
+
+
+def settle(
+    job: ScheduledJob, former: list[FormerPlan], clock: datetime, using: str, now: datetime | None
+) -> list[Message]:
+    """Record what had come under plans that an edit replaced; return the messages."""
+    due: dict[datetime, Planned] = {}
+    left = []
+    for plan in former:
+        occurrences, rest = planning.look_back(plan, job, clock)
+        due |= {planned.planned_at: planned for planned in occurrences}
+        left += [rest] if rest else []
+    decided = _decided(job, list(due.values()), clock, using)
+    move(
+        job,
+        using,
+        unsettled=planning.to_note(left),
+        last_run_at=clock if _fires(decided) else job.last_run_at,
+    )
+    return [message for planned in decided if (message := _record(job, planned, clock, using, now))]
+
+
+def _fires(decided: list[Planned]) -> bool:
+    return any(not planned.skipped_because for planned in decided)
 
 
 def _decided(job: ScheduledJob, due: list[Planned], clock: datetime, using: str) -> list[Planned]:
@@ -45,7 +69,7 @@ def _decided(job: ScheduledJob, due: list[Planned], clock: datetime, using: str)
     times = [planned.planned_at for planned in due]
     # The clock stepped back, or somebody set next_run_at back: what was decided once stays so.
     known = set(occurrences.filter(planned_at__in=times).values_list("planned_at", flat=True))
-    unfinished = job.overlap == ScheduledJob.Overlap.SKIP and _newest_message_is_live(job, using)
+    unfinished = job.overlap == ScheduledJob.Overlap.SKIP and _has_live_message(job, using)
     decided = []
     for planned in due:
         if planned.planned_at in known:
@@ -65,10 +89,9 @@ def _reason(job: ScheduledJob, planned_at: datetime, clock: datetime, unfinished
     return ""
 
 
-def _newest_message_is_live(job: ScheduledJob, using: str) -> bool:
-    occurrences = Occurrence.objects.using(using).filter(scheduled_job=job, message_id__isnull=False)
-    newest = occurrences.order_by("-message_id").values_list("message_id", flat=True).first()
-    return newest is not None and Message.objects.using(using).filter(pk=newest).exists()
+def _has_live_message(job: ScheduledJob, using: str) -> bool:
+    """Whether a message of the schedule lives, however it was made: planned, by hand, or redriven."""
+    return Message.objects.using(using).filter(scheduled_job_id=job.pk).exists()
 
 
 def _record(

@@ -109,11 +109,21 @@ with mock.patch(path, deadly):
 """
 
 
+# What was done to the row while it was due.
+EDITS = {
+    "not edited": lambda: None,
+    "edited in SQL": lambda: ScheduledJob.objects.update(schedule="rate(2 hours)"),
+    "saved": lambda: schedules.update("tick", schedule="rate(2 hours)"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.django_db(transaction=True)
-def test_a_scheduler_killed_in_the_middle_of_firing_leaves_all_or_nothing(manage, point):
+def test_a_scheduler_killed_in_the_middle_of_firing_leaves_all_or_nothing(manage, point, edit):
     job = schedules.add("tick", "rate(1 hour)", "tick")
     ScheduledJob.objects.update(next_run_at=job.created_at)
+    EDITS[edit]()
 
     path, when = POINTS[point]
     assert manage("shell", "-c", SUICIDE.format(path=path, when=when)).wait() == -9
@@ -122,5 +132,8 @@ def test_a_scheduler_killed_in_the_middle_of_firing_leaves_all_or_nothing(manage
     assert left == ((1, 1) if point == "after the commit" else (0, 0))
     schedules.fire_due()
     assert Message.objects.get().planned_at == Occurrence.objects.get().planned_at == job.created_at
-    job.refresh_from_db()
-    assert job.next_run_at == job.created_at + timedelta(hours=1)
+    assert not schedules.fire_due()
+    row = ScheduledJob.objects.get()
+    hours = 1 if edit == "not edited" else 2
+    assert row.next_run_at == row.anchor + timedelta(hours=hours)
+    assert row.unsettled is None

@@ -71,6 +71,25 @@ class TestManySchedulers:
         assert row().version == before + 1
         assert row().next_run_at == row().anchor + 7 * MINUTE
 
+    @pytest.mark.parametrize("way", ["in SQL", "by save"])
+    def test_settle_what_an_edit_replaced_once(self, way):
+        add(misfire="all")
+        if way == "in SQL":
+            ScheduledJob.objects.update(schedule="0 3 * * *")
+        else:
+            schedules.update("report", schedule="0 3 * * *", now=T0 + 11 * MINUTE)
+        at_once(lambda n: schedules.fire_due(T0 + 11 * MINUTE))
+        assert planned_times() == [T0 + 5 * MINUTE, T0 + 10 * MINUTE]
+        assert Occurrence.objects.count() == 2
+        assert (row().next_run_at.hour, row().unsettled) == (3, None)
+
+    def test_mend_a_plan_once(self):
+        schedules.add("report", "rate(5 minutes)", "report:new", now=T0 + HOUR)
+        before = row().version
+        at_once(lambda n: schedules.mend_plans(now=T0))
+        assert row().version == before + 1
+        assert row().next_run_at == row().anchor + 5 * MINUTE
+
     def test_that_start_together_add_a_declared_schedule_once(self):
         declared = Declared(name="nightly", schedule="0 3 * * *", type="report:new")
         at_once(lambda n: schedules.sync_declared([declared], now=T0))
@@ -105,6 +124,23 @@ class TestPeopleAndSchedulers:
         assert planned_times() == [T0 + MINUTE]
         assert row().next_run_at == T0 + 2 * MINUTE
 
+    def test_an_edit_while_it_fires_neither_loses_nor_doubles_what_had_come(self):
+        add(schedule="*/5 * * * *", misfire="all")
+        now = T0 + 11 * MINUTE
+        came = [(T0 + n * 5 * MINUTE).replace(second=0, microsecond=0) for n in (1, 2)]
+
+        def work(n):
+            if n % 2:
+                schedules.update("report", schedule=f"{n} 3 * * *", now=now)
+            else:
+                schedules.fire_due(now)
+
+        at_once(work)
+        schedules.fire_due(now)
+        assert planned_times() == came
+        assert Occurrence.objects.count() == 2
+        assert row().next_run_at.hour == 3
+
     def test_switching_while_it_fires_leaves_a_row_that_is_planned(self):
         add(schedule="rate(1 minute)")
 
@@ -131,9 +167,12 @@ class TestPeopleAndSchedulers:
 class TestEachGuardAlone:
     """Every round here works on the row as it was read before anybody fired: the lock is taken away."""
 
-    @pytest.fixture
-    def without_lock(self, monkeypatch):
-        stale = ScheduledJob.objects.get(pk=add().pk)
+    @pytest.fixture(params=["not edited", "edited while it was due"])
+    def without_lock(self, monkeypatch, request):
+        add()
+        if request.param != "not edited":
+            ScheduledJob.objects.update(schedule="0 3 * * *")
+        stale = row()
         monkeypatch.setattr(firing, "lock", lambda using, **wanted: copy.deepcopy(stale))
         monkeypatch.setattr(firing, "_waiting", lambda *args: [stale.pk])
         # They all look for known planned times before anybody has written one, too.
@@ -144,8 +183,10 @@ class TestEachGuardAlone:
         def move(job, using, **columns):
             columns["version"] = job.version + 1
             ScheduledJob.objects.using(using).filter(pk=job.pk).update(**columns)
+            job.__dict__ |= columns
 
         monkeypatch.setattr(recording, "move", move)
+        monkeypatch.setattr(firing, "move", move)
 
     @pytest.fixture
     def without_uniqueness(self, monkeypatch):

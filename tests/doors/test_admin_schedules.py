@@ -254,6 +254,17 @@ def test_an_edited_schedule_is_planned_anew_and_a_masked_value_stays(admin_clien
     assert "t0ken" not in LogEntry.objects.get().change_message
 
 
+def test_an_edit_while_a_run_is_due_does_not_lose_it(admin_client):
+    due = timezone.now() - timedelta(seconds=5)
+    schedules.add("Nightly", "@every 1m", "mail.send", now=due - timedelta(minutes=1))
+    url = change_url("scheduledjob", ScheduledJob.objects.get().pk)
+
+    assert admin_client.post(url, form(schedule="@daily", timezone="UTC")).status_code == 302
+
+    assert ScheduledJob.objects.get().next_run_at.hour == 0
+    assert [message.planned_at for message in schedules.fire_due()] == [due]
+
+
 def test_a_mask_that_stands_for_nothing_is_refused(admin_client):
     assert "stands for no value" in errors_of(add(admin_client, payload='{"password": "•••"}'))["payload"]
 

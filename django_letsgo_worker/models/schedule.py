@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import planning
 from ..recurrence import Recurrence
-from .clock import database_clock
+from .clock import Clock, database_clock
 from .fields import MomentField
 from .planned import looks_edited
 from .schedule_facts import CONSTRAINTS, ScheduleFacts
@@ -210,7 +210,7 @@ class Occurrence(models.Model):
         db_index=False,
     )
     planned_at = MomentField(_("planned at"))
-    fired_at = MomentField(_("fired at"))
+    fired_at = MomentField(_("fired at"), db_default=Clock())
     message_id = models.BigIntegerField(_("message"), null=True, blank=True)
     skipped_because = models.CharField(
         _("skipped because"), max_length=255, default="", db_default="", blank=True

@@ -14,9 +14,10 @@ from django.utils.translation import gettext_lazy as _
 from .clock import Clock
 from .fields import BytewiseCharField, ExactJSONField, JSONText, MomentField
 from .indexes import PartialIndex, PartialUniqueConstraint
+from .saving import Rows, WrittenWhereChanged
 
 
-class MessageFacts(models.Model):
+class MessageFacts(WrittenWhereChanged):
     """What a message is, live or archived.
 
     Each column but the type has a default in the database: a trigger or another program can insert rows.
@@ -60,6 +61,8 @@ class Message(MessageFacts):
 
     # Whether enqueue() made this row, or found a live twin. None for rows read from the database.
     created: bool | None = None
+
+    objects = models.Manager.from_queryset(Rows["Message"])()
 
     class Meta:
         verbose_name = _("message")

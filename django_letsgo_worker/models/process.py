@@ -12,9 +12,10 @@ from django.utils.translation import gettext_lazy as _
 
 from .clock import Clock
 from .fields import ExactJSONField, JSONText, MomentField
+from .saving import WrittenWhereChanged
 
 
-class Process(models.Model):
+class Process(WrittenWhereChanged):
     """A worker or scheduler process of this boot; its id is new at each start."""
 
     class Kind(models.TextChoices):

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from django.core.exceptions import ValidationError
 from django.db import models, router
+from django.db.models.expressions import DatabaseDefault
 from django.utils.translation import gettext_lazy as _
 
 from .. import planning
@@ -19,6 +20,7 @@ from ..recurrence import Recurrence
 from .clock import Clock, database_clock
 from .fields import MomentField
 from .planned import looks_edited
+from .saving import Rows
 from .schedule_facts import CONSTRAINTS, ScheduleFacts
 
 # What the plan follows from, and what the schedulers write. A save() writes the latter only where it
@@ -30,7 +32,7 @@ SWITCH = ("switched_at", "switched_by", "switch_reason", "resume_at")
 EXPRESSION = ("schedule", "timezone")
 
 
-class ScheduledJobs(models.QuerySet["ScheduledJob"]):
+class ScheduledJobs(Rows["ScheduledJob"]):
     """Schedules, as schedulers look for them."""
 
     def due(self, now: datetime) -> Self:
@@ -64,30 +66,6 @@ class ScheduledJob(ScheduleFacts):
 
     objects = models.Manager.from_queryset(ScheduledJobs)()
 
-    # What the columns that save() asks about were when the row was read.
-    _read: dict[str, Any]
-
-    @classmethod
-    def from_db(cls, db: str | None, field_names: Any, values: Any, **kwargs: Any) -> Self:
-        job = super().from_db(db, field_names, values, **kwargs)
-        job._remember()
-        return job
-
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        super().refresh_from_db(*args, **kwargs)
-        self._remember()
-
-    def _remember(self) -> None:
-        names = (*KEPT_BY_SCHEDULERS, *SWITCH, *EXPRESSION, "enabled")
-        self._read = {name: self.__dict__[name] for name in names if name in self.__dict__}
-
-    def _changed(self, names: Iterable[str]) -> set[str]:
-        """Return those of the columns that differ from the row as it was read."""
-        read = self.__dict__.get("_read", {})
-        return {
-            name for name in names if name in self.__dict__ and self.__dict__[name] != read.get(name, ...)
-        }
-
     # -- checking ------------------------------------------------------------------------------------
 
     def clean_fields(self, exclude: Iterable[str] | None = None) -> None:
@@ -109,15 +87,15 @@ class ScheduledJob(ScheduleFacts):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Plan the next run and write the row; InvalidSchedule, and nothing written, if it can't be planned.
 
-        A next_run_at that was set by hand is kept as the next planned time. Of an existing row the
-        columns that schedulers keep are written only where this changes them. `now` stands in for the
-        database's clock.
+        A next_run_at that was set by hand is kept as the next planned time. Of an existing row only what
+        was changed since it was read is written. A copy (pk = None) is a new schedule: it has the same
+        rule and switch, and runs and a plan of its own. `now` stands in for the database's clock.
         """
         using = kwargs["using"] = kwargs.get("using") or self._alias()
         given: Sequence[str] | None = kwargs.get("update_fields")
         now = kwargs.pop("now", None) or database_clock(using)
-        if self._state.adding:
-            self.created_at = self.created_at or now
+        if self._is_new(**kwargs):
+            self._begin(now)
             self._plan(now)
         elif given is None:
             self._note_switch(now)
@@ -128,16 +106,31 @@ class ScheduledJob(ScheduleFacts):
             self._plan(now)
             kwargs["update_fields"] = {*given, *self._changed((*PLAN, *SWITCH)), "updated_at"}
         self.updated_at = now
+        if kwargs.get("update_fields"):
+            kwargs["update_fields"] = {*kwargs["update_fields"], "updated_at"}
         super().save(*args, **kwargs)
-        self._remember()
 
     def _alias(self) -> str:
         return self._state.db or router.db_for_write(type(self), instance=self)
 
     def _columns_to_write(self) -> set[str]:
-        loaded = {field.name for field in self._meta.concrete_fields if field.attname in self.__dict__}
-        kept = set(KEPT_BY_SCHEDULERS) - self._changed(KEPT_BY_SCHEDULERS)
-        return loaded - {"id"} - kept
+        return self._changed() | {"updated_at"}
+
+    def _begin(self, now: datetime) -> None:
+        """Take from a copy what was the original's alone; a row that was never read has nothing of that."""
+        if self._read:
+            alone = {*KEPT_BY_SCHEDULERS, "declared_in_code", "created_at"}
+            kept = self._changed(alone)
+            for field in self._meta.concrete_fields:
+                if field.name in alone - kept:
+                    setattr(self, field.name, field.get_default())
+            self._read = {}
+        if self.created_at is None or isinstance(self.created_at, DatabaseDefault):
+            self.created_at = now
+
+    def _decide(self, names: Iterable[str]) -> None:
+        """Have columns written that follow from others, as they are: the row's may be others by now."""
+        self._read = {name: value for name, value in self._read.items() if name not in names}
 
     def _note_switch(self, now: datetime) -> None:
         """Say when a row was switched by setting `enabled`, unless whoever did it has said more."""
@@ -149,6 +142,7 @@ class ScheduledJob(ScheduleFacts):
                 self.switch_reason = ""
             if self.enabled:
                 self.resume_at = None
+            self._decide(SWITCH)
 
     def _plan(self, now: datetime) -> None:
         if planning.is_planned(self):
@@ -165,6 +159,7 @@ class ScheduledJob(ScheduleFacts):
         self.planned_from = planning.planned_text(self, self.next_run_at)
         self.problem = ""
         self.version += 1
+        self._decide(PLAN)
 
     # -- questions -----------------------------------------------------------------------------------
 

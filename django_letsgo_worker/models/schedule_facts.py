@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .clock import Clock
 from .fields import BytewiseCharField, ExactJSONField, JSONText, MomentField
+from .saving import WrittenWhereChanged
 
 # What no raw edit gets past either; what a database cannot check is checked in planning.
 CONSTRAINTS: list[models.BaseConstraint] = [
@@ -42,7 +43,7 @@ CONSTRAINTS: list[models.BaseConstraint] = [
 ]
 
 
-class ScheduleFacts(models.Model):
+class ScheduleFacts(WrittenWhereChanged):
     """What a schedule is.
 
     Name, expression and type are all that an INSERT must say; a scheduler plans such a row when it looks.

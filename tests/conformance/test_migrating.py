@@ -55,7 +55,9 @@ def structure() -> list[tuple]:
                 "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
                 f"WHERE conrelid::regclass::text LIKE '{APP}%'"
             ),
-            *columns("table_name, column_name, data_type, is_nullable, is_identity, character_maximum_length"),
+            *columns(
+                "table_name, column_name, data_type, is_nullable, is_identity, character_maximum_length"
+            ),
         ]
     return [
         *asked(

@@ -106,6 +106,10 @@ class WrittenWhereChanged(models.Model):
 
     def _present(self, field: models.Field[Any, Any]) -> Any:
         value = self.__dict__[field.attname]
-        if isinstance(field, ExactJSONField) and not hasattr(value, "as_sql"):
-            return exact_json(value)
+        if isinstance(field, ExactJSONField):
+            try:
+                return exact_json(value)
+            except (TypeError, ValueError, RecursionError):
+                # An expression, or what is no JSON: whoever writes it will say so.
+                return value
         return value

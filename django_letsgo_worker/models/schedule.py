@@ -66,6 +66,18 @@ class ScheduledJob(ScheduleFacts):
 
     objects = models.Manager.from_queryset(ScheduledJobs)()
 
+    SWITCH = SWITCH
+
+    # Set for a row that comes from elsewhere: its at() may have run there.
+    may_be_over = False
+
+    @classmethod
+    def decided_columns(cls) -> tuple[str, ...]:
+        """Return the columns that people decide, or may; all else about a schedule can be found out anew."""
+        found_out = {*KEPT_BY_SCHEDULERS, "id", "declared_in_code", "created_at", "updated_at"}
+        found_out -= {"anchor", "next_run_at"}
+        return tuple(field.name for field in cls._meta.concrete_fields if field.name not in found_out)
+
     # -- checking ------------------------------------------------------------------------------------
 
     def clean_fields(self, exclude: Iterable[str] | None = None) -> None:
@@ -149,8 +161,8 @@ class ScheduledJob(ScheduleFacts):
             return
         chosen = self.next_run_at
         if self.enabled or self._changed(EXPRESSION):
-            plan = planning.make(self, now)
-            self.anchor = self.anchor if self.anchor and self._changed(["anchor"]) else plan.anchor
+            plan = planning.make(self, now, anchor=self.anchor if self._changed(["anchor"]) else None)
+            self.anchor = plan.anchor
             by_hand = self.enabled and chosen is not None and self._changed(["next_run_at"])
             self.next_run_at = chosen if by_hand else plan.next_run_at
         else:

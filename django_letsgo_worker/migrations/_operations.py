@@ -66,8 +66,12 @@ def keeping(schema_editor: Any, table: str) -> Iterator[None]:
     with schema_editor.connection.cursor() as cursor:
         cursor.execute("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s", [table])
         triggers = [sql for (sql,) in cursor.fetchall()]
-        cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
+        # It is not there yet when sqlmigrate only shows the statements for an empty database.
+        cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'")
         last_id = cursor.fetchone()
+        if last_id is not None:
+            cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
+            last_id = cursor.fetchone()
     schema_editor.execute("PRAGMA legacy_alter_table = ON")
     yield
     schema_editor.execute("PRAGMA legacy_alter_table = OFF")

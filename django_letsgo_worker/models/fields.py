@@ -61,7 +61,11 @@ class ExactJSONField(models.JSONField):
     def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
         if value is None:
             return None
-        return json.loads(value, cls=self.decoder)
+        try:
+            return json.loads(value, cls=self.decoder)
+        except ValueError:
+            # Where the column is text, SQL can write what is no JSON: people should see it all the same.
+            return value
 
     def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
         if value is None and self.null:

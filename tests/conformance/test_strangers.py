@@ -12,11 +12,12 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
-from django.db import connection, migrations, transaction
+from django.db import DataError, connection, migrations, transaction
 from django.db.migrations.loader import MigrationLoader
 
 from django_letsgo_worker import enqueue, schedules
 from django_letsgo_worker.engines import engine_for
+from django_letsgo_worker.messages import find
 from django_letsgo_worker.models import (
     ArchivedMessage,
     Housekeeping,
@@ -204,6 +205,19 @@ def test_a_message_of_nothing_but_a_type_is_like_an_enqueued_one(write, worker):
 def test_a_payload_in_sql_comes_to_the_handler_as_it_is(payload):
     insert(Message, {"type": "job", "payload": json.dumps(payload)})
     assert Message.objects.get().payload == payload
+
+
+@pytest.mark.parametrize("text", ["hello", "", "{", "{'a': 1}"])
+def test_a_payload_that_is_no_json_is_refused_or_can_be_looked_at(text, worker):
+    if connection.vendor == "postgresql":
+        with pytest.raises(DataError), transaction.atomic():
+            insert(Message, {"type": "job", "payload": text})
+        return
+    insert(Message, {"type": "job", "payload": text})
+    assert Message.objects.get().payload == text
+    claimed = worker.claim_one()
+    assert worker.settle(claimed, "dead", error_class="ValueError") == "dead"
+    assert find(claimed.id).payload == text
 
 
 def test_a_fixture_says_what_it_knows(tmp_path, worker):

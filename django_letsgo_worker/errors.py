@@ -106,6 +106,18 @@ class MessageInTransaction(LetsGoError):
         self.message_id = message_id
 
 
+class AppsNotReady(LetsGoError):
+    """A schedule was to be read or changed while Django loads the apps."""
+
+    def __init__(self, verb: str) -> None:
+        super().__init__(
+            f"schedules.{verb}() is called while Django loads the apps, as each command of the project does. "
+            "Write @schedule(...) above the @handler instead, or call schedules.ensure() when the apps are "
+            "ready: in a command, or in a receiver of post_migrate."
+        )
+        self.verb = verb
+
+
 class ScheduleNotFound(LetsGoError):
     """No schedule has this name."""
 

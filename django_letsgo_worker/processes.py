@@ -47,7 +47,7 @@ def living(*, now: datetime, using: str) -> list[Process]:
 def register(process: Process, using: str) -> None:
     """Write the row of a process that starts."""
     process.started_at = process.heartbeat_at = engine_for(using).clock()
-    process.save(using=using)
+    process.save(using=using, force_insert=True)
 
 
 def beat(process: Process, *, busy: int, using: str) -> bool:

@@ -75,7 +75,7 @@ def require_tables(using: str) -> None:
     if connection.vendor == "mysql" and not connection.features.has_select_for_update_skip_locked:
         raise CommandError(
             f"The database {using!r} has no SKIP LOCKED: "
-            "MariaDB 10.6 or MySQL 8.0.11 is the oldest that will do."
+            "MariaDB 10.6 or MySQL 8.0.13 is the oldest that will do."
         )
     executor = MigrationExecutor(connection)
     wanted = executor.loader.graph.leaf_nodes(APP)

@@ -59,6 +59,7 @@ def find(message_id: int, *, using: str | None = None) -> Message | ArchivedMess
 def _as_live(found: ArchivedMessage) -> Message:
     message = Message(**{name: getattr(found, name) for name in _SHARED})
     message._state.adding, message._state.db = False, found._state.db
+    message._remember()
     return message
 
 

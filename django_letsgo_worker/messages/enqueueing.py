@@ -210,7 +210,8 @@ def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
             "deadline": inserted.deadline,
         }
     known = [name for name in COLUMNS if name in facts]
-    message: Message = Message.from_db(alias, known, [facts[name] for name in known])
+    texts = {"payload": row.payload, "headers": row.headers, "errors": "[]"}
+    message = Message.in_hand(alias, known, facts, **texts)
     message.created = True
     if not inserted.nudged:
         nudge_on_commit(alias, row.queue, row.priority)

@@ -7,7 +7,7 @@ from django_letsgo_worker.models.indexes import PartialIndex
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_letsgo_worker", "0003_vacuum_live_messages")]
+    dependencies = [("django_letsgo_worker", "0004_database_defaults")]
 
     operations = [
         migrations.AddField(

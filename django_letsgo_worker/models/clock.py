@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import connections
+from django.db.models import DateTimeField, Func
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# SQLite has no clock but the machine's, and tells milliseconds of it: see machine_clock().
+# SQLite has no clock but the machine's, and tells milliseconds of it, which is enough for a column's default;
+# all else reads machine_clock().
 
 CLOCK_SQL = {
     "postgresql": "STATEMENT_TIMESTAMP()",
     "mysql": "UTC_TIMESTAMP(6)",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
 }
 
 
@@ -26,6 +30,18 @@ def machine_clock() -> datetime:
     database, on every engine.
     """
     return EPOCH + timedelta(microseconds=time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000)
+
+
+class Clock(Func):
+    """What this clock shows, as a column's default: for rows that another program, or SQL alone, inserts."""
+
+    arity = 0
+    output_field = DateTimeField()
+
+    def as_sql(self, compiler: Any, connection: Any, *args: Any, **kwargs: Any) -> Any:
+        # Twice: once for the template, once for the statement that it stands in.
+        template = CLOCK_SQL[connection.vendor].replace("%", "%%%%")
+        return super().as_sql(compiler, connection, template=template)
 
 
 def database_clock(using: str) -> datetime:

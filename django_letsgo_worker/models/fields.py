@@ -11,8 +11,23 @@ from typing import Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Func, Value
 
 from ..payloads import exact_json
+
+
+class JSONText(Func):
+    """A JSON text as a column's default.
+
+    As an expression: MySQL refuses a plain text as the default of a long one, and a plain None would be
+    SQL's NULL.
+    """
+
+    arity = 1
+    template = "%(expressions)s"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Value(text))
 
 
 class ExactJSONField(models.JSONField):
@@ -21,6 +36,10 @@ class ExactJSONField(models.JSONField):
     Stored as `json` on PostgreSQL, since `jsonb` rewrites numbers and order, and as text elsewhere.
     None is stored as JSON's null, or as SQL's NULL where the column allows it.
     """
+
+    # A value that an INSERT returns does not go through select_format(). So in Python these columns have a
+    # plain default beside the database's.
+    db_returning = False
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         if connection.vendor == "postgresql":
@@ -42,7 +61,11 @@ class ExactJSONField(models.JSONField):
     def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
         if value is None:
             return None
-        return json.loads(value, cls=self.decoder)
+        try:
+            return json.loads(value, cls=self.decoder)
+        except ValueError:
+            # Where the column is text, SQL can write what is no JSON: people should see it all the same.
+            return value
 
     def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
         if value is None and self.null:

@@ -11,20 +11,25 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .fields import BytewiseCharField, ExactJSONField, MomentField
+from .clock import Clock
+from .fields import BytewiseCharField, ExactJSONField, JSONText, MomentField
 from .indexes import PartialIndex, PartialUniqueConstraint
+from .saving import Rows, WrittenWhereChanged
 
 
-class MessageFacts(models.Model):
-    """What a message is, live or archived."""
+class MessageFacts(WrittenWhereChanged):
+    """What a message is, live or archived.
+
+    Each column but the type has a default in the database: a trigger or another program can insert rows.
+    """
 
     type = BytewiseCharField(_("type"), max_length=255)
-    payload = ExactJSONField(_("payload"))
-    headers = ExactJSONField(_("headers"), default=dict)
+    payload = ExactJSONField(_("payload"), default=None, db_default=JSONText("null"))
+    headers = ExactJSONField(_("headers"), default=dict, db_default=JSONText("{}"))
     queue = BytewiseCharField(_("queue"), max_length=64, default="default", db_default="default")
     priority = models.SmallIntegerField(_("priority"), default=0, db_default=0)
-    visible_at = MomentField(_("visible at"))
-    enqueued_at = MomentField(_("enqueued at"))
+    visible_at = MomentField(_("visible at"), db_default=Clock())
+    enqueued_at = MomentField(_("enqueued at"), db_default=Clock())
     deadline = MomentField(_("deadline"), null=True, blank=True)
     attempts = models.SmallIntegerField(_("attempts"), default=0, db_default=0)
     max_attempts = models.SmallIntegerField(_("attempts allowed"), default=10, db_default=10)
@@ -37,7 +42,7 @@ class MessageFacts(models.Model):
     # Plain numbers: a message outlives its schedule.
     scheduled_job_id = models.BigIntegerField(_("scheduled job"), null=True, blank=True)
     planned_at = MomentField(_("planned at"), null=True, blank=True)
-    errors = ExactJSONField(_("errors"), default=list)
+    errors = ExactJSONField(_("errors"), default=list, db_default=JSONText("[]"))
 
     class Meta:
         abstract = True
@@ -56,6 +61,8 @@ class Message(MessageFacts):
 
     # Whether enqueue() made this row, or found a live twin. None for rows read from the database.
     created: bool | None = None
+
+    objects = models.Manager.from_queryset(Rows["Message"])()
 
     class Meta:
         verbose_name = _("message")
@@ -112,7 +119,7 @@ class ArchivedMessage(MessageFacts):
 
     id = models.BigIntegerField(primary_key=True)
     outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices)
-    finished_at = MomentField(_("finished at"))
+    finished_at = MomentField(_("finished at"), db_default=Clock())
     seconds = models.FloatField(_("seconds"), null=True, blank=True)
     result = ExactJSONField(_("result"), null=True, blank=True)
     error_class = BytewiseCharField(_("error class"), max_length=255, default="", db_default="", blank=True)

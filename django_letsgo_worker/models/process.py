@@ -10,10 +10,12 @@ import uuid
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .fields import ExactJSONField, MomentField
+from .clock import Clock
+from .fields import ExactJSONField, JSONText, MomentField
+from .saving import WrittenWhereChanged
 
 
-class Process(models.Model):
+class Process(WrittenWhereChanged):
     """A worker or scheduler process of this boot; its id is new at each start."""
 
     class Kind(models.TextChoices):
@@ -32,13 +34,15 @@ class Process(models.Model):
     pid = models.IntegerField(_("pid"))
     # A list of names; null means all.
     queues = ExactJSONField(_("queues"), null=True, blank=True)
-    types = ExactJSONField(_("types"), default=list)
+    types = ExactJSONField(_("types"), default=list, db_default=JSONText("[]"))
     seats = models.IntegerField(_("seats"), default=0, db_default=0)
     busy = models.IntegerField(_("busy"), default=0, db_default=0)
     version = models.CharField(_("version"), max_length=32, default="", db_default="")
-    started_at = MomentField(_("started at"))
-    heartbeat_at = MomentField(_("heartbeat at"))
-    state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.RUNNING)
+    started_at = MomentField(_("started at"), db_default=Clock())
+    heartbeat_at = MomentField(_("heartbeat at"), db_default=Clock())
+    state = models.CharField(
+        _("state"), max_length=16, choices=State.choices, default=State.RUNNING, db_default="running"
+    )
     stop_requested = models.BooleanField(_("stop requested"), default=False, db_default=False)
 
     class Meta:
@@ -55,7 +59,7 @@ class Housekeeping(models.Model):
     """The one row that says when the housekeeping was last taken up; whoever moves it does the work."""
 
     id = models.SmallIntegerField(primary_key=True)
-    taken_at = MomentField(_("taken at"))
+    taken_at = MomentField(_("taken at"), db_default=Clock())
 
     class Meta:
         default_permissions = ()

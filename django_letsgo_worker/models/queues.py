@@ -6,9 +6,10 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from .fields import BytewiseCharField, MomentField
+from .saving import WrittenWhereChanged
 
 
-class Queue(models.Model):
+class Queue(WrittenWhereChanged):
     """A queue that was paused at least once: since when, by whom, why and until when."""
 
     name = BytewiseCharField(_("name"), max_length=64, primary_key=True)

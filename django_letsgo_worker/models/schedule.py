@@ -12,13 +12,15 @@ from typing import Any, Self
 
 from django.core.exceptions import ValidationError
 from django.db import models, router
+from django.db.models.expressions import DatabaseDefault
 from django.utils.translation import gettext_lazy as _
 
 from .. import planning
 from ..recurrence import Recurrence
-from .clock import database_clock
+from .clock import Clock, database_clock
 from .fields import MomentField
 from .planned import looks_edited
+from .saving import Rows
 from .schedule_facts import CONSTRAINTS, ScheduleFacts
 
 # What the plan follows from, and what the schedulers write. A save() writes the latter only where it
@@ -30,7 +32,7 @@ SWITCH = ("switched_at", "switched_by", "switch_reason", "resume_at")
 EXPRESSION = ("schedule", "timezone")
 
 
-class ScheduledJobs(models.QuerySet["ScheduledJob"]):
+class ScheduledJobs(Rows["ScheduledJob"]):
     """Schedules, as schedulers look for them."""
 
     def due(self, now: datetime) -> Self:
@@ -65,29 +67,17 @@ class ScheduledJob(ScheduleFacts):
 
     objects = models.Manager.from_queryset(ScheduledJobs)()
 
-    # What the columns that save() asks about were when the row was read.
-    _read: dict[str, Any]
+    SWITCH = SWITCH
+
+    # Set for a row that comes from elsewhere: its at() may have run there.
+    may_be_over = False
 
     @classmethod
-    def from_db(cls, db: str | None, field_names: Any, values: Any, **kwargs: Any) -> Self:
-        job = super().from_db(db, field_names, values, **kwargs)
-        job._remember()
-        return job
-
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
-        super().refresh_from_db(*args, **kwargs)
-        self._remember()
-
-    def _remember(self) -> None:
-        names = (*KEPT_BY_SCHEDULERS, *SWITCH, *EXPRESSION, "enabled")
-        self._read = {name: self.__dict__[name] for name in names if name in self.__dict__}
-
-    def _changed(self, names: Iterable[str]) -> set[str]:
-        """Return those of the columns that differ from the row as it was read."""
-        read = self.__dict__.get("_read", {})
-        return {
-            name for name in names if name in self.__dict__ and self.__dict__[name] != read.get(name, ...)
-        }
+    def decided_columns(cls) -> tuple[str, ...]:
+        """Return the columns that people decide, or may; all else about a schedule can be found out anew."""
+        found_out = {*KEPT_BY_SCHEDULERS, "id", "declared_in_code", "created_at", "updated_at"}
+        found_out -= {"anchor", "next_run_at"}
+        return tuple(field.name for field in cls._meta.concrete_fields if field.name not in found_out)
 
     # -- checking ------------------------------------------------------------------------------------
 
@@ -110,15 +100,15 @@ class ScheduledJob(ScheduleFacts):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Plan the next run and write the row; InvalidSchedule, and nothing written, if it can't be planned.
 
-        A next_run_at that was set by hand is kept as the next planned time. Of an existing row the
-        columns that schedulers keep are written only where this changes them. `now` stands in for the
-        database's clock.
+        A next_run_at that was set by hand is kept as the next planned time. Of an existing row only what
+        was changed since it was read is written. A copy (pk = None) is a new schedule: it has the same
+        rule and switch, and runs and a plan of its own. `now` stands in for the database's clock.
         """
         using = kwargs["using"] = kwargs.get("using") or self._alias()
         given: Sequence[str] | None = kwargs.get("update_fields")
         now = kwargs.pop("now", None) or database_clock(using)
-        if self._state.adding:
-            self.created_at = self.created_at or now
+        if self._is_new(**kwargs):
+            self._begin(now)
             self._plan(now)
         elif given is None:
             self._note_switch(now)
@@ -129,16 +119,31 @@ class ScheduledJob(ScheduleFacts):
             self._replan(now, using)
             kwargs["update_fields"] = {*given, *self._changed((*PLAN, "unsettled", *SWITCH)), "updated_at"}
         self.updated_at = now
+        if kwargs.get("update_fields"):
+            kwargs["update_fields"] = {*kwargs["update_fields"], "updated_at"}
         super().save(*args, **kwargs)
-        self._remember()
 
     def _alias(self) -> str:
         return self._state.db or router.db_for_write(type(self), instance=self)
 
     def _columns_to_write(self) -> set[str]:
-        loaded = {field.name for field in self._meta.concrete_fields if field.attname in self.__dict__}
-        kept = set(KEPT_BY_SCHEDULERS) - self._changed(KEPT_BY_SCHEDULERS)
-        return loaded - {"id"} - kept
+        return self._changed() | {"updated_at"}
+
+    def _begin(self, now: datetime) -> None:
+        """Take from a copy what was the original's alone; a row that was never read has nothing of that."""
+        if self._read:
+            alone = {*KEPT_BY_SCHEDULERS, "declared_in_code", "created_at"}
+            kept = self._changed(alone)
+            for field in self._meta.concrete_fields:
+                if field.name in alone - kept:
+                    setattr(self, field.name, field.get_default())
+            self._read = {}
+        if self.created_at is None or isinstance(self.created_at, DatabaseDefault):
+            self.created_at = now
+
+    def _decide(self, names: Iterable[str]) -> None:
+        """Have columns written that follow from others, as they are: the row's may be others by now."""
+        self._read = {name: value for name, value in self._read.items() if name not in names}
 
     def _note_switch(self, now: datetime) -> None:
         """Say when a row was switched by setting `enabled`, unless whoever did it has said more."""
@@ -150,6 +155,7 @@ class ScheduledJob(ScheduleFacts):
                 self.switch_reason = ""
             if self.enabled:
                 self.resume_at = None
+            self._decide(SWITCH)
 
     def _replan(self, now: datetime, using: str) -> None:
         """Plan an edited row; what came under the plan that this replaces is noted for the next round."""
@@ -162,7 +168,7 @@ class ScheduledJob(ScheduleFacts):
         names = {*PLAN, "unsettled"}
         newer = {name: getattr(present, name) for name in names - self._changed(names)}
         self.__dict__ |= newer
-        self._read = {**self.__dict__.get("_read", {}), **newer}
+        self._remember(newer)
         replaces = not (planning.is_planned(self) or planning.carries_on(self))
         self._plan(now)
         if replaces:
@@ -175,8 +181,8 @@ class ScheduledJob(ScheduleFacts):
         if planning.carries_on(self):
             pass
         elif self.enabled or self._changed(EXPRESSION):
-            plan = planning.make(self, now)
-            self.anchor = self.anchor if self.anchor and self._changed(["anchor"]) else plan.anchor
+            plan = planning.make(self, now, anchor=self.anchor if self._changed(["anchor"]) else None)
+            self.anchor = plan.anchor
             by_hand = self.enabled and chosen is not None and self._changed(["next_run_at"])
             self.next_run_at = chosen if by_hand else plan.next_run_at
             self.next_planned_at = plan.next_run_at
@@ -186,6 +192,7 @@ class ScheduledJob(ScheduleFacts):
         self.planned_from = planning.planned_text(self, self.next_run_at)
         self.problem = ""
         self.version += 1
+        self._decide(PLAN)
 
     # -- questions -----------------------------------------------------------------------------------
 
@@ -231,7 +238,7 @@ class Occurrence(models.Model):
         db_index=False,
     )
     planned_at = MomentField(_("planned at"))
-    fired_at = MomentField(_("fired at"))
+    fired_at = MomentField(_("fired at"), db_default=Clock())
     message_id = models.BigIntegerField(_("message"), null=True, blank=True)
     skipped_because = models.CharField(
         _("skipped because"), max_length=255, default="", db_default="", blank=True

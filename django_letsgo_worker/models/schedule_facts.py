@@ -10,7 +10,9 @@ from datetime import timedelta
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .fields import BytewiseCharField, ExactJSONField, MomentField
+from .clock import Clock
+from .fields import BytewiseCharField, ExactJSONField, JSONText, MomentField
+from .saving import WrittenWhereChanged
 
 # What no raw edit gets past either; what a database cannot check is checked in planning.
 CONSTRAINTS: list[models.BaseConstraint] = [
@@ -41,8 +43,11 @@ CONSTRAINTS: list[models.BaseConstraint] = [
 ]
 
 
-class ScheduleFacts(models.Model):
-    """What a schedule is."""
+class ScheduleFacts(WrittenWhereChanged):
+    """What a schedule is.
+
+    Name, expression and type are all that an INSERT must say; a scheduler plans such a row when it looks.
+    """
 
     class Misfire(models.TextChoices):
         ONCE = "once", _("run the newest missed one")
@@ -57,7 +62,7 @@ class ScheduleFacts(models.Model):
     schedule = models.CharField(_("schedule"), max_length=256)
     timezone = models.CharField(_("time zone"), max_length=64, default="UTC", db_default="UTC")
     type = BytewiseCharField(_("type"), max_length=255)
-    payload = ExactJSONField(_("payload"), default=None, blank=True)
+    payload = ExactJSONField(_("payload"), default=None, db_default=JSONText("null"), blank=True)
     queue = BytewiseCharField(_("queue"), max_length=64, null=True, blank=True)
     priority = models.SmallIntegerField(_("priority"), null=True, blank=True)
     max_attempts = models.SmallIntegerField(_("attempts allowed"), null=True, blank=True)
@@ -68,7 +73,9 @@ class ScheduleFacts(models.Model):
     misfire = models.CharField(
         _("if late"), max_length=8, choices=Misfire.choices, default=Misfire.ONCE, db_default="once"
     )
-    misfire_grace = models.DurationField(_("late after"), default=timedelta(seconds=60))
+    misfire_grace = models.DurationField(
+        _("late after"), default=timedelta(seconds=60), db_default=timedelta(seconds=60)
+    )
     overlap = models.CharField(
         _("overlap"), max_length=8, choices=Overlap.choices, default=Overlap.ALLOW, db_default="allow"
     )
@@ -94,8 +101,8 @@ class ScheduleFacts(models.Model):
         _("switch reason"), max_length=255, default="", db_default="", blank=True, editable=False
     )
     resume_at = MomentField(_("resume at"), null=True, blank=True)
-    created_at = MomentField(_("created at"), editable=False)
-    updated_at = MomentField(_("updated at"), editable=False)
+    created_at = MomentField(_("created at"), db_default=Clock(), editable=False)
+    updated_at = MomentField(_("updated at"), db_default=Clock(), editable=False)
 
     class Meta:
         abstract = True

@@ -107,15 +107,16 @@ def _means_the_same(one: tuple[str, str], other: tuple[str, str]) -> bool:
         return False
 
 
-def make(job: Plannable, now: datetime) -> Plan:
+def make(job: Plannable, now: datetime, *, anchor: datetime | None = None) -> Plan:
     """Plan a row anew, from now: what it missed before is not made up.
 
-    The anchor moves only with the expression or starts_at. Raises InvalidSchedule.
+    The anchor, if none is given, moves only with the expression or starts_at. Raises InvalidSchedule: also
+    for a new at() that is past, but where the row `may_be_over`.
     """
-    anchor = _anchor(job, now)
+    anchor = anchor or _anchor(job, now)
     recurrence = Recurrence.parse(job.schedule, job.timezone, anchor=anchor)
     after = now
-    if recurrence.is_once and is_new_or_edited(job):
+    if recurrence.is_once and is_new_or_edited(job) and not getattr(job, "may_be_over", False):
         after -= PAST_TOLERANCE
         if next(recurrence.occurrences_after(after), None) is None:
             raise InvalidSchedule(f"{job.schedule} is past in {job.timezone}; write a moment to come.")

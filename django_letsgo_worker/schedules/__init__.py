@@ -7,21 +7,24 @@ planned time becomes is decided in planning; when to look is the scheduler's.
 from ..declarations import Declared
 from .declared import BUILT_IN, declared_in_code, declared_in_settings, is_built_in_used, sync_declared
 from .firing import fire_due, mend_plans, resume_due, seconds_until_next
-from .verbs import add, disable, enable, find, remove, run_now, update
+from .verbs import DECIDED, add, disable, enable, ensure, find, remove, restore, run_now, update
 
 __all__ = [
     "BUILT_IN",
+    "DECIDED",
     "Declared",
     "add",
     "declared_in_code",
     "declared_in_settings",
     "disable",
     "enable",
+    "ensure",
     "find",
     "fire_due",
     "is_built_in_used",
     "mend_plans",
     "remove",
+    "restore",
     "resume_due",
     "run_now",
     "seconds_until_next",

@@ -1,4 +1,4 @@
-"""Verbs for people on scheduled jobs: add, update, remove, switch, run now.
+"""Verbs for people on scheduled jobs: add, update, ensure, restore, remove, switch, run now.
 
 Each changes one row or, refusing with one sentence, nothing; firing is not done here.
 """
@@ -9,12 +9,14 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.apps import apps
 from django.db import IntegrityError
+from django.db.models import CharField
 
 from .. import planning
 from ..conf import no_option, with_hints
 from ..engines import engine_for
-from ..errors import InvalidSchedule, ScheduleNotFound
+from ..errors import AppsNotReady, InvalidSchedule, ScheduleNotFound
 from ..models import Message, ScheduledJob
 from ..payloads import check_moment, check_seconds, encode
 from .rows import alias_of, lock
@@ -23,10 +25,12 @@ from .sending import send
 logger = logging.getLogger("django_letsgo_worker.schedules")
 
 DEFAULT_GRACE = timedelta(seconds=60)
+DECLARED = "Schedule {!r} is declared in code, which would change it back."
 FIELDS = (
     "schedule", "type", "payload", "timezone", "queue", "priority", "max_attempts", "deadline", "enabled",
     "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread",
 )  # fmt: skip
+DECIDED = ScheduledJob.decided_columns()
 
 
 @with_hints("A schedule")
@@ -58,7 +62,7 @@ def add(
     seconds, spread is in minutes; starts_at and ends_at are inclusive. Raises InvalidSchedule or
     InvalidMessage, one sentence each, for bad values and for a name that exists; then nothing is saved.
     """
-    alias = alias_of(using)
+    alias = _alias("add", using)
     job = ScheduledJob(name=name)
     chosen = {
         "schedule": schedule, "type": type, "payload": payload, "timezone": timezone, "queue": queue,
@@ -95,10 +99,8 @@ def update(
     The fields are those of add(). An edit of the expression counts from now. Raises ScheduleNotFound,
     InvalidSchedule or InvalidMessage.
     """
-    for field in fields:
-        if field not in FIELDS:
-            raise InvalidSchedule(no_option("A schedule", [field], FIELDS), field=field)
-    alias = alias_of(using)
+    _check_names(fields)
+    alias = _alias("update", using)
     clock = now or engine_for(alias).clock()
     with engine_for(alias).transaction():
         job = _locked(name, alias)
@@ -108,9 +110,109 @@ def update(
     return job
 
 
+def ensure(
+    name: str,
+    schedule: str | None = None,
+    type: str | None = None,
+    *,
+    using: str | None = None,
+    now: datetime | None = None,
+    **fields: Any,
+) -> ScheduledJob:
+    """Make a schedule be as the fields say: add it, or change what differs; write nothing if nothing does.
+
+    The fields are those of add(), and what is not given stays as it is. `enabled` counts only where the
+    schedule is added: whether it is on is for people to say. Raises InvalidSchedule, for one that the code
+    declares too, or InvalidMessage.
+    """
+    alias = _alias("ensure", using)
+    given = {"schedule": schedule, "type": type}
+    wanted = {**{field: value for field, value in given.items() if value is not None}, **fields}
+    _check_names(wanted)
+    job = _row(name, alias) or _add_or_find(name, wanted, alias, now)
+    wanted.pop("enabled", None)
+    _put(job, wanted)
+    if not job._changed(wanted):
+        return job
+    if job.declared_in_code:
+        raise InvalidSchedule(DECLARED.format(name))
+    return update(name, using=alias, now=now, **wanted)
+
+
+def _add_or_find(name: str, fields: dict[str, Any], using: str, now: datetime | None) -> ScheduledJob:
+    for needed in ("schedule", "type"):
+        if needed not in fields:
+            raise InvalidSchedule(
+                f"There is no schedule named {name!r}: to add it, say its {needed}.", field=needed
+            )
+    try:
+        return add(name, using=using, now=now, **fields)
+    except InvalidSchedule as error:
+        # Another process may have been first.
+        job = _row(name, using) if error.field == "name" else None
+        if job is None:
+            raise
+        return job
+
+
+def restore(
+    name: str, *, by: str = "", using: str | None = None, now: datetime | None = None, **columns: Any
+) -> tuple[ScheduledJob, str]:
+    """Bring in a schedule as it was written out, here or elsewhere; return it, and what became of it.
+
+    That is added, changed or unchanged. `columns` are any of DECIDED, so that the switch, who used it and
+    why, and the grid of a rate are what they were; a next_run_at that is past is passed over, and an at()
+    that is past is over. Of one with `declared_in_code` only the switch counts where it exists. Raises
+    InvalidSchedule or InvalidMessage.
+    """
+    alias = _alias("restore", using)
+    clock = now or engine_for(alias).clock()
+    is_declared = columns.pop("declared_in_code", False)
+    with engine_for(alias).transaction():
+        found = _row(name, alias)
+        job = ScheduledJob(name=name) if found is None else _locked(name, alias)
+        if found is not None and is_declared:
+            columns = {
+                column: columns[column] for column in ("enabled", *ScheduledJob.SWITCH) if column in columns
+            }
+        if columns.get("next_run_at") is None or columns["next_run_at"] <= clock:
+            columns.pop("next_run_at", None)
+        if columns.get("anchor") is None:
+            # No scheduler had planned it yet.
+            columns.pop("anchor", None)
+        _put(job, columns)
+        if found is not None and not job._changed(columns):
+            return job, "unchanged"
+        if job.declared_in_code and not is_declared:
+            raise InvalidSchedule(DECLARED.format(name))
+        _restore(job, columns, by)
+        _check(job, clock)
+        if found is None:
+            job.declared_in_code = bool(is_declared)
+            _insert(job, alias, clock)
+            return job, "added"
+        job.save(using=alias, now=clock)
+    _log("Schedule %r was changed; its next run: %s.", job, job.next_run_at)
+    return job, "changed"
+
+
+def _restore(job: ScheduledJob, columns: dict[str, Any], by: str) -> None:
+    for field in ScheduledJob._meta.concrete_fields:
+        if field.name in columns and field.name not in FIELDS and isinstance(field, CharField):
+            _check_text(field.name, columns[field.name], field.max_length or 0)
+    job.may_be_over = True
+    if job._changed(["enabled"]) and "switched_by" not in columns:
+        job.switched_by = by
+    if "anchor" in columns and job._changed(["anchor"]):
+        # It is planned anew then: the next run stands on another grid.
+        job.planned_from = ""
+    # Nulls count, too: they are what the row was elsewhere.
+    job._decide([column for column in ("anchor", *ScheduledJob.SWITCH) if column in columns])
+
+
 def remove(name: str, *, using: str | None = None) -> None:
     """Delete a schedule and its occurrences; messages that it made stay. Raises ScheduleNotFound."""
-    alias = alias_of(using)
+    alias = _alias("remove", using)
     with engine_for(alias).transaction():
         job = _locked(name, alias)
         job.delete(using=alias)
@@ -123,7 +225,7 @@ def enable(name: str, *, by: str = "", using: str | None = None, now: datetime |
     One that is on already stays as it is. Raises ScheduleNotFound, or InvalidSchedule for a row that
     was edited into nonsense.
     """
-    alias = alias_of(using)
+    alias = _alias("enable", using)
     clock = now or engine_for(alias).clock()
     _check_text("by", by, 150)
     with engine_for(alias).transaction():
@@ -151,7 +253,7 @@ def disable(
     For one that is off already, who, why and until when are written anew. Raises ScheduleNotFound, or
     InvalidSchedule for a resume_at that is past.
     """
-    alias = alias_of(using)
+    alias = _alias("disable", using)
     clock = now or engine_for(alias).clock()
     _check_text("by", by, 150)
     _check_text("reason", reason, 255)
@@ -173,7 +275,7 @@ def run_now(name: str, *, by: str = "", using: str | None = None, now: datetime 
     apply. The message names the schedule and has this moment as its planned time; `last_run_at` and the
     log say that it ran. Raises ScheduleNotFound, or InvalidMessage if the row cannot become a message.
     """
-    alias = alias_of(using)
+    alias = _alias("run_now", using)
     clock = now or engine_for(alias).clock()
     job = find(name, using=alias)
     with engine_for(alias).transaction():
@@ -185,7 +287,7 @@ def run_now(name: str, *, by: str = "", using: str | None = None, now: datetime 
 
 def find(name: str, *, using: str | None = None) -> ScheduledJob:
     """Return the schedule of this name; ScheduleNotFound when there is none."""
-    alias = alias_of(using)
+    alias = _alias("find", using)
     rows = ScheduledJob.objects.using(alias).filter(name=_sought(name))
     job = rows.first()
     if job is None:
@@ -207,14 +309,43 @@ def _sought(name: str) -> str:
     return name
 
 
+def _alias(verb: str, using: str | None) -> str:
+    if not apps.ready:
+        raise AppsNotReady(verb)
+    return alias_of(using)
+
+
+def _row(name: Any, using: str) -> ScheduledJob | None:
+    try:
+        return find(name, using=using)
+    except ScheduleNotFound:
+        return None
+
+
+def _check_names(fields: dict[str, Any]) -> None:
+    for field in fields:
+        if field not in FIELDS:
+            raise InvalidSchedule(no_option("A schedule", [field], FIELDS), field=field)
+
+
 def _set(job: ScheduledJob, fields: dict[str, Any], clock: datetime) -> None:
     """Put values into a row in memory, or refuse the first that is wrong."""
+    _put(job, fields)
+    _check(job, clock)
+
+
+def _put(job: ScheduledJob, fields: dict[str, Any]) -> None:
+    """Put values into a row in memory; lengths of time may be seconds."""
     for field, value in fields.items():
         if field == "misfire_grace" and value is None:
             value = DEFAULT_GRACE
         if field in ("deadline", "misfire_grace") and value is not None:
             value = timedelta(seconds=check_seconds(field, value))
         setattr(job, field, value)
+
+
+def _check(job: ScheduledJob, clock: datetime) -> None:
+    """Refuse the first value that is wrong."""
     if not isinstance(job.enabled, bool):
         raise InvalidSchedule(f"enabled is True or False, not {job.enabled!r}.", field="enabled")
     for _field, refusal in planning.refusals(job, clock):

@@ -27,14 +27,15 @@ PUBLIC = {
 
 HOMES = {
     "messages": "find cancel redrive prune",
-    "schedules": "add update remove enable disable run_now",
+    "schedules": "add update ensure remove enable disable run_now",
     "models": "Message ArchivedMessage DeadLetter ScheduledJob Occurrence Process Queue",
     "signals": "message_enqueued delivery_started delivery_finished lease_lost occurrence_fired message_died",
     "testing": "drain fire_due assert_enqueued occurrences_between ImmediateBackend RecordingBackend",
     "recurrence": "Recurrence",
     "context": "carrier correlation_id get_correlation_id CorrelationFilter trace get_trace",
     "errors": "LetsGoError InvalidMessage InvalidSchedule DuplicateMessage DuplicateHandler "
-    "DuplicateMessageType UnknownType LeaseLost WorkerDied MessageNotFound ScheduleNotFound",
+    "DuplicateMessageType UnknownType LeaseLost WorkerDied MessageNotFound ScheduleNotFound "
+    "AppsNotReady",
 }  # fmt: skip
 
 

@@ -9,22 +9,27 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db.models import DateTimeField, DurationField
 
-from ... import schedules
+from ... import planning, schedules
 from ...conf import suggestion
-from ...errors import LetsGoError, ScheduleNotFound
+from ...errors import InvalidSchedule, LetsGoError
 from ...models import ScheduledJob
 from ...payloads import check_moment
 from . import reading, showing
 from .call import Call, Verbs
 
-# What add() takes; nothing that schedulers keep.
-FIELDS = (
-    "name", "schedule", "type", "payload", "timezone", "queue", "priority", "max_attempts", "deadline",
-    "enabled", "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread",
-)  # fmt: skip
+# What people decided, whatever columns that are; of a schedule that the code declares that is the switch.
+FIELDS = (*schedules.DECIDED, "declared_in_code")
 NEEDED = ("name", "schedule", "type")
-TIMES, LENGTHS = ("starts_at", "ends_at"), ("deadline", "misfire_grace")
+
+
+def _columns(kind: type) -> frozenset[str]:
+    fields = ScheduledJob._meta.concrete_fields
+    return frozenset(field.name for field in fields if isinstance(field, kind))
+
+
+TIMES, LENGTHS = _columns(DateTimeField), _columns(DurationField)
 
 
 def add_to(verbs: Verbs) -> None:
@@ -35,60 +40,53 @@ def add_to(verbs: Verbs) -> None:
 
 
 def export(call: Call) -> None:
-    rows = ScheduledJob.objects.using(call.using).order_by("name")
-    ours = rows.filter(declared_in_code=False)
-    call.out.document([showing.facts_of(row, FIELDS) for row in ours])
-    declared = rows.filter(declared_in_code=True).count()
-    if declared:
-        left_out = showing.counted(declared, "schedule is", "schedules are")
+    rows = list(ScheduledJob.objects.using(call.using).order_by("name"))
+    # What the code declares stands in the code, but for the switch, which is for people.
+    written = [row for row in rows if not row.declared_in_code or row.switched_at is not None]
+    call.out.document([_entry(row, call) for row in written])
+    if len(rows) > len(written):
+        left_out = showing.counted(len(rows) - len(written), "schedule is", "schedules are")
         call.out.say(f"{left_out} left out: the code declares them wherever it runs.")
+    for row in written:
+        if row.problem:
+            call.out.say(f"Schedule {row.name!r} is broken, and an import will refuse it: {row.problem}")
+
+
+def _entry(row: ScheduledJob, call: Call) -> dict[str, Any]:
+    return {**showing.facts_of(row, FIELDS), "next_run_at": _next_run_by_hand(row, call.clock)}
+
+
+def _next_run_by_hand(row: ScheduledJob, now: datetime) -> datetime | None:
+    """Return the next run if somebody chose another one than the rule gives; that, each site finds out."""
+    if not row.enabled or row.next_run_at is None or row.next_run_at <= now:
+        return None
+    try:
+        by_rule = planning.first_run(row, row.recurrence, now)
+    except InvalidSchedule:
+        return None
+    return None if row.next_run_at == by_rule else row.next_run_at
 
 
 def import_all(call: Call) -> None:
     wanted = _read(call["file"])
     counts = dict.fromkeys(("added", "changed", "unchanged"), 0)
+    over = []
     with call.out.progress("import", len(wanted)) as advance, call.engine.transaction():
         for place, fields in enumerate(wanted):
-            counts[_import(call, place, fields)] += 1
+            try:
+                job, became = schedules.restore(**fields, by=call.by, using=call.using)
+            except LetsGoError as error:
+                raise CommandError(f"Schedule {place} ({fields['name']!r}) is refused: {error}") from error
+            counts[became] += 1
+            if became != "unchanged" and job.state == "completed":
+                over.append(job)
             advance(1)
+    for job in over:
+        call.out.say(f"Schedule {job.name!r} is over: no time of {job.schedule} is to come.")
     if call.out.as_json:
         call.out.document(counts)
     else:
         call.out.line(", ".join(f"{what} {count}" for what, count in counts.items()))
-
-
-def _import(call: Call, place: int, fields: dict[str, Any]) -> str:
-    """Bring one schedule in, in the transaction that is open; return what became of it."""
-    try:
-        job = schedules.find(fields["name"], using=call.using)
-        changed = {name: value for name, value in fields.items() if _differ(value, getattr(job, name))}
-        if not changed:
-            return "unchanged"
-        if job.declared_in_code:
-            raise CommandError(f"Schedule {job.name!r} is declared in code, which would change it back.")
-        schedules.update(job.name, using=call.using, **changed)
-        return "changed"
-    except ScheduleNotFound:
-        return _add(call, place, fields)
-    except LetsGoError as error:
-        raise _refusal(place, fields, error) from error
-
-
-def _add(call: Call, place: int, fields: dict[str, Any]) -> str:
-    try:
-        schedules.add(**fields, using=call.using)
-    except LetsGoError as error:
-        raise _refusal(place, fields, error) from error
-    return "added"
-
-
-def _refusal(place: int, fields: dict[str, Any], error: LetsGoError) -> CommandError:
-    return CommandError(f"Schedule {place} ({fields['name']!r}) is refused: {error}")
-
-
-def _differ(one: Any, other: Any) -> bool:
-    # As text: to Python 1 equals True, and the order of keys is nothing.
-    return showing.as_json(one) != showing.as_json(other)
 
 
 def _read(file: str) -> list[dict[str, Any]]:
@@ -117,6 +115,8 @@ def _value(place: int, key: str, value: Any) -> Any:
             return check_moment(key, datetime.fromisoformat(value))
         if key in LENGTHS and isinstance(value, (int, float)) and not isinstance(value, bool):
             return timedelta(seconds=value)
+        if key == "declared_in_code" and not isinstance(value, bool):
+            raise ValueError
     except (ValueError, TypeError, OverflowError):
         raise CommandError(f"Schedule {place}: {key} cannot be read: {value!r}.") from None
     return value

@@ -1,0 +1,115 @@
+"""Rows that save() writes only where they were changed.
+
+What a column means is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+from django.db import models
+
+from ..payloads import exact_json
+from .fields import ExactJSONField
+
+Row = TypeVar("Row", bound="WrittenWhereChanged")
+
+
+class Rows(models.QuerySet[Row]):
+    """Rows that know, when they were written together, what was written."""
+
+    def bulk_create(self, objs: Iterable[Row], *args: Any, **kwargs: Any) -> list[Row]:
+        rows = super().bulk_create(objs, *args, **kwargs)
+        for row in rows:
+            row._remember()
+        return rows
+
+    def bulk_update(self, objs: Iterable[Row], fields: Iterable[str], *args: Any, **kwargs: Any) -> int:
+        rows, names = tuple(objs), tuple(fields)
+        count = super().bulk_update(rows, names, *args, **kwargs)
+        for row in rows:
+            row._remember(names)
+        return count
+
+
+class WrittenWhereChanged(models.Model):
+    """save() of a row that was read, or saved, before writes the columns that were changed since.
+
+    A copy that was read a while ago thus undoes nothing that came between, and one that is gone meanwhile
+    stays gone (DatabaseError). A row is new if its primary key was taken away, or is another one.
+    """
+
+    # What the columns were when they were read or written last; of JSON the text, since a value that is
+    # changed in place is the same object. Never changed in place itself: copies of the row share it.
+    _read: Mapping[str, Any] = {}
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Write a new row, or what was changed of an old one; `update_fields` names other columns."""
+        if kwargs.get("update_fields") is None and not self._is_new(**kwargs):
+            kwargs["update_fields"] = self._changed()
+        super().save(*args, **kwargs)
+        self._remember(kwargs.get("update_fields"))
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Any, values: Any, **kwargs: Any) -> Self:
+        row = super().from_db(db, field_names, values, **kwargs)
+        row._remember()
+        return row
+
+    @classmethod
+    def in_hand(cls, db: str, names: Sequence[str], facts: Mapping[str, Any], **texts: str) -> Self:
+        """Return a row that was just written, from its facts in the columns' order and the texts of its JSON.
+
+        For hot paths: nothing is looked up, and no text is made once more.
+        """
+        row = super().from_db(db, names, [facts[name] for name in names])
+        row._read = {**facts, **texts, "pk": row.pk}
+        return row
+
+    def refresh_from_db(
+        self, using: str | None = None, fields: Iterable[str] | None = None, from_queryset: Any = None
+    ) -> None:
+        # Reading a deferred column comes here, too: what was changed before it must not look like read.
+        names = None if fields is None else list(fields)
+        super().refresh_from_db(using, names, from_queryset)
+        self._remember(names)
+
+    def _is_new(self, *, force_insert: Any = False, using: str | None = None, **kwargs: Any) -> bool:
+        if self._state.adding or force_insert or self.pk is None or self.pk != self._read.get("pk", self.pk):
+            return True
+        return using is not None and using != self._state.db
+
+    def _remember(self, names: Iterable[str] | None = None) -> None:
+        """Note what columns are now, of all that are loaded or of those that are named."""
+        present = {field.name: self._present(field) for field in self._loaded(names)}
+        self._read = {**self._read, **present, "pk": self.pk}
+
+    def _changed(self, names: Iterable[str] | None = None) -> set[str]:
+        """Return those of the columns (of all, if none are named) that differ from what was read."""
+        return {
+            field.name
+            for field in self._loaded(names)
+            if not field.primary_key
+            and (field.name not in self._read or self._read[field.name] != self._present(field))
+        }
+
+    def _loaded(self, names: Iterable[str] | None) -> list[models.Field[Any, Any]]:
+        loaded = [field for field in self._meta.concrete_fields if field.attname in self.__dict__]
+        if names is None:
+            return loaded
+        wanted = set(names)
+        return [field for field in loaded if field.name in wanted or field.attname in wanted]
+
+    def _present(self, field: models.Field[Any, Any]) -> Any:
+        value = self.__dict__[field.attname]
+        if isinstance(field, ExactJSONField):
+            try:
+                return exact_json(value)
+            except (TypeError, ValueError, RecursionError):
+                # An expression, or what is no JSON: whoever writes it will say so.
+                return value
+        return value

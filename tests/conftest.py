@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 from django.conf import settings
+from django.core.management.color import no_style
 from django.db import connection, connections
+from django.test import TransactionTestCase
 
 from .support import ROOT, Managed, database_url, engine_of
 
@@ -18,6 +22,8 @@ ONE_ENGINE_IS_ENOUGH = ("unit", "architecture", "browser", "property/test_recurr
 # Tests of processes, commands and pages, which a busy machine can fail in many ways: with --reruns they have
 # a second try. What races, and what must never break, is in the other folders, and has one.
 HAVE_A_SECOND_TRY = ("motion", "doors", "seeds", "browser")
+
+FILLED_BY_MIGRATE = {"django_content_type", "auth_permission"}
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -36,6 +42,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun="."))
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many tests `-n auto` runs at once: most wait for processes, so more than there are processors.
+
+    One, in this very process, where a few were picked by name, or where somebody looks on.
+    """
+    picked = any("::" in argument for argument in config.args) or config.getoption("keyword")
+    looked_on = config.getoption("capture") == "no" or config.getoption("lf", False)
+    return 0 if picked or looked_on else 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Write what a test captured so that it can be sent: lone surrogates break the pipe of pytest-xdist."""
+    return _sendable((yield))
+
+
+def _sendable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _sendable(one) for key, one in value.items()}
+    return type(value)(map(_sendable, value)) if isinstance(value, (list, tuple)) else value
+
+
 @pytest.fixture(scope="session")
 def engine() -> str:
     """The engine that the tests run on: sqlite, postgres or mariadb."""
@@ -43,12 +73,38 @@ def engine() -> str:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Make SQLite's test database a file: a private one in memory is closed to other processes."""
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Make SQLite's test database a file: a private one in memory is closed to other processes.
+
+    Each process of pytest-xdist has databases of its own: servers' are named after it, files are in its
+    directory.
+    """
     for alias in connections:
         database = connections[alias].settings_dict
         if engine_of(database) == "sqlite":
             database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / f"{alias}.sqlite3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables_are_emptied_in_one_statement() -> Iterator[None]:
+    """After a test that commits, empty all tables but those that migrate fills, which is not asked again.
+
+    Django has content types and permissions made once more after each such test: ten times the work.
+    """
+
+    def empty(case: TransactionTestCase) -> None:
+        for alias in case._databases_names(include_mirrors=False):
+            there = connections[alias].introspection.django_table_names(
+                only_existing=True, include_views=False
+            )
+            tables = [table for table in there if table not in FILLED_BY_MIGRATE]
+            operations = connections[alias].ops
+            operations.execute_sql_flush(operations.sql_flush(no_style(), tables))
+
+    with mock.patch.object(TransactionTestCase, "_fixture_teardown", empty):
+        yield
 
 
 @pytest.fixture

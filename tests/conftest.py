@@ -16,8 +16,9 @@ from django.test import TransactionTestCase
 
 from .support import ROOT, Managed, database_url, engine_of
 
-# These know no database, or one engine is as good as another: they run on SQLite.
+# One engine is as good as another for these: they run on SQLite, and so does what asks for no database.
 ONE_ENGINE_IS_ENOUGH = ("unit", "architecture", "browser", "property/test_recurrence")
+ASK_FOR_A_DATABASE = {"db", "transactional_db", "engine"}
 
 # Tests of processes, commands and pages, which a busy machine can fail in many ways: with --reruns they have
 # a second try. What races, and what must never break, is in the other folders, and has one.
@@ -26,20 +27,34 @@ HAVE_A_SECOND_TRY = ("motion", "doors", "seeds", "browser")
 FILLED_BY_MIGRATE = {"django_content_type", "auth_permission"}
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+def runs_for_all_engines(config: pytest.Config) -> bool:
+    """Whether what knows no database is left out: SQLite runs it. What somebody named always runs."""
     named_on_the_command_line = config.args_source is pytest.Config.ArgsSource.ARGS
-    if named_on_the_command_line or engine_of(settings.DATABASES["default"]) == "sqlite":
-        return None
+    return not named_on_the_command_line and engine_of(settings.DATABASES["default"]) != "sqlite"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     inside = collection_path.relative_to(ROOT / "tests").as_posix()
-    return True if inside.startswith(ONE_ENGINE_IS_ENOUGH) else None
+    return True if inside.startswith(ONE_ENGINE_IS_ENOUGH) and runs_for_all_engines(config) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if runs_for_all_engines(config):
+        left_out = [item for item in items if not asks_for_a_database(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if asks_for_a_database(item)]
     if not config.getoption("reruns", None):
         return
     for item in items:
         if item.path.relative_to(ROOT / "tests").as_posix().startswith(HAVE_A_SECOND_TRY):
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun="."))
+
+
+def asks_for_a_database(item: pytest.Item) -> bool:
+    if issubclass(getattr(item, "cls", None) or object, TransactionTestCase):
+        return True
+    fixtures = getattr(item, "fixturenames", ())
+    return item.get_closest_marker("django_db") is not None or not ASK_FOR_A_DATABASE.isdisjoint(fixtures)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

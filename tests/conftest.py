@@ -62,7 +62,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
     One, in this very process, where a few were picked by name, or where somebody looks on.
     """
-    picked = any("::" in argument for argument in config.args) or config.getoption("keyword")
+    picked = config.getoption("keyword") or any("::" in one or one.endswith(".py") for one in config.args)
     looked_on = config.getoption("capture") == "no" or config.getoption("lf", False)
     return 0 if picked or looked_on else 2 * (os.cpu_count() or 1)
 

@@ -115,6 +115,8 @@ def mariadb() -> Iterator[str]:
             home,
             [server, "--no-defaults", f"--datadir={data}", f"--socket={home / 'socket'}", f"--port={port}",
              "--bind-address=127.0.0.1", f"--pid-file={home / 'pid'}", "--max-connections=300",
+             # Not /tmp: a server that starts deletes there what it takes for its own left-overs.
+             f"--tmpdir={home}",
              "--character-set-server=utf8mb4", f"--default-time-zone={ODD_OFFSET}",
              f"--init-file={first_words}", *WITHOUT_WAITING["mariadb"]],
             stop=signal.SIGTERM,

@@ -54,6 +54,9 @@ def test_nothing_is_lost_when_random_connections_are_cut(fleet, seed, chaos_seco
     workers = [fleet.start("--concurrency", 3, **OPTIONS) for _ in range(2)]
     messages = [("work:note" if n % 2 else "work:effect", {"n": n, "linger": 0.01}) for n in range(1600)]
     enqueue_many(messages)
+    # Who is cut while it starts may end: that is for its supervisor.
+    for worker in workers:
+        worker.wait_for_line("Worker ")
     wait_until(lambda: Entry.objects.exists())
 
     end = time.monotonic() + chaos_seconds

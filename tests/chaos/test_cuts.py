@@ -14,9 +14,10 @@ from collections import Counter
 
 import pytest
 from django.db import connection
+from django.db.models import F
 
 from django_letsgo_worker import enqueue_many
-from django_letsgo_worker.models import ArchivedMessage, Message
+from django_letsgo_worker.models import ArchivedMessage, Message, Process
 from tests.support import PATIENCE, database_url, wait_until
 from tests.workload.models import Effect, Entry
 
@@ -54,9 +55,9 @@ def test_nothing_is_lost_when_random_connections_are_cut(fleet, seed, chaos_seco
     workers = [fleet.start("--concurrency", 3, **OPTIONS) for _ in range(2)]
     messages = [("work:note" if n % 2 else "work:effect", {"n": n, "linger": 0.01}) for n in range(1600)]
     enqueue_many(messages)
-    # Who is cut while it starts may end: that is for its supervisor.
-    for worker in workers:
-        worker.wait_for_line("Worker ")
+    # A worker that has not told a heartbeat is still starting.
+    beating = Process.objects.filter(heartbeat_at__gt=F("started_at"))
+    wait_until(lambda: beating.count() == len(workers), what="the first heartbeat of each worker")
     wait_until(lambda: Entry.objects.exists())
 
     end = time.monotonic() + chaos_seconds

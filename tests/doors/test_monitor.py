@@ -224,6 +224,7 @@ def test_when_the_database_goes_it_is_healthy_and_not_ready_until_it_is_back(mon
     proxy = Proxy(host, port).start()
     away |= {"HOST": "127.0.0.1", "PORT": proxy.port}
     site = monitored("runworker", env={"DATABASE_URL": database_url(away)})
+    wait_until(lambda: site.value("letsgo_polls_total"), what="a worker that has started to claim")
 
     proxy.stop()
     wait_until(lambda: site.status("/readyz") == 503)

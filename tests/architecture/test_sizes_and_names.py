@@ -16,16 +16,18 @@ MOST_LINES_OF_A_FUNCTION = 40
 MAY_BE_LONGER: dict[str, str] = {}
 
 
-@pytest.mark.parametrize("path", modules(), ids=place)
-def test_a_module_is_short(path):
-    lines = len(path.read_text().splitlines())
-    assert lines <= MOST_LINES_OF_A_MODULE or place(path) in MAY_BE_LONGER
+def too_long():
+    """Yield what is longer than others may be, with its number of lines: file, or file::function."""
+    for path in modules():
+        lines = len(path.read_text().splitlines())
+        if lines > MOST_LINES_OF_A_MODULE:
+            yield place(path), lines
+        for name, lines in long_functions(path.read_text(), MOST_LINES_OF_A_FUNCTION):
+            yield f"{place(path)}::{name}", lines
 
 
-@pytest.mark.parametrize("path", modules(), ids=place)
-def test_its_functions_are_short(path):
-    found = long_functions(path.read_text(), MOST_LINES_OF_A_FUNCTION)
-    assert [(name, lines) for name, lines in found if f"{place(path)}::{name}" not in MAY_BE_LONGER] == []
+def test_modules_and_functions_are_short():
+    assert [(what, lines) for what, lines in too_long() if what not in MAY_BE_LONGER] == []
 
 
 def test_a_function_that_is_too_long_is_found():
@@ -34,17 +36,12 @@ def test_a_function_that_is_too_long_is_found():
 
 
 def test_whatever_may_be_longer_still_is():
-    too_long = {place(p) for p in modules() if len(p.read_text().splitlines()) > MOST_LINES_OF_A_MODULE}
-    for path in modules():
-        found = long_functions(path.read_text(), MOST_LINES_OF_A_FUNCTION)
-        too_long |= {f"{place(path)}::{name}" for name, _lines in found}
-    assert set(MAY_BE_LONGER) <= too_long
+    assert set(MAY_BE_LONGER) <= {what for what, _lines in too_long()}
 
 
-@pytest.mark.parametrize("path", modules(), ids=place)
-def test_no_module_is_named_like_one_of_the_standard_library(path):
-    name = path.parent.name if path.stem == "__init__" else path.stem
-    assert name not in sys.stdlib_module_names
+def test_no_module_is_named_like_one_of_the_standard_library():
+    names = {path.parent.name if path.stem == "__init__" else path.stem for path in modules()}
+    assert names & sys.stdlib_module_names == set()
 
 
 @pytest.mark.django_db

@@ -146,5 +146,5 @@ def opened(engine: str, directory: Path) -> Iterator[Store]:
     assert spec is not None and spec.loader is not None
     servers = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(servers)
-    with servers.postgres() as url:
+    with servers.postgres(durable=True) as url:
         yield PostgresStore(url)

@@ -14,10 +14,11 @@ from collections import Counter
 
 import pytest
 from django.db import connection
+from django.db.models import F
 
 from django_letsgo_worker import enqueue_many
-from django_letsgo_worker.models import ArchivedMessage, Message
-from tests.support import database_url, wait_until
+from django_letsgo_worker.models import ArchivedMessage, Message, Process
+from tests.support import PATIENCE, database_url, wait_until
 from tests.workload.models import Effect, Entry
 
 from .proxy import Proxy, cut_after, spoil_commits
@@ -54,6 +55,9 @@ def test_nothing_is_lost_when_random_connections_are_cut(fleet, seed, chaos_seco
     workers = [fleet.start("--concurrency", 3, **OPTIONS) for _ in range(2)]
     messages = [("work:note" if n % 2 else "work:effect", {"n": n, "linger": 0.01}) for n in range(1600)]
     enqueue_many(messages)
+    # A worker that has not told a heartbeat is still starting.
+    beating = Process.objects.filter(heartbeat_at__gt=F("started_at"))
+    wait_until(lambda: beating.count() == len(workers), what="the first heartbeat of each worker")
     wait_until(lambda: Entry.objects.exists())
 
     end = time.monotonic() + chaos_seconds
@@ -79,13 +83,18 @@ def cut_at_random_bytes(seed):
     proxy.stop()
 
 
-def test_effects_are_exactly_once_when_connections_are_cut_at_random_bytes(fleet, cut_at_random_bytes):
+def test_effects_are_exactly_once_when_connections_are_cut_at_random_bytes(
+    fleet, cut_at_random_bytes, chaos_seconds
+):
     enqueue_many([("work:effect", {"n": n}) for n in range(600)])
     worker = fleet.start("--concurrency", 4, url=cut_at_random_bytes.url, **OPTIONS)
 
-    wait_until(lambda: cut_at_random_bytes.cuts >= 30 or not Message.objects.exists(), timeout=50)
-    if Message.objects.exists():
-        cut_at_random_bytes.budget = lambda: None
+    end = time.monotonic() + chaos_seconds
+    wait_until(
+        lambda: cut_at_random_bytes.cuts >= 30 or time.monotonic() > end or not Message.objects.exists(),
+        timeout=chaos_seconds + PATIENCE,
+    )
+    cut_at_random_bytes.budget = lambda: None
     fleet.wait_until_all_is_done(600)
 
     assert cut_at_random_bytes.cuts > 0

@@ -6,8 +6,9 @@ import sqlite3
 
 import environ
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
+from django.test import TransactionTestCase
 
 from tests.support import database_url, wait_until
 
@@ -33,8 +34,15 @@ class TestManage:
         assert manage("shell", "-c", WRITE_GROUP).wait() == 0
         assert Group.objects.get().name == "from afar"
 
-    def test_tables_are_empty_after_another_process_wrote(self):
+    def test_tables_are_emptied_of_what_another_process_wrote_and_not_of_what_migrate_did(self, manage):
+        permissions = set(Permission.objects.values_list("pk", "codename"))
+        assert manage("shell", "-c", WRITE_GROUP).wait() == 0
+
+        # As after each test that commits.
+        TransactionTestCase()._fixture_teardown()
+
         assert not Group.objects.exists()
+        assert set(Permission.objects.values_list("pk", "codename")) == permissions != set()
 
     def test_a_process_is_stopped_by_a_signal(self, manage):
         process = manage("shell", "-c", SLEEP_FOREVER)
@@ -64,6 +72,12 @@ class TestManage:
 @pytest.mark.django_db
 def test_the_database_is_the_engine_that_was_asked_for(engine):
     assert {"sqlite": "sqlite", "postgres": "postgresql", "mariadb": "mysql"}[engine] == connection.vendor
+
+
+@pytest.mark.django_db
+def test_each_process_of_tests_has_a_database_of_its_own(worker_id):
+    name = str(connection.settings_dict["NAME"])
+    assert worker_id == "master" or worker_id in name
 
 
 @pytest.mark.django_db

@@ -111,7 +111,8 @@ def test_a_database_without_tables_or_without_a_server_is_one_sentence(letsgo, t
 
 
 def test_a_worker_is_listed_and_stops_when_it_is_told_to(letsgo, manage):
-    worker = manage("runworker", "--name", "web", "--with-scheduler")
+    lease = {"LETSGO_WORKER_LEASE_SECONDS": "3"}  # it reads its row three times in a lease
+    worker = manage("runworker", "--name", "web", "--with-scheduler", env=lease)
     wait_until(lambda: Process.objects.filter(kind="worker").exists(), what="its row")
 
     code, out, _ = letsgo("worker", "list", "--json")

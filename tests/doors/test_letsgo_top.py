@@ -73,7 +73,7 @@ class TestForPrograms:
         assert said["schedulers"] == {"living": 0, "silent": 0, "stopped": 0}
 
     def test_a_rate_is_what_ended_in_the_last_minute(self):
-        ended("mails", "succeeded", [1, 30, 59, 61, 3600])
+        ended("mails", "succeeded", [1, 30, 45, 61, 3600])
         ended("mails", "dead", [10])
         ended("orders", "cancelled", [10])
         enqueue("t:x", queue="idle")

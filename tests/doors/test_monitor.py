@@ -18,7 +18,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from prometheus_client.parser import text_string_to_metric_families
 
 from django_letsgo_worker import enqueue, queues
-from django_letsgo_worker.models import Process, ScheduledJob
+from django_letsgo_worker.models import ArchivedMessage, Message, Process, ScheduledJob
 from django_letsgo_worker.monitor.metrics import METRICS
 from tests.chaos.proxy import Proxy
 from tests.support import ROOT, Managed, database_url, wait_until
@@ -169,10 +169,13 @@ def test_the_gauges_of_queues_are_read_from_the_database(monitored):
 def test_dead_letters_and_busy_seats_are_shown(monitored, tmp_path):
     site = monitored("runworker")
     enqueue("work:hold", {"n": 1, "gate": str(tmp_path / "gate")}, queue="held")
+    enqueue("work:hold", {"wrong": 1}, queue="failing", max_attempts=1)
+    # All of it before the first look: what the database said is believed for seconds.
+    wait_until(ArchivedMessage.objects.filter(outcome="dead").exists, what="the dead letter")
+    wait_until(Message.objects.filter(queue="held", leased_by__isnull=False).exists, what="the running one")
+
     site.wait_for(1, "letsgo_seats_busy")
     site.wait_for(1, "letsgo_queue_messages", queue="held", state="running")
-
-    enqueue("work:hold", {"wrong": 1}, queue="failing", max_attempts=1)
     site.wait_for(1, "letsgo_messages_died_total", queue="failing", type="work:hold")
     site.wait_for(1, "letsgo_dead_letters", queue="failing")
     assert site.value("letsgo_attempts_total", outcome="dead") == 1
@@ -221,6 +224,7 @@ def test_when_the_database_goes_it_is_healthy_and_not_ready_until_it_is_back(mon
     proxy = Proxy(host, port).start()
     away |= {"HOST": "127.0.0.1", "PORT": proxy.port}
     site = monitored("runworker", env={"DATABASE_URL": database_url(away)})
+    wait_until(lambda: site.value("letsgo_polls_total"), what="a worker that has started to claim")
 
     proxy.stop()
     wait_until(lambda: site.status("/readyz") == 503)

@@ -15,11 +15,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Outage:
-    """Fails a method once, at its first call after arm()."""
+    """Fails one of these methods once, at the first call after arm()."""
 
-    def __init__(self, monkeypatch, owner, name):
+    def __init__(self, monkeypatch, owner, *names):
         self.armed = threading.Event()
         self.failed = threading.Event()
+        for name in names:
+            self._cover(monkeypatch, owner, name)
+
+    def _cover(self, monkeypatch, owner, name):
         original = getattr(owner, name)
 
         def fail_once(*args, **kwargs):
@@ -43,8 +47,8 @@ def outage_in(monkeypatch):
     engine = type(engine_for("default"))
     places = {
         "the look for lanes": (lanes.Lanes, "due"),
-        "the claim": (engine, "claim"),
-        "the settlement": (engine, "settle"),
+        "the claim": (round.Round, "_claim"),
+        "the settlement": (engine, "settle", "exchange"),
         "what follows the commit": (round.Round, "_settle_accounts"),
         "the last look": (exchange.Exchange, "_last_look"),
         "the housekeeping": (exchange.Exchange, "_keep_house"),
@@ -76,10 +80,12 @@ def test_what_has_finished_is_settled_although_the_connection_is_cut_in(
 
     # What was claimed when the connection broke may lapse first.
     start_worker(seats=1, lease_seconds=2.0)
-    for n in range(3):
+    enqueue("t:run", 0)
+    assert outage.armed.wait(20)
+    for n in (1, 2):
         enqueue("t:run", n)
 
-    outage.failed.wait(20)
+    assert outage.failed.wait(20)
     wait_until(
         lambda: ArchivedMessage.objects.count() == 3,
         timeout=20,

@@ -252,6 +252,7 @@ def run(examples, *, phases=tuple(Phase)):
     )
 
 
+@pytest.mark.timeout(300)  # thousands of statements, on a machine that does other things too
 @pytest.mark.django_db
 def test_the_queue_does_what_the_model_says():
     run(60)

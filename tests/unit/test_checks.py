@@ -113,10 +113,10 @@ class TestSettings:
     def test_what_is_silenced_is_not_said(self, settings):
         settings.USE_TZ = False
         with pytest.raises(CommandError, match="E003"):
-            call_command("check")
+            call_command("check", tags=[AT_START, PROJECT])
         settings.SILENCED_SYSTEM_CHECKS = ["letsgo_worker.E003"]
 
-        call_command("check")
+        call_command("check", tags=[AT_START, PROJECT])
 
 
 class TestSQLite:

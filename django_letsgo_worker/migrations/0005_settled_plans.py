@@ -26,6 +26,4 @@ class Migration(migrations.Migration):
                 where=models.Q(scheduled_job_id__isnull=False),
             ),
         ),
-        # Nobody asks for the newest message of a schedule any more.
-        migrations.RemoveIndex("occurrence", "letsgo_occurrence_message"),
     ]

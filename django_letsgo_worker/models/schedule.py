@@ -251,7 +251,11 @@ class Occurrence(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["scheduled_job", "planned_at"], name="letsgo_occurrence_once")
         ]
-        indexes = [models.Index(fields=["fired_at"], name="letsgo_occurrence_fired")]
+        indexes = [
+            models.Index(fields=["fired_at"], name="letsgo_occurrence_fired"),
+            # Only older releases ask for the newest message of a schedule; migrations take nothing away.
+            models.Index(fields=["scheduled_job", "message_id"], name="letsgo_occurrence_message"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.scheduled_job_id} at {self.planned_at}"

@@ -6,13 +6,14 @@ The threads are in exchange, heartbeat, seats and wakeup; what they share is in 
 from __future__ import annotations
 
 import logging
+import random
 import socket
 import threading
 import uuid
 from collections import Counter
 from os import getpid
 
-from django.db import Error, connections
+from django.db import Error, IntegrityError, connections
 
 from .. import __version__, payloads, processes, registry
 from ..engines import engine_for, engine_on
@@ -20,6 +21,7 @@ from ..models import Message, Process
 from .exchange import Exchange
 from .hands import Hands
 from .heartbeat import Heartbeat
+from .isolation import force_close
 from .options import Options
 from .seats import Seats
 from .wakeup import Listener, Wakeup
@@ -28,6 +30,8 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 
 # How many due messages are counted at the end; more are said to be so many and more.
 MOST_COUNTED = 1_000
+# Between tries to say that it has started, in seconds.
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
 
 class Worker:
@@ -80,6 +84,8 @@ class Worker:
 
     def run(self) -> bool:
         """Work until stopped; return whether all that had begun came to its end."""
+        if not self._register():
+            return True
         self._start()
         try:
             self._work()
@@ -92,10 +98,30 @@ class Worker:
 
     # -- the steps ----------------------------------------------------------------------------------
 
+    def _register(self) -> bool:
+        """Write the row of this process; an outage is waited out. Return False when it is stopped first."""
+        alias, pause = self.options.using, FIRST_PAUSE
+        while not self.stopping.is_set():
+            try:
+                processes.register(self.process, alias)
+            except IntegrityError:
+                # A try whose answer was lost was carried out after all.
+                pass
+            except Error as error:
+                if not engine_for(alias).is_outage(error):
+                    raise
+                if pause == FIRST_PAUSE:
+                    logger.warning("The database cannot be used, trying again: %s", str(error).strip())
+                force_close(connections[alias])
+                self.stopping.wait(pause * random.uniform(0.5, 1.0))
+                pause = min(LONGEST_PAUSE, 2 * pause)
+                continue
+            # This thread needs the database again at the end.
+            connections[alias].close()
+            return True
+        return False
+
     def _start(self) -> None:
-        processes.register(self.process, self.options.using)
-        # This thread needs the database no more until the end.
-        connections[self.options.using].close()
         self.seats.start()
         self.heartbeat.start()
         if engine_for(self.options.using).can_listen:

@@ -7,8 +7,8 @@ import threading
 import pytest
 from django.db import OperationalError, connection
 
-from django_letsgo_worker import enqueue
-from django_letsgo_worker.models import ArchivedMessage, Message
+from django_letsgo_worker import enqueue, processes
+from django_letsgo_worker.models import ArchivedMessage, Message, Process
 from tests.support import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -165,3 +165,26 @@ def test_a_message_that_cannot_be_read_does_not_stop_its_neighbours(handle, work
 
     assert seen == ["whole"]
     assert ArchivedMessage.objects.get(pk=broken.pk).outcome == "dead"
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_a_worker_waits_out_an_outage_while_it_says_that_it_starts(
+    handle, start_worker, monkeypatch, is_written
+):
+    register, tries = processes.register, []
+
+    def cut_once(process, using):
+        tries.append(process.pk)
+        if len(tries) > 1 or is_written:
+            register(process, using)
+        if len(tries) == 1:
+            raise OperationalError("the connection was cut")
+
+    monkeypatch.setattr(processes, "register", cut_once)
+    handle("t:run")(lambda delivery: None)
+    message = enqueue("t:run")
+    start_worker()
+
+    wait_until(lambda: ArchivedMessage.objects.filter(pk=message.pk).exists())
+    assert len(set(tries)) == 1
+    assert Process.objects.filter(pk=tries[0]).count() == 1

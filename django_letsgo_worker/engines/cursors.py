@@ -13,6 +13,8 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from .sessions import SessionWatch
+
 # Of a wrapper: what makes a cursor, in its class or put in place on one connection.
 _MAKERS = ("cursor", "_cursor", "chunked_cursor", "create_cursor", "make_cursor")
 
@@ -29,7 +31,8 @@ def has_own_cursors(connection: BaseDatabaseWrapper) -> bool:
 
 def is_watched(connection: BaseDatabaseWrapper) -> bool:
     """Whether something is told of each statement that Django's cursors execute, or has a say in it."""
-    return bool(connection.execute_wrappers) or not _are_djangos(CursorWrapper, (CursorWrapper.execute,))
+    others = [wrapper for wrapper in connection.execute_wrappers if type(wrapper) is not SessionWatch]
+    return bool(others) or not _are_djangos(CursorWrapper, (CursorWrapper.execute,))
 
 
 def _are_djangos(kind: type, found: tuple[Any, ...]) -> bool:

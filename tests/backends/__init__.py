@@ -8,6 +8,7 @@ from typing import Any
 class OwnCursors:
     """Before Django's wrapper: `schema` is the tenant's, `made` counts the cursors."""
 
+    tenant: str | None = None
     schema: str | None = None
     made = 0
 

@@ -53,6 +53,7 @@ class Settings:
     schedule_timezone: str = "UTC"
     imports: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
+    close_connections: bool = False
 
 
 def _text(value: Any) -> str:
@@ -125,6 +126,16 @@ def _between(low: float, high: float, read: Callable[[Any], Any] = _number) -> C
     return check
 
 
+def _yes_or_no(value: Any) -> bool:
+    """A truth value; from the environment also as text, in the words that django-environ reads."""
+    said = value.strip().lower() if isinstance(value, str) else value
+    if said is True or said in environ.Env.BOOLEAN_TRUE_STRINGS:
+        return True
+    if said is False or said in ("false", "off", "no", "n", "0"):
+        return False
+    raise ValueError("must be True or False")
+
+
 def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         return None if value is None or value in ("None", "none") else read(value)
@@ -164,6 +175,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "SCHEDULE_TIMEZONE": _some_text,
     "IMPORTS": _names,
     "CONTEXT": _names,
+    "CLOSE_CONNECTIONS": _yes_or_no,
 }
 # An empty variable of the environment says nothing, but for these, where empty is an answer.
 _MAY_BE_EMPTY = ("SCHEDULE", "IMPORTS", "CONTEXT", "REDACT")

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
-from django.db import router
+from django.db import connections, router
 from django.db.models import Model
 
+from ..engines import has_own_cursors
 from ..models import Message
 from .groups import PROJECT, alias_of_queue
 
@@ -28,7 +30,24 @@ def check_routing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _check_routers(alias: str) -> Iterator[CheckMessage]:
+    if OURS in getattr(settings, "TENANT_APPS", ()):
+        yield Warning(
+            f"TENANT_APPS has {OURS}: what is enqueued in a tenant's schema waits in a queue of that schema, "
+            "and workers serve none of them.",
+            hint=f"Have {OURS!r} in SHARED_APPS only, and let a carrier take the schema along.",
+            id="letsgo_worker.W015",
+        )
     if not router.allow_migrate_model(alias, Message):
+        if has_own_cursors(connections[alias]):
+            # Its answer may depend on the schema that this connection is set to.
+            yield Warning(
+                f"DATABASE_ROUTERS let no tables of {OURS} onto {alias!r} as its connections are when they "
+                "are new, and so are those of workers.",
+                hint="Have the tables in the schema that a new connection uses: with django-tenants the "
+                "shared one.",
+                id="letsgo_worker.W014",
+            )
+            return
         yield Error(
             f"DATABASE_ROUTERS let no tables of {OURS} onto {alias!r}, where LETSGO_WORKER has them.",
             hint=f"Put {ROUTER!r} in front of the others.",

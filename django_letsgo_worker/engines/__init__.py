@@ -13,8 +13,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..errors import NotReady
 from .base import ARCHIVE, TABLE, Engine
+from .cursors import has_own_cursors
 from .holding import Hold
 from .rows import MOVED, AtLeast, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
+from .sessions import SessionWatch, watch_of, watch_session
 
 __all__ = [
     "ARCHIVE",
@@ -29,10 +31,14 @@ __all__ = [
     "Inserted",
     "Lane",
     "NewRow",
+    "SessionWatch",
     "Settlement",
     "adopt_own_connection",
     "engine_for",
     "engine_on",
+    "has_own_cursors",
+    "watch_of",
+    "watch_session",
 ]
 
 _HOMES = {

@@ -92,6 +92,14 @@ class Engine(Words):
         """Whether a handler left a transaction or a setting behind here, out of Django's sight."""
         raise NotImplementedError
 
+    def reset_session(self) -> bool:
+        """Take back all that was set on the session, for less than a new one; False if only that will do."""
+        return False
+
+    def remember_session(self) -> Callable[[], object]:
+        """Return what puts back, for the open transaction, the settings that our own statements depend on."""
+        return lambda: None
+
     def cut_line(self) -> None:
         """End a transaction from another thread, so that what it locks is free; its code can do no more."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from .base import TABLE
 from .lines import cut
 from .portable import SETTLED, PortableEngine
 from .rows import Inserted, NewRow
+from .sessions import watch_of
 from .values import INSERTED
 
 _TEXT = "LONGTEXT CHARACTER SET utf8mb4"
@@ -59,7 +60,19 @@ class MySQLEngine(PortableEngine):
     def has_leftovers(self) -> bool:
         # The driver does not tell whether a transaction is open; without one this is harmless.
         self.connection.connection.rollback()
+        if watch_of(self.connection) is not None:
+            # It notices whatever sets a time zone.
+            return False
         return not self.execute("SELECT @@session.time_zone = @@global.time_zone", {})[0][0]
+
+    def remember_session(self) -> Callable[[], object]:
+        database, mode = self.execute("SELECT DATABASE(), @@sql_mode", {})[0]
+
+        def put_back() -> None:
+            self.execute(f"USE {self.connection.ops.quote_name(database)}", {})
+            self.execute("SET sql_mode = %(mode)s", {"mode": mode})
+
+        return put_back
 
     def cut_line(self) -> None:
         if self.connection.connection is not None:

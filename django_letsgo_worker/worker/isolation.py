@@ -1,4 +1,4 @@
-"""What one delivery may leave behind, taken away before the next: transactions, connections, contexts.
+"""What one delivery may leave behind, taken away before the next: transactions, settings, connections.
 
 Time zone, language and other context variables are dealt with by running each in a context of its own.
 """
@@ -9,11 +9,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..engines import engine_on
+from ..conf import settings
+from ..engines import SessionWatch, engine_on, has_own_cursors, watch_of, watch_session
 from ..errors import NotReady
 
 # A connection that rested longer is asked whether it lives before a handler gets it, in seconds.
@@ -27,19 +30,70 @@ class ConnectionKeeper:
         self._rested_at = 0.0
         # All that there can be: looking them up after each delivery costs more than the rest of it.
         self._connections = list(connections.all())
+        for connection in self._connections:
+            watch_session(connection)
+        # What wrappers of the project's know besides what Django's do, as it is on a new one: the tenant.
+        self._own = {c.alias: _own_state(c) for c in self._connections if has_own_cursors(c)}
 
     def before(self) -> None:
-        """Close connections that died while the thread rested."""
+        """Close connections that died, or grew too old, while the thread rested."""
         if time.monotonic() - self._rested_at > TRUSTED_FOR:
             for connection in self._connections:
-                if connection.connection is not None and not connection.is_usable():
-                    connection.close()
+                if connection.connection is not None and not (
+                    connection.is_usable() and is_fresh(connection, settings().close_connections)
+                ):
+                    let_go(connection)
 
     def after(self) -> None:
-        """Roll back and close whatever the handler left open or broken."""
+        """Take back whatever the handler left open, broken or set, and close what is older than it may be."""
+        closes = settings().close_connections
         for connection in self._connections:
             tidy(connection)
+            if connection.connection is not None and not is_fresh(connection, closes):
+                let_go(connection)
+        if self._own:
+            self._connections = [self._as_new(connection) for connection in self._connections]
         self._rested_at = time.monotonic()
+
+    def _as_new(self, connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+        """Return the connection, or another in its place if the handler left it set to something."""
+        alias = connection.alias
+        if alias not in self._own or _own_state(connection) == self._own[alias]:
+            return connection
+        let_go(connection)
+        connections[alias] = new = connections.create_connection(alias)
+        watch_session(new)
+        self._own[alias] = _own_state(new)
+        return new
+
+
+def _own_state(connection: BaseDatabaseWrapper) -> dict[str, Any]:
+    """Return the attributes of a connection that Django's wrapper does not have."""
+    kind: Any = type(connection)
+    djangos, names = _names_of_djangos(kind)
+    return {
+        name: value
+        for name, value in vars(connection).items()
+        if name not in names and not hasattr(djangos, name)
+    }
+
+
+@cache
+def _names_of_djangos(kind: type[BaseDatabaseWrapper]) -> tuple[type, frozenset[str]]:
+    """Return the class of Django's behind one of a project's, and what an instance of it begins with."""
+    djangos: Any = next(parent for parent in kind.__mro__ if parent.__module__.startswith("django."))
+    return djangos, frozenset(vars(djangos({}, "")))
+
+
+def is_fresh(connection: BaseDatabaseWrapper, closes: bool) -> bool:
+    """Whether an open connection may be used for one more delivery, by its age.
+
+    Without CONN_MAX_AGE it may, unlike for one more request: a new one would cost more than most deliveries.
+    """
+    if closes:
+        return False
+    at: float | None = connection.close_at
+    return at is None or not connection.settings_dict["CONN_MAX_AGE"] or time.monotonic() < at
 
 
 def on_a_thread_with_connections(call: Callable[[float], bool], argument: float) -> bool:
@@ -59,16 +113,25 @@ def tidy(connection: BaseDatabaseWrapper) -> None:
     """Bring a connection back to the state in which a handler may expect it, or close it."""
     if connection.connection is None and not connection.in_atomic_block:
         return
+    if (watch := watch_of(connection)) is not None:
+        watch.before_change = None
     try:
         clean = (
             not connection.in_atomic_block and connection.get_autocommit() and not connection.errors_occurred
         )
-        if clean and not _has_leftovers(connection):
+        if clean and not _has_leftovers(connection) and (watch is None or _is_as_opened(connection, watch)):
             connection.queries_log.clear()
             return
     except Exception:
         pass
-    force_close(connection)
+    let_go(connection)
+
+
+def _is_as_opened(connection: BaseDatabaseWrapper, watch: SessionWatch) -> bool:
+    """Whether nothing outlasts the delivery on the session, or could be taken back."""
+    if watch.is_changed:
+        watch.is_changed = not engine_on(connection).reset_session()
+    return not watch.is_changed
 
 
 def _has_leftovers(connection: BaseDatabaseWrapper) -> bool:
@@ -77,6 +140,19 @@ def _has_leftovers(connection: BaseDatabaseWrapper) -> bool:
     except NotReady:
         # A database that the queue does not know: Django's own check must do.
         return not connection.is_usable()
+
+
+def let_go(connection: BaseDatabaseWrapper) -> None:
+    """Close a connection in any state; one of a pool goes back as it was when it came, or not at all."""
+    if getattr(connection, "pool", None) and connection.connection is not None:
+        try:
+            is_clean = engine_on(connection).reset_session()
+        except Exception:
+            is_clean = False
+        if not is_clean:
+            connection.connection.close()
+    connection.queries_log.clear()
+    force_close(connection)
 
 
 def force_close(connection: BaseDatabaseWrapper) -> None:

@@ -22,7 +22,7 @@ from ..context import restored
 from ..outcomes import Outcome
 from . import running
 from .hands import Hand
-from .isolation import force_close
+from .isolation import let_go
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
@@ -141,7 +141,7 @@ async def _attempt(hand: Hand) -> tuple[Any, BaseException | None]:
 def _conclude(hand: Hand, error: BaseException | None, result: Any) -> Outcome:
     """What is done after the handler, on the thread of its ORM calls: it may block, and use the database."""
     for connection in connections.all(initialized_only=True):
-        force_close(connection)
+        let_go(connection)
     try:
         return running.outcome_of(hand, error, result)
     finally:

@@ -5,6 +5,7 @@ The words behind the three backticks choose the rule:
     python             a module of the shop, run against the test database
     python frozen      the same, where freezegun is installed
     python tasks       the same, where TASKS names our backend; on Django 5.2 of the backport
+    python tenants     the same in a project of django-tenants, whose settings are `tenants settings`
     python settings    a piece of settings.py: what it sets must be accepted
     shell              commands, each with arguments that its own parser takes
     schedules          expressions, one a line, with a remark behind #
@@ -151,6 +152,24 @@ def check_database(database: dict) -> None:
         connection.close()
 
 
+# -- tenants: test_tenants runs them -----------------------------------------------------------------------
+
+
+def check_tenants(text: str) -> None:
+    pytest.importorskip("django_tenants")
+    check_python(text)
+
+
+def check_settings_of_tenants(text: str) -> None:
+    pytest.importorskip("django_tenants")
+    namespace: dict = {"DATABASES": {"default": {}}}
+    exec(text, namespace)
+    check_database(namespace["DATABASES"]["default"])
+    for router in namespace["DATABASE_ROUTERS"]:
+        import_string(router)
+    conf.load(namespace["LETSGO_WORKER"], {})
+
+
 # -- shell -----------------------------------------------------------------------------------------------
 
 
@@ -274,6 +293,8 @@ RULES: dict[str, Callable[[str], object]] = {
     "python": check_python,
     "python frozen": check_frozen,
     "python tasks": check_tasks,
+    "python tenants": check_tenants,
+    "python tenants settings": check_settings_of_tenants,
     "python settings": check_settings,
     "shell": check_shell,
     "schedules": check_schedules,
@@ -312,6 +333,8 @@ class TestTheRules:
             ("python", "from django_letsgo_worker import dequeue"),
             ("python", "def work():\n    return enqueue('a')"),
             ("python", "assert False"),
+            ("python tenants", "from django_tenants.utils import schema_contexts"),
+            ("python tenants settings", "DATABASE_ROUTERS = ['django_tenants.routers.SyncRouter']"),
             ("python settings", "LETSGO_WORKER = {'CONCURENCY': 2}"),
             ("python settings", "LETSGO = {}"),
             ("python settings", "TASKS = {'default': {'BACKEND': 'django_letsgo_worker.backend.Backend'}}"),

@@ -43,6 +43,7 @@ class TestDefaults:
             "schedule_timezone": "UTC",
             "imports": (),
             "context": (),
+            "close_connections": False,
         }
         assert {"password", "secret", "token"} <= set(redact)
 
@@ -94,6 +95,8 @@ EVERY_KEY_BY_ENVIRONMENT = [
     ("SCHEDULE_TIMEZONE", "Europe/Berlin", "Europe/Berlin"),
     ("IMPORTS", "shop.work,shop.more_work", ("shop.work", "shop.more_work")),
     ("CONTEXT", "language, trace", ("language", "trace")),
+    ("CLOSE_CONNECTIONS", "True", True),
+    ("CLOSE_CONNECTIONS", " no", False),
 ]
 
 
@@ -255,6 +258,20 @@ class TestNumbers:
     @pytest.mark.parametrize("key", ["DRAIN_SECONDS", "POLL_SECONDS", "KEEP_SUCCEEDED_FOR", "KEEP_DEAD_FOR"])
     def test_a_time_that_no_clock_can_hold_is_refused(self, key):
         refusal(key, 1e300)
+
+
+class TestSwitches:
+    @pytest.mark.parametrize("value", [True, "yes", "ON", "1"], ids=repr)
+    def test_is_on(self, value):
+        assert load({"CLOSE_CONNECTIONS": value}, {}).close_connections is True
+
+    @pytest.mark.parametrize("value", [False, "no", "Off", "0"], ids=repr)
+    def test_is_off(self, value):
+        assert load({"CLOSE_CONNECTIONS": value}, {}).close_connections is False
+
+    @pytest.mark.parametrize("value", [None, "maybe", "", 1, 0, 2.0, [], {}, b"yes"], ids=repr)
+    def test_what_is_neither_is_refused_in_words(self, value):
+        assert "must be True or False." in refusal("CLOSE_CONNECTIONS", value)
 
 
 class TestTexts:

@@ -10,13 +10,15 @@ from typing import Any
 from uuid import UUID
 
 from django.db import OperationalError
+from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
 from ...models import CLOCK_SQL
+from ..cursors import has_own_cursors
 from ..holding import Hold
 from ..lines import cut
 from .binding import is_direct, plus_sql, queue_cursor, rows_of
-from .direct import is_open_to_direct
+from .direct import is_open_to_direct, send
 from .holding import BundledHold
 from .inserting import CHANNEL, Inserting
 from .settling import Settling
@@ -35,6 +37,14 @@ PLANNER = {
 }
 # Names the processes that hold messages which were cancelled or deleted.
 REVOKED = "letsgo_worker_revoked"
+# DISCARD ALL, but for what is prepared and planned.
+RESET = (
+    "SET SESSION AUTHORIZATION DEFAULT", "RESET ROLE", "RESET ALL", "CLOSE ALL", "UNLISTEN *",
+    "SELECT pg_advisory_unlock_all()", "DISCARD TEMP", "DISCARD SEQUENCES",
+)  # fmt: skip
+# What decides whether a statement of ours finds its table, may use it, and has the time to. In this order:
+# who is another user gives up a role.
+DEPENDED_ON = ("session_authorization", "role", "search_path", "statement_timeout")
 # A server that vanished without a word is noticed within half a minute.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
@@ -97,11 +107,29 @@ class PostgreSQLEngine(Inserting, Settling):
             self.connection.planner_by_round = True  # type: ignore[attr-defined]
 
     def has_leftovers(self) -> bool:
-        info = self.connection.connection.info
-        zone = info.parameter_status("TimeZone")
-        return bool(
-            info.transaction_status != TransactionStatus.IDLE or zone != self.connection.timezone_name
-        )
+        raw = self.connection.connection
+        zone = raw.info.parameter_status("TimeZone")
+        return not _is_idle(raw) or zone != self.connection.timezone_name
+
+    def reset_session(self) -> bool:
+        connection: Any = self.connection
+        if has_own_cursors(connection) or not _is_idle(connection.connection):
+            # What the project's own wrapper knows of its session would be wrong.
+            return False
+        send(connection, *RESET)
+        # As Django begins a session.
+        if connection.pool:
+            connection._configure_connection(connection.connection)
+        else:
+            connection.init_connection_state()
+        connection_created.send(sender=type(connection), connection=connection)
+        return True
+
+    def remember_session(self) -> Callable[[], object]:
+        current = ", ".join(f"current_setting('{name}') AS {name}" for name in DEPENDED_ON)
+        local = ", ".join(f"set_config('{name}', %({name})s, TRUE)" for name in DEPENDED_ON)
+        before = dict(zip(DEPENDED_ON, self.execute(f"SELECT {current}", {})[0], strict=True))
+        return lambda: self.execute(f"SELECT {local}", before)
 
     def cut_line(self) -> None:
         raw = self.connection.connection
@@ -143,6 +171,10 @@ class PostgreSQLEngine(Inserting, Settling):
                 queue, _, priority = note.payload.rpartition(":")
                 if queue and priority.removeprefix("-").isdecimal():
                     yield queue, int(priority)
+
+
+def _is_idle(raw: Any) -> bool:
+    return bool(raw.info.transaction_status == TransactionStatus.IDLE)
 
 
 def _sqlstate(error: BaseException | None) -> str | None:

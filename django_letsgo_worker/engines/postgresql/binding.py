@@ -12,8 +12,13 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql.base import Cursor, ServerBindingCursor
 from psycopg.pq import TransactionStatus
 
+from ..cursors import has_own_cursors
+
+# What Django has psycopg make: any other cursor is the project's, or of what it installed.
+DJANGOS_CURSORS: tuple[Any, ...] = (Cursor, ServerBindingCursor)
 # A connection that is used less often than this is not worth a statement's preparation.
 PREPARED_FROM = 3
 
@@ -41,14 +46,25 @@ class QueueCursor(psycopg.Cursor[Any]):
 
 def queue_cursor(connection: BaseDatabaseWrapper) -> Any:
     """Return a cursor of Django's making around ours: its wrappers and its errors hold."""
-    if connection.queries_logged:
-        # Its log wants a statement with the values in it, and only a cursor that binds here has that.
-        return connection.cursor()
+    connection.close_if_health_check_failed()
     connection.ensure_connection()
+    if connection.queries_logged or makes_own_cursors(connection):
+        # The log wants a statement with the values in it, and only a cursor that binds here has that.
+        return connection.cursor()
     connection.validate_thread_sharing()
     cursor = QueueCursor(connection.connection)
     cursor.prepares = is_worth_preparing(connection)
     return connection.make_cursor(cursor)  # type: ignore[arg-type]
+
+
+def makes_own_cursors(connection: Any) -> bool:
+    """Whether not all cursors of an open connection are Django's, and psycopg's, own."""
+    raw = connection.connection
+    return (
+        type(raw) is not psycopg.Connection
+        or raw.cursor_factory not in DJANGOS_CURSORS
+        or has_own_cursors(connection)
+    )
 
 
 def rows_of(cursor: Any) -> list[Any]:

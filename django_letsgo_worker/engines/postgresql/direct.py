@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import count
+from threading import get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,8 @@ from psycopg.adapt import Transformer
 from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from .binding import bound, is_worth_preparing
+from ..cursors import is_watched
+from .binding import bound, is_worth_preparing, makes_own_cursors
 
 # invalid_sql_statement_name
 UNKNOWN_NAME = b"26000"
@@ -29,16 +31,24 @@ _numbers = count(1)
 _prepared: WeakKeyDictionary[psycopg.Connection[Any], set[bytes]] = WeakKeyDictionary()
 
 
-def is_open_to_direct(connection: BaseDatabaseWrapper) -> bool:
-    """Whether nothing is under way on a connection that is used often, and nobody watches its statements."""
+def is_open_to_direct(connection: Any) -> bool:
+    """Whether nothing is under way on a connection that is used often, and nobody observes its statements."""
     raw = connection.connection
     return (
         raw is not None
         and raw.info.transaction_status == TransactionStatus.IDLE
         and raw.isolation_level is None
-        and not (connection.queries_logged or connection.execute_wrappers)
+        and not (connection.queries_logged or is_observed(connection))
+        # What Django sees to before each cursor: that the connection lives, and is this thread's.
+        and (connection.health_check_done or not connection.health_check_enabled)
+        and (connection._thread_ident == get_ident() or connection.allow_thread_sharing)
         and is_worth_preparing(connection)
     )
+
+
+def is_observed(connection: BaseDatabaseWrapper) -> bool:
+    """Whether on an open connection what goes past Django's cursors goes past the project's."""
+    return is_watched(connection) or makes_own_cursors(connection)
 
 
 def send(connection: BaseDatabaseWrapper, *statements: str) -> PGresult:

@@ -57,6 +57,7 @@ class BundledHold(Hold):
             raise
         if not is_held:
             self.savepoint.__exit__(None, None, None)
+        self.mind_session()
         return is_held
 
     def __exit__(
@@ -73,6 +74,7 @@ class BundledHold(Hold):
     ) -> dict[int, str]:
         if now is not None or not settlement.is_plain:
             return super().settle(settlement, keep=keep, now=now)
+        self.end_session()
         ago, seconds = settlement.started_seconds_ago, settlement.seconds
         started = "NULL" if ago is None else -self.engine.amount(ago)
         times = f"{started}, {'NULL' if seconds is None else repr(seconds)}"

@@ -12,7 +12,7 @@ from ...models import IdleQueue
 from ..base import TABLE, Engine
 from ..rows import Inserted, NewRow
 from .binding import plus_sql
-from .direct import is_open_to_direct, send_prepared
+from .direct import is_observed, is_open_to_direct, send_prepared
 
 CHANNEL = "letsgo_worker"
 IDLE = IdleQueue._meta.db_table
@@ -112,7 +112,10 @@ class Inserting(Engine):
         return params
 
     def insert_many(self, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
-        ids = self._copy(rows, now) if len(rows) >= COPIED_FROM else self._insert_arrays(rows, now)
+        self.connection.ensure_connection()
+        # COPY executes nothing that a watcher would be told of.
+        copied = len(rows) >= COPIED_FROM and not is_observed(self.connection)
+        ids = self._copy(rows, now) if copied else self._insert_arrays(rows, now)
         for queue, priority in sorted({(row.queue, row.priority) for row in rows}):
             self.nudge(queue, priority)
         return ids

@@ -1,0 +1,9 @@
+"""As ENGINE: Django's backend, with a project's cursors."""
+
+from django.db.backends.mysql import base
+
+from tests.backends import OwnCursors
+
+
+class DatabaseWrapper(OwnCursors, base.DatabaseWrapper):
+    pass

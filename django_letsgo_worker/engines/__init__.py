@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..errors import NotReady
 from .base import ARCHIVE, TABLE, Engine
+from .faults import Fault, Refused, in_short
 from .holding import Hold
 from .rows import MOVED, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
 
@@ -24,14 +25,17 @@ __all__ = [
     "ClaimRequest",
     "Claimed",
     "Engine",
+    "Fault",
     "Hold",
     "Inserted",
     "Lane",
     "NewRow",
+    "Refused",
     "Settlement",
     "adopt_own_connection",
     "engine_for",
     "engine_on",
+    "in_short",
 ]
 
 _HOMES = {

@@ -10,13 +10,13 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError
+from django.db import Error, IntegrityError
 
 from .. import planning
 from ..engines import engine_for
 from ..errors import InvalidSchedule, ScheduleNotFound
 from ..models import Message, ScheduledJob
-from ..payloads import check_moment, check_seconds, encode
+from ..payloads import check_moment, check_seconds, encode, private
 from .rows import alias_of, lock
 from .sending import send
 
@@ -29,6 +29,7 @@ FIELDS = (
 )  # fmt: skip
 
 
+@private(Error)
 def add(
     name: str,
     schedule: str,
@@ -86,6 +87,7 @@ def _insert(job: ScheduledJob, using: str, clock: datetime) -> None:
     _log("Schedule %r was added; its next run: %s.", job, job.next_run_at)
 
 
+@private(Error)
 def update(
     name: str, *, using: str | None = None, now: datetime | None = None, **fields: Any
 ) -> ScheduledJob:

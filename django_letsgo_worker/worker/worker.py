@@ -75,7 +75,7 @@ class Worker:
         (self.hurrying if self.stopping.is_set() else self.stopping).set()
 
     def run(self) -> bool:
-        """Work until stopped; return whether all that had begun came to its end."""
+        """Work until stopped; return whether all that had begun came to its end, and that was written."""
         self._start()
         try:
             self._work()
@@ -83,7 +83,7 @@ class Worker:
             self.stopping.set()
         clean = self._drain()
         self._end()
-        return clean and self.exchange.error is None
+        return clean and not self.count_unwritten() and self.exchange.error is None
 
     # -- the steps ----------------------------------------------------------------------------------
 
@@ -125,9 +125,26 @@ class Worker:
                 engine_on(hand.connection).cut_line()
         logger.warning("%d messages are given back while their handlers run.", len(interrupted))
 
+    def count_unwritten(self) -> int:
+        """Return how many outcomes could not be written, at the end."""
+        return len(self.hands.unwritten())
+
+    def _say_what_is_unwritten(self) -> None:
+        unwritten = self.hands.unwritten()
+        if unwritten:
+            some = ", ".join(f"{hand.claimed.id} ({hand.claimed.type})" for hand in unwritten[:10])
+            logger.error(
+                "%d messages were handled, and what became of them could not be written: %s%s. They are "
+                "handled again once their leases have lapsed.",
+                len(unwritten),
+                some,
+                ", ..." if len(unwritten) > 10 else "",
+            )
+
     def _end(self) -> None:
         self.listener.stop()
         self.heartbeat.end()
         self.seats.stop(timeout=1.0)
         for thread in (self.heartbeat, self.exchange):
             thread.join(timeout=5.0)
+        self._say_what_is_unwritten()

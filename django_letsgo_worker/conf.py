@@ -33,7 +33,7 @@ class Settings:
     """What the project asked for; times are in seconds, sizes in bytes, keep-times in days.
 
     `queues` None means all; `poll_seconds` None means 2 with LISTEN and 1 without;
-    `max_payload_bytes` None lifts the limit; a keep-time of 0 keeps nothing.
+    `max_payload_bytes` and `max_result_bytes` None lift the limit; a keep-time of 0 keeps nothing.
     """
 
     database: str = "default"
@@ -45,6 +45,7 @@ class Settings:
     max_attempts: int = 10
     backoff: Backoff = "10m"
     max_payload_bytes: int | None = 262_144
+    max_result_bytes: int | None = 1_048_576
     keep_succeeded_for: float = 7.0
     keep_dead_for: float = 30.0
     keep_occurrences_for: float = 30.0
@@ -167,6 +168,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "MAX_ATTEMPTS": _between(1, 32_000, _whole),
     "BACKOFF": _backoff,
     "MAX_PAYLOAD_BYTES": _or_none(_between(1, GIBIBYTE, _whole)),
+    "MAX_RESULT_BYTES": _or_none(_between(1, GIBIBYTE, _whole)),
     "KEEP_SUCCEEDED_FOR": _between(0, CENTURY),
     "KEEP_DEAD_FOR": _between(0, CENTURY),
     "KEEP_OCCURRENCES_FOR": _between(0, CENTURY),

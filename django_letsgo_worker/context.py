@@ -124,8 +124,8 @@ class _OfProject:
         return {} if value is None else {self.name: value}
 
     def restore(self, delivery: Delivery) -> AbstractContextManager[Any] | None:
-        value = delivery.headers.get(self.name)
-        return None if value is None else self.enter(value)
+        # Not into a variable, which error trackers would send.
+        return None if delivery.headers.get(self.name) is None else self.enter(delivery.headers[self.name])
 
 
 class _Correlation:
@@ -231,4 +231,13 @@ def _tolerated(name: str) -> Iterator[None]:
         if name not in _carriers:
             logger.error(_unknown(name))
         else:
+            error = _beyond_us(error)
             logger.error("The carrier %r failed; what it carries is missing.", name, exc_info=error)
+
+
+def _beyond_us(error: Exception) -> Exception:
+    """Take our own frames off an error: their variables are headers, and error trackers send those."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
+        trace = trace.tb_next
+    return error.with_traceback(trace)

@@ -46,7 +46,7 @@ class Declared:
     schedule: str
     type: str
     timezone: str = "UTC"
-    payload: Any = None
+    payload: Any = field(default=None, repr=False)
     fields: dict[str, Any] = field(default_factory=dict)
     # Where the code says it, for people.
     place: str = field(default="", compare=False)

@@ -50,8 +50,9 @@ class Delivery(Generic[P]):
 
     message_id: int
     type: str
-    payload: P
-    headers: dict[str, Any]
+    # Not in repr(): it stands in tracebacks' variables, which error trackers send.
+    payload: P = field(repr=False)
+    headers: dict[str, Any] = field(repr=False)
     queue: str
     priority: int
     attempt: int

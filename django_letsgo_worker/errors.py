@@ -70,6 +70,17 @@ class LeaseLost(LetsGoError):
         self.attempt = attempt
 
 
+class OutcomeRefused(LetsGoError):
+    """The database did not take what became of an atomic handler's attempt, so nothing of it was written."""
+
+    def __init__(self, message_id: int, why: str) -> None:
+        super().__init__(
+            f"The database refused the outcome of message {message_id}, and all that its handler wrote with "
+            f"it: {why}"
+        )
+        self.message_id = message_id
+
+
 class WorkerDied(LetsGoError):
     """A message whose worker process ended each time while handling it."""
 

@@ -30,7 +30,10 @@ class Housekeeper:
         self._turns = 0
 
     def step(self) -> bool:
-        """Do one batch of what is due; return whether there is more at once."""
+        """Do one batch of what is due; return whether there is more at once.
+
+        A chore that fails raises, and has its next turn with the next minute's: the others go on.
+        """
         if not self._pending:
             if time.monotonic() - self._asked_at < EVERY:
                 return False
@@ -39,9 +42,9 @@ class Housekeeper:
             if not self._take_turn(clock):
                 return False
             self._pending = self._chores(clock)
-        done = self._pending[0]()
-        if not done:
-            self._pending.pop(0)
+        chore = self._pending.pop(0)
+        if chore():
+            self._pending.insert(0, chore)
         return bool(self._pending)
 
     def _take_turn(self, clock: datetime) -> bool:

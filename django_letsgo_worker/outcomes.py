@@ -61,7 +61,7 @@ class Outcome:
     name: str
     delay_seconds: float = 0.0
     counted: bool = True
-    result: Any = None
+    result: Any = field(default=None, repr=False)
     exception: BaseException | None = field(default=None, compare=False)
     recorded: bool = False
 
@@ -188,6 +188,9 @@ def fingerprint(error: BaseException) -> str:
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
-def with_entry(errors: list[Any], entry: dict[str, Any]) -> list[Any]:
-    """Return the list of a message's errors with one more, the newest ten only."""
-    return [*errors, entry][-KEPT_ERRORS:]
+def with_entry(errors: Any, entry: dict[str, Any]) -> list[Any]:
+    """Return the list of a message's errors with one more, the newest ten only.
+
+    Whatever somebody else wrote in place of a list is left out: a failure is recorded all the same.
+    """
+    return [*(errors if isinstance(errors, list) else ()), entry][-KEPT_ERRORS:]

@@ -5,13 +5,16 @@ Nothing here knows rows or handlers; each refusal is an InvalidMessage of one se
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from .errors import InvalidMessage
+from .errors import InvalidMessage, LetsGoError
 
 MAX_DEPTH = 20
 MAX_TEXT = 64 * 1024
@@ -36,6 +39,52 @@ def show(value: Any, longest: int = 80) -> str:
 def counted(count: int, one: str, many: str = "") -> str:
     """Return a number with its noun, for sentences."""
     return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
+# -- what errors show ---------------------------------------------------------------------------------------
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def private(*kinds: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let our errors, and these, leave a function without the frames that they came through.
+
+    The variables of such frames are payloads, and error trackers send the variables of a traceback.
+    """
+    caught: tuple[type[Exception], ...] = (LetsGoError, *kinds)
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except caught as error:
+                refusal = without_frames(error)
+            del args, kwargs
+            raise refusal
+
+        @wraps(function)
+        async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                return await function(*args, **kwargs)  # type: ignore[misc]
+            except caught as error:
+                refusal = without_frames(error)
+            del args, kwargs
+            raise refusal
+
+        return call_async if inspect.iscoroutinefunction(function) else call  # type: ignore[return-value]
+
+    return decorate
+
+
+def without_frames(error: Exception) -> Exception:
+    """Take the frames of an error away, and those of what it was raised from."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 # -- names and numbers ----------------------------------------------------------------------------------

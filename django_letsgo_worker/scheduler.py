@@ -123,7 +123,6 @@ class Scheduler:
             return self._housekeeper.step()
         except Exception:
             logger.exception("Scheduler %s could not do its housekeeping.", self.process.name)
-            self._housekeeper = Housekeeper(self.using)
             return False
 
     def _beat(self) -> None:

@@ -60,6 +60,7 @@ class MessageType:
             raise InvalidMessage(f"An object of {self.cls.__qualname__} is no JSON: {error}.") from None
         return payload
 
+    @payloads.private()
     def read(self, payload: Any) -> Any:
         """Return the object of a payload (InvalidMessage)."""
         try:

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from ..errors import NotReady
 from .base import ARCHIVE, TABLE, Engine
 from .cursors import has_own_cursors
+from .faults import Fault, Refused, in_short
 from .holding import Hold
 from .rows import MOVED, AtLeast, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
 from .sessions import SessionWatch, watch_of, watch_session
@@ -27,16 +28,19 @@ __all__ = [
     "ClaimRequest",
     "Claimed",
     "Engine",
+    "Fault",
     "Hold",
     "Inserted",
     "Lane",
     "NewRow",
+    "Refused",
     "SessionWatch",
     "Settlement",
     "adopt_own_connection",
     "engine_for",
     "engine_on",
     "has_own_cursors",
+    "in_short",
     "watch_of",
     "watch_session",
 ]

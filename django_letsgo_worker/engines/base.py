@@ -5,17 +5,21 @@ One instance speaks through one Django connection. No thread, no decision about 
 
 from __future__ import annotations
 
+import contextlib
+import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import Error, transaction
 
 from ..models import ArchivedMessage, Message, Queue
+from .faults import Fault, Refused
 from .rows import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
 from .words import Words
 
@@ -23,6 +27,12 @@ TABLE = Message._meta.db_table
 ARCHIVE = ArchivedMessage._meta.db_table
 # Whether the queue that `name` says is paused.
 IS_PAUSED = f"EXISTS (SELECT 1 FROM {Queue._meta.db_table} WHERE name = {{name}} AND paused_at IS NOT NULL)"
+# How often a statement is tried again at once after a deadlock or a busy database.
+TRIES = 5
+# So much text, in characters, no server refuses that takes a payload.
+SURELY_TAKEN = 64 * 1024
+
+T = TypeVar("T")
 
 
 class Engine(Words):
@@ -37,6 +47,9 @@ class Engine(Words):
     poll_seconds = 1.0
     # How many rows insert_many() takes at once.
     chunk = 500
+    # How much text a statement may have that grows with its rows, in characters. These engines take a
+    # gigabyte: what counts is our memory, and theirs.
+    most_text = 64 * 1024 * 1024
     # Whether listen() hears of new messages.
     can_listen = False
     # A lapsed lease is taken this many leases after it lapsed.
@@ -61,16 +74,68 @@ class Engine(Words):
 
     # -- faults, told apart by code, never by text -----------------------------------------------------
 
-    def is_transient(self, error: BaseException) -> bool:
-        """Whether the same statement may succeed at once: deadlock, serialization, locked."""
+    def fault_of(self, error: BaseException) -> Fault:
+        """What an error is about, by the table in faults.py."""
         raise NotImplementedError
 
+    def is_transient(self, error: BaseException) -> bool:
+        """Whether the same statement may succeed at once: deadlock, serialization, locked."""
+        return self.fault_of(error) is Fault.TRANSIENT
+
     def is_outage(self, error: BaseException) -> bool:
-        """Whether the connection or the server is to blame."""
-        return isinstance(error, (OperationalError, InterfaceError)) and not self.is_transient(error)
+        """Whether the connection or the server is to blame, or may be."""
+        return self.fault_of(error) in (Fault.OUTAGE, Fault.DOUBTFUL)
 
     def is_missing_table(self, error: BaseException) -> bool:
         raise NotImplementedError
+
+    def insist(self, act: Callable[[], T], on_doubt: Callable[[], None] = lambda: None) -> T:
+        """Do what is one transaction, on a connection of our own, and again where that may help.
+
+        Raises Refused for what a good connection does not take, the database's error in an outage. A
+        connection that broke is made again and asked SELECT 1: what then breaks it once more is refused.
+        `on_doubt` is called before that, since the first try may have been carried out.
+        """
+        doubted = False
+        for tried in range(1, TRIES + 1):
+            try:
+                return act()
+            except Error as error:
+                fault = self.fault_of(error)
+                if fault is Fault.DOUBTFUL:
+                    self._let_go()
+                if fault is Fault.REFUSAL or (fault is Fault.DOUBTFUL and doubted):
+                    raise Refused from error
+                if fault is Fault.OUTAGE or tried == TRIES:
+                    raise
+                if fault is Fault.TRANSIENT:
+                    time.sleep(random.uniform(0.005, 0.05) * tried)
+                else:
+                    doubted = True
+                    on_doubt()
+                    # The answer of a new connection: the server is there.
+                    self.execute("SELECT 1", {})
+        raise AssertionError("a try returns or raises")
+
+    def _let_go(self) -> None:
+        """Close a connection that may be broken; the next statement has a new one."""
+        with contextlib.suppress(Error):
+            self.connection.close()
+
+    def in_groups(
+        self, rows: Sequence[T], length: Callable[[T], int], most_rows: int | None = None
+    ) -> Iterator[Sequence[T]]:
+        """Cut rows so that no statement has more of their text than the database takes, in characters."""
+        lengths = [length(row) for row in rows]
+        most = self.most_text if sum(lengths) > SURELY_TAKEN else SURELY_TAKEN
+        start, left = 0, most
+        for place, each in enumerate(lengths):
+            if place > start and (each > left or place - start == most_rows):
+                yield rows[start:place]
+                start, left = place, most
+            left -= each
+        if rows:
+            yield rows[start:]
 
     # -- what differs -----------------------------------------------------------------------------------
 

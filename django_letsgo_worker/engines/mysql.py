@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..models import CLOCK_SQL
+from . import faults
 from .base import TABLE
+from .faults import Fault
 from .lines import cut
 from .portable import SETTLED, PortableEngine
 from .rows import Inserted, NewRow
@@ -45,9 +47,18 @@ class MySQLEngine(PortableEngine):
     def read_moment(self, value: Any) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
 
-    def is_transient(self, error: BaseException) -> bool:
-        # lock wait timeout, deadlock, record changed since last read (MariaDB)
-        return _code(error) in (1205, 1213, 1020)
+    @property
+    def most_text(self) -> int:  # type: ignore[override]
+        """An eighth of max_allowed_packet, asked once: a character has four bytes at most, with what escapes
+        it or as UTF-8, and half of the packet is left for all else."""
+        known: int | None = getattr(self.connection, "letsgo_most_text", None)
+        if known is None:
+            known = self.execute("SELECT @@max_allowed_packet", {})[0][0] // 8
+            self.connection.letsgo_most_text = known  # type: ignore[attr-defined]
+        return known
+
+    def fault_of(self, error: BaseException) -> Fault:
+        return faults.of_mysql(error, _code(error))
 
     def is_missing_table(self, error: BaseException) -> bool:
         return _code(error) in (1146, 1054)

@@ -1,6 +1,7 @@
 """The values that pass between messages and the engines, and the rule by which a claim chooses.
 
-Plain data: no SQL, no connection.
+Plain data: no SQL, no connection. What handlers and their callers wrote is not in repr(): error trackers send
+that with the variables of a traceback.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class NewRow:
     """A message to insert. Times in seconds count from the database's clock."""
 
     type: str
-    payload: str
-    headers: str = "{}"
+    payload: str = field(repr=False)
+    headers: str = field(default="{}", repr=False)
     queue: str
     priority: int
     max_attempts: int
@@ -49,6 +50,11 @@ class NewRow:
     unique_key: str | None = None
     scheduled_job_id: int | None = None
     planned_at: datetime | None = None
+
+    @property
+    def length(self) -> int:
+        """How much text it has that can be long, in characters."""
+        return len(self.payload) + len(self.headers)
 
     def plain(self) -> dict[str, Any]:
         """The columns that each message has, as they are written."""
@@ -151,15 +157,15 @@ class Claimed:
 
     id: int
     type: str
-    payload: str
-    headers: str
+    payload: str = field(repr=False)
+    headers: str = field(repr=False)
     queue: str
     priority: int
     attempts: int
     max_attempts: int
     receipt: int
     deaths: int
-    errors: str
+    errors: str = field(repr=False)
     enqueued_at: datetime
     deadline: datetime | None
     planned_at: datetime | None
@@ -235,18 +241,23 @@ class Settlement:
     receipt: int
     outcome: str
     attempts: int | None = None
-    errors: str | None = None
+    errors: str | None = field(default=None, repr=False)
     delay_seconds: float = 0.0
     deaths: int = 0
     started_seconds_ago: float | None = None
     seconds: float | None = None
-    result: str | None = None
+    result: str | None = field(default=None, repr=False)
     error_class: str = ""
     error_fingerprint: str = ""
 
     @property
     def goes_on(self) -> bool:
         return self.outcome in GOING_ON
+
+    @property
+    def length(self) -> int:
+        """How much text it has that handlers can make long, in characters."""
+        return len(self.result or "") + len(self.errors or "")
 
     @property
     def is_plain(self) -> bool:

@@ -11,7 +11,9 @@ from typing import Any
 from uuid import UUID
 
 from ..models import machine_clock
+from . import faults
 from .base import TABLE
+from .faults import Fault
 from .portable import SETTLED, PortableEngine
 from .rows import Inserted, NewRow
 from .values import INSERTED
@@ -64,9 +66,8 @@ class SQLiteEngine(PortableEngine):
             return datetime.fromisoformat(f"{value}+00:00")
         return None if value is None else value.replace(tzinfo=UTC)
 
-    def is_transient(self, error: BaseException) -> bool:
-        # The low byte is the primary code; the rest says which kind of busy.
-        return (_code(error) or 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    def fault_of(self, error: BaseException) -> Fault:
+        return faults.of_sqlite(error, _code(error))
 
     def is_missing_table(self, error: BaseException) -> bool:
         return _code(error) == sqlite3.SQLITE_ERROR

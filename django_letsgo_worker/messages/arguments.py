@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,8 +36,9 @@ def check_on_conflict(value: Any) -> str:
 class Given:
     """The arguments of one enqueue(), as they came."""
 
-    type: Any
-    payload: Any = None
+    # This may be the whole message.
+    type: Any = field(repr=False)
+    payload: Any = field(default=None, repr=False)
     delay: Any = None
     visible_at: Any = None
     queue: Any = None
@@ -45,7 +46,7 @@ class Given:
     max_attempts: Any = None
     deadline: Any = None
     unique_key: Any = None
-    headers: Any = None
+    headers: Any = field(default=None, repr=False)
 
 
 NOTHING: Mapping[str, Any] = {}

@@ -18,6 +18,7 @@ from ..engines import ARCHIVE, MOVED, TABLE, Engine, engine_for
 from ..errors import DuplicateMessage, MessageInTransaction, MessageNotFound
 from ..models import ArchivedMessage, DeadLetter, Message
 from ..outcomes import redrive_entry, with_entry
+from ..payloads import exact_json
 from .working import kept_outcomes
 
 BATCH = 500
@@ -148,8 +149,9 @@ def _redrive_batch(message_ids: Sequence[int], alias: str, by: str, reason: str)
     clock = engine.clock()
     entry = redrive_entry(at=clock, by=by, reason=reason)
     messages = [_redriven(letter, clock, entry) for letter in dead]
-    # Whoever enqueued the same key meanwhile stays: a constraint that fires would end the transaction.
-    Message.objects.using(alias).bulk_create(messages, ignore_conflicts=True)
+    for group in engine.in_groups(messages, _length):
+        # Whoever enqueued the same key meanwhile stays: a constraint that fires would end the transaction.
+        Message.objects.using(alias).bulk_create(group, ignore_conflicts=True)
     ids = [message.pk for message in messages]
     lives = list(Message.objects.using(alias).filter(pk__in=ids).values_list("pk", "queue", "priority"))
     ArchivedMessage.objects.using(alias).filter(pk__in=[row[0] for row in lives]).delete()
@@ -168,6 +170,10 @@ def _redriven(letter: DeadLetter, clock: datetime, entry: dict[str, Any]) -> Mes
     values |= {"attempts": 0, "deaths": 0, "receipt": letter.receipt + 1, "visible_at": clock}
     values |= {"deadline": None, "leased_by": None, "leased_at": None}
     return Message(**values | {"errors": with_entry(letter.errors, entry)})
+
+
+def _length(message: Message) -> int:
+    return sum(len(exact_json(getattr(message, name))) for name in ("payload", "headers", "errors"))
 
 
 def discard(message_id: int, *, using: str | None = None) -> None:

@@ -9,16 +9,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Literal, TypedDict, Unpack
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, Error, transaction
 
 from .. import context
 from ..conf import settings, with_hints
 from ..engines import Inserted, NewRow, engine_for
 from ..errors import DuplicateMessage, InvalidMessage
 from ..models import Message
+from ..payloads import private
 from ..signals import message_enqueued
 from ..typed import TypedMessage
 from .arguments import Given, Many, check_on_conflict, row_of
@@ -48,6 +50,7 @@ class EnqueueOptions(TypedDict, total=False):
 
 
 @with_hints("enqueue()")
+@private(Error)
 def enqueue(
     type: str | Mapping[str, Any] | TypedMessage,
     payload: Any = None,
@@ -83,6 +86,7 @@ def enqueue(
     return _insert(row_of(given, context.captured()), on_conflict, using or settings().database)
 
 
+@private(Error)
 async def aenqueue(
     type: str | Mapping[str, Any] | TypedMessage, payload: Any = None, **options: Unpack[EnqueueOptions]
 ) -> Message:
@@ -90,6 +94,7 @@ async def aenqueue(
     return await sync_to_async(enqueue, thread_sensitive=True)(type, payload, **options)
 
 
+@private(Error)
 def enqueue_many(messages: Iterable[Any], *, using: str | None = None, **defaults: Any) -> list[int]:
     """Add many messages in few statements; return their ids in order.
 
@@ -139,14 +144,17 @@ def enqueue_occurrence(
     return _insert(row, "return", using, now)
 
 
+_length = attrgetter("length")
+
+
 def _insert_rows(rows: list[tuple[NewRow, str]], alias: str) -> list[int]:
     ids: list[int] = []
     waiting: list[NewRow] = []
     engine = engine_for(alias)
 
     def flush() -> None:
-        for start in range(0, len(waiting), engine.chunk):
-            ids.extend(engine.insert_many(waiting[start : start + engine.chunk]))
+        for group in engine.in_groups(waiting, _length, engine.chunk):
+            ids.extend(engine.insert_many(group))
         waiting.clear()
 
     for row, on_conflict in rows:

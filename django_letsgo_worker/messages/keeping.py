@@ -6,13 +6,14 @@ Everything goes in batches, so that no statement holds many rows; when to call i
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from ..conf import settings
-from ..engines import ARCHIVE, Engine, engine_for
+from ..engines import ARCHIVE, Engine, Fault, engine_for, in_short
 from ..errors import UnknownType
 from ..models import ArchivedMessage, Message, Occurrence, Process
 from ..outcomes import dotted, error_entry, fingerprint, with_entry
@@ -110,9 +111,23 @@ def expire(*, now: datetime | None = None, using: str | None = None) -> int:
         late = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
         count = 0
         for message in late[:BATCH]:
-            archive(message, "expired", clock, alias)
-            count += 1
+            with _refusal_said(message, engine):
+                archive(message, "expired", clock, alias)
+                count += 1
     return count
+
+
+@contextmanager
+def _refusal_said(message: Message, engine: Engine) -> Iterator[None]:
+    """A savepoint for one message of a batch: one that the database refuses to move holds up no other."""
+    message_id = message.pk
+    try:
+        with engine.transaction():
+            yield
+    except DatabaseError as error:
+        if engine.fault_of(error) is not Fault.REFUSAL:
+            raise
+        logger.error("The end of message %s (%s) is refused: %s", message_id, message.type, in_short(error))
 
 
 def give_up_unknown_types(*, now: datetime | None = None, using: str | None = None) -> int:
@@ -142,8 +157,10 @@ def _give_up_in_lane(queue: str, priority: int, known: set[str], clock: datetime
         rows = rows.filter(visible_at__lte=clock - UNKNOWN_FOR).exclude(type__in=known).order_by("visible_at")
         old = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
         for message in old[:BATCH]:
-            given_up.append((message.pk, message))
-            _give_up(message, clock, alias)
+            message_id = message.pk
+            with _refusal_said(message, engine):
+                _give_up(message, clock, alias)
+                given_up.append((message_id, message))
     for message_id, message in given_up:
         logger.error(
             "Message %s is a dead letter: nobody has known its type %s for a day.", message_id, message.type

@@ -16,11 +16,11 @@ from django.db import DatabaseError
 
 from ..conf import settings
 from ..delivery import Delivery, Signals
-from ..engines import Claimed, Settlement
-from ..errors import WorkerDied
+from ..engines import Claimed, Settlement, in_short
+from ..errors import InvalidMessage, WorkerDied
 from ..models import Process
 from ..outcomes import Outcome, dotted, error_entry, fingerprint, lost_entry, with_entry
-from ..payloads import exact_json, storable
+from ..payloads import MAX_TEXT, exact_json, storable
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
@@ -34,11 +34,11 @@ def kept_outcomes() -> frozenset[str]:
 
 def delivery_of(claimed: Claimed, signals: Signals | None = None) -> Delivery:
     """Return the value that a handler is given for a claimed message."""
-    headers = json.loads(claimed.headers) if claimed.headers != "{}" else {}
+    payload, headers = _contents_of(claimed)
     return Delivery(
         message_id=claimed.id,
         type=claimed.type,
-        payload=json.loads(claimed.payload),
+        payload=payload,
         headers=headers,
         queue=claimed.queue,
         priority=claimed.priority,
@@ -50,6 +50,23 @@ def delivery_of(claimed: Claimed, signals: Signals | None = None) -> Delivery:
         planned_at=claimed.planned_at,
         schedule=headers.get("schedule") if claimed.planned_at else None,
         _signals=signals or Signals(),
+    )
+
+
+def _contents_of(claimed: Claimed) -> tuple[Any, dict[str, Any]]:
+    """Return payload and headers; InvalidMessage, which shows neither, for what somebody else wrote there."""
+    try:
+        payload, headers = (
+            json.loads(claimed.payload),
+            json.loads(claimed.headers) if claimed.headers != "{}" else {},
+        )
+        if isinstance(headers, dict):
+            return payload, headers
+        del payload, headers
+    except (ValueError, RecursionError):
+        pass
+    raise InvalidMessage(
+        f"Message {claimed.id} cannot be read: its payload is no JSON, or its headers are no JSON object."
     )
 
 
@@ -66,9 +83,9 @@ def settlement_of(
         entry = error_entry(
             outcome.exception, attempt=claimed.attempts, at=at, seconds=seconds, process=process
         )
-        errors = exact_json(with_entry(json.loads(claimed.errors), entry))
+        errors = exact_json(with_entry(_errors_of(claimed), entry))
         error_class, mark = entry["class"], fingerprint(outcome.exception)
-    return Settlement(
+    settlement = Settlement(
         id=claimed.id,
         receipt=claimed.receipt,
         outcome=outcome.settled_as,
@@ -77,33 +94,48 @@ def settlement_of(
         delay_seconds=outcome.delay_seconds,
         started_seconds_ago=seconds + ended_seconds_ago,
         seconds=seconds,
-        result=_result(claimed, outcome),
         error_class=error_class or "",
         error_fingerprint=mark or "",
     )
+    if outcome.result is not None:
+        _keep_result(settlement, outcome, claimed)
+    return settlement
 
 
-def _result(claimed: Claimed, outcome: Outcome) -> str | None:
-    if outcome.result is None:
+def _errors_of(claimed: Claimed) -> Any:
+    """Return the errors of earlier attempts; None where the column has no JSON in it."""
+    try:
+        return json.loads(claimed.errors)
+    except (ValueError, RecursionError):
         return None
-    text, is_json = encode_result(outcome.result)
-    if not is_json:
-        logger.warning(
-            "The result of message %s (%s) is not JSON: its text is kept.", claimed.id, claimed.type
-        )
-    return text
 
 
-def encode_result(result: Any) -> tuple[str, bool]:
-    """Return a handler's result as JSON text, and whether it was JSON: else it is its text, cut at 64 KiB."""
+def _keep_result(settlement: Settlement, outcome: Outcome, claimed: Claimed) -> None:
+    settlement.result, flaw = encode_result(outcome.result, settings().max_result_bytes)
+    if flaw:
+        logger.warning("The result of message %s (%s) %s.", claimed.id, claimed.type, flaw)
+
+
+def encode_result(result: Any, most: int | None) -> tuple[str, str]:
+    """Return a handler's result as JSON text of at most `most` bytes, and what it lacks for that, if it does.
+
+    Then it is text: of what is no JSON str(), of what is too long its JSON, cut at 64 KiB.
+    """
     try:
         text = exact_json(result)
-        text.encode()
-        if "\\u0000" not in text:
-            return text, True
-    except (TypeError, ValueError, RecursionError):
-        pass
-    return exact_json(storable(_readable(result))), False
+        size = len(text) if text.isascii() else len(text.encode())
+        if "\\u0000" in text:
+            raise ValueError("a NUL character")
+    except Exception:
+        # Not only what it can raise by itself: a result may be changed by a thread that its handler left.
+        return exact_json(_cut(_readable(result), most)), "is not JSON: its text is kept"
+    if most is None or size <= most:
+        return text, ""
+    return exact_json(_cut(text, most)), f"is longer than MAX_RESULT_BYTES ({most}): it is kept as text, cut"
+
+
+def _cut(text: str, most: int | None) -> str:
+    return storable(text, min(MAX_TEXT, most or MAX_TEXT))
 
 
 def _readable(value: Any) -> str:
@@ -140,7 +172,7 @@ def note_lost_attempts(claimed: Sequence[Claimed], using: str) -> list[Claimed]:
             attempt=message.attempts - 1, begun_at=message.lapse.leased_at, process=name, heard_at=heard_at
         )
         if not message.is_worn_out:
-            message.errors = exact_json(with_entry(json.loads(message.errors), message.lost_attempt))
+            message.errors = exact_json(with_entry(_errors_of(message), message.lost_attempt))
     return [message for message in lost if not message.is_worn_out]
 
 
@@ -150,7 +182,7 @@ def _last_heard_of(processes: set[UUID], using: str) -> dict[UUID, tuple[str, da
         rows = Process.objects.using(using).filter(pk__in=processes).values_list("pk", "name", "heartbeat_at")
         return {pk: (name, heard_at) for pk, name, heard_at in rows}
     except DatabaseError as error:
-        logger.warning("The names of workers that died could not be read: %s", str(error).strip())
+        logger.warning("The names of workers that died could not be read: %s", in_short(error))
         return {}
 
 
@@ -175,7 +207,7 @@ def unfit_settlement(claimed: Claimed, process: str) -> Settlement | None:
         receipt=claimed.receipt,
         outcome="dead",
         attempts=claimed.attempts - 1,
-        errors=exact_json(with_entry(json.loads(claimed.errors), entry)),
+        errors=exact_json(with_entry(_errors_of(claimed), entry)),
         deaths=claimed.deaths,
         error_class=dotted(error),
         error_fingerprint=fingerprint(error),

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from .. import planning
-from ..engines import Engine, engine_for
+from ..engines import Engine, Fault, engine_for
 from ..errors import InvalidSchedule, LetsGoError
 from ..models import Message, ScheduledJob
 from ..payloads import storable
@@ -143,8 +143,11 @@ def _passes(error: Exception, engine: Engine) -> bool:
         return True
     if not isinstance(error, (DatabaseError, InterfaceError)):
         return False
-    # Some engines blame the connection for a value that a column cannot hold, so it is asked.
-    return engine.is_transient(error) or (engine.is_outage(error) and not engine.connection.is_usable())
+    fault = engine.fault_of(error)
+    # One that may be the row's fault is, where the connection is as good as before.
+    return fault in (Fault.TRANSIENT, Fault.OUTAGE) or (
+        fault is Fault.DOUBTFUL and not engine.connection.is_usable()
+    )
 
 
 def _bring_up_to_date(

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.apps import apps
-from django.db import IntegrityError
+from django.db import Error, IntegrityError
 from django.db.models import CharField
 
 from .. import planning
@@ -18,7 +18,7 @@ from ..conf import no_option, with_hints
 from ..engines import engine_for
 from ..errors import AppsNotReady, InvalidSchedule, ScheduleNotFound
 from ..models import Message, ScheduledJob
-from ..payloads import check_moment, check_seconds, encode
+from ..payloads import check_moment, check_seconds, encode, private
 from .rows import alias_of, lock
 from .sending import send
 
@@ -34,6 +34,7 @@ DECIDED = ScheduledJob.decided_columns()
 
 
 @with_hints("A schedule")
+@private(Error)
 def add(
     name: str,
     schedule: str,
@@ -91,6 +92,7 @@ def _insert(job: ScheduledJob, using: str, clock: datetime) -> None:
     _log("Schedule %r was added; its next run: %s.", job, job.next_run_at)
 
 
+@private(Error)
 def update(
     name: str, *, using: str | None = None, now: datetime | None = None, **fields: Any
 ) -> ScheduledJob:

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import Error, connections
 
 from .. import registry
-from ..engines import Claimed, Engine, Lane, adopt_own_connection
+from ..engines import Claimed, Engine, Fault, Lane, adopt_own_connection, in_short
 from ..housekeeping import Housekeeper
 from .announce import Announcer
 from .hands import FINISHED, RUNNING, WAITING, Hands
@@ -38,6 +38,8 @@ SECOND_LOOK = 0.05
 LOCKED_PAUSE = 0.05
 # How soon to see whether messages wait behind one that takes longer than the last ones did.
 ROUSE_SECONDS = 0.005
+# With so many outcomes that the database refuses, nothing is claimed: there is no use in more of them.
+MOST_UNWRITTEN = 100
 # At the end, how long to try to give back what somebody has locked, in seconds.
 GIVE_BACK_SECONDS = 3.0
 
@@ -74,6 +76,7 @@ class Exchange(threading.Thread):
         self.error: BaseException | None = None
         self._end_by: float | None = None
         self._outage_since: float | None = None
+        self._was_refused = False
         self._second_look = False
         self._nothing_left = False
         # Whether the last turn found nothing.
@@ -89,6 +92,7 @@ class Exchange(threading.Thread):
     def end(self, within: float = GIVE_BACK_SECONDS) -> None:
         """Settle what is left and end, after `within` seconds at the latest."""
         self._end_by = time.monotonic() + within
+        self.hands.try_again()
         self.stop_claiming()
 
     # -- the loop -----------------------------------------------------------------------------------
@@ -146,6 +150,7 @@ class Exchange(threading.Thread):
         self._nothing_left = not finished and not lanes
         if self._nothing_left:
             return Found(claimed=False, more=False)
+        self.round.is_last = self._end_by is not None
         try:
             found = self.round.run(finished, lanes, free, ahead)
         except BaseException:
@@ -158,11 +163,19 @@ class Exchange(threading.Thread):
 
     def _wants(self) -> tuple[int, int]:
         """Return how many messages to claim, in free seats and beyond them."""
-        if not self.claiming.is_set() or not self.renewing.is_set():
+        if not self.claiming.is_set() or not self.renewing.is_set() or self._is_refused():
             return 0, 0
         free, ahead = self.appetite.now()
         # Messages that wait for a free seat must not wait for all that could be taken beyond the seats.
         return free, 0 if self.round.lacks_seats else ahead
+
+    def _is_refused(self) -> bool:
+        """Whether the database refuses so many outcomes that it is not about one of them; said once."""
+        refused = self.hands.count_aside >= MOST_UNWRITTEN
+        if refused and not self._was_refused:
+            logger.error("This worker claims nothing until the database takes the outcomes that it refuses.")
+        self._was_refused = refused
+        return refused
 
     def _due_lanes(self, *, look: bool) -> Sequence[Lane]:
         # Whoever names a lane waits for its message: all others can wait for the next round.
@@ -190,7 +203,16 @@ class Exchange(threading.Thread):
             self.seats.put(held)
 
     def _keep_house(self) -> bool:
-        return self.claiming.is_set() and not self.options.until_empty and self.housekeeper.step()
+        """Take a step of the housekeeping; what the database refuses of it holds up no message."""
+        if not self.claiming.is_set() or self.options.until_empty:
+            return False
+        try:
+            return self.housekeeper.step()
+        except Error as error:
+            if self.engine.fault_of(error) is not Fault.REFUSAL:
+                raise
+            logger.error("A part of the housekeeping was refused: %s", in_short(error))
+            return False
 
     # -- rest, and trouble --------------------------------------------------------------------------
 
@@ -207,7 +229,8 @@ class Exchange(threading.Thread):
         self._let_suspect_run()
         free, ahead = self._wants()
         if not free + ahead:
-            if self.appetite.is_sated and self._end_by is None:
+            ends = self.appetite.is_sated or (self.options.until_empty and self._is_refused())
+            if ends and self._end_by is None:
                 self.end()
             return False
         if self.options.until_empty and self.hands.is_empty:
@@ -242,6 +265,7 @@ class Exchange(threading.Thread):
         if self.seats.rouse():
             # What waits was thought to take no time; if it does, more seats are needed soon.
             seconds = min(seconds, ROUSE_SECONDS)
+        seconds = max(0.0, min(seconds, self.hands.next_try_in))
         ended_by = self.wakeup.wait(seconds, self.engine if may_claim else None)
         self.lanes.look_after_rest(ended_by)
 
@@ -255,7 +279,7 @@ class Exchange(threading.Thread):
         force_close(connections[self.options.using])
         if self._outage_since is None:
             self._outage_since = time.monotonic()
-            logger.warning("The database cannot be used, trying again: %s", str(error).strip())
+            logger.warning("The database cannot be used, trying again: %s", in_short(error))
         self.wakeup.wait(self.turns.failed())
 
     def _came_back(self) -> None:

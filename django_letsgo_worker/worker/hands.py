@@ -19,6 +19,8 @@ from ..outcomes import Outcome
 from ..registry import Handler
 
 WAITING, RUNNING, FINISHED = "waiting", "running", "finished"
+# Finished too, but the database refuses what became of it: it is tried again later.
+UNWRITTEN = "unwritten"
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +53,10 @@ class Hand:
     uncertain: bool = False
     # Ends the task of an async handler, from any thread.
     cancel: Callable[[], object] = lambda: None
+    # How often the database refused its outcome, whether that was said, and when it is tried again.
+    refusals: int = 0
+    is_reported: bool = False
+    again_at: float = 0.0
 
     @property
     def lease(self) -> tuple[int, int]:
@@ -69,6 +75,7 @@ class Hands:
     seats: int
     _held: dict[int, Hand] = field(default_factory=dict)
     _finished: list[Hand] = field(default_factory=list)
+    _aside: list[Hand] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _begun: int = 0
     # How long a delivery keeps a thread, the latest ones foremost; long until the first has ended.
@@ -109,8 +116,35 @@ class Hands:
     def take_finished(self) -> list[Hand]:
         """Return what has finished since the last call."""
         with self._changed:
+            if self._aside:
+                self._finish_aside(time.monotonic())
             finished, self._finished = self._finished, []
             return finished
+
+    def set_aside(self, hand: Hand, seconds: float) -> None:
+        """Keep a finished message whose outcome is refused out of the rounds, for so many seconds."""
+        with self._changed:
+            hand.state, hand.again_at = UNWRITTEN, time.monotonic() + seconds
+            self._aside.append(hand)
+            self._tell()
+
+    def try_again(self) -> None:
+        """Put all that is set aside into the next round."""
+        with self._changed:
+            self._finish_aside(float("inf"))
+
+    def _finish_aside(self, until: float) -> None:
+        due = [hand for hand in self._aside if hand.again_at <= until]
+        self._aside = [hand for hand in self._aside if hand.again_at > until]
+        for hand in due:
+            hand.state = FINISHED
+        self._finished += due
+
+    @property
+    def next_try_in(self) -> float:
+        """How many seconds until the first outcome that was refused is to be tried again."""
+        with self._changed:
+            return min((hand.again_at for hand in self._aside), default=float("inf")) - time.monotonic()
 
     def put_back(self, hands: Iterable[Hand]) -> None:
         """Return finished messages that could not be settled yet."""
@@ -148,7 +182,7 @@ class Hands:
         One that waits never begins; one that runs goes on, and its outcome is not recorded.
         """
         with self._changed:
-            if self._held.get(hand.claimed.id) is not hand or hand.state == FINISHED:
+            if self._held.get(hand.claimed.id) is not hand or hand.state in (FINISHED, UNWRITTEN):
                 return False
             if hand.state == WAITING:
                 del self._held[hand.claimed.id]
@@ -187,15 +221,26 @@ class Hands:
 
     @property
     def is_empty(self) -> bool:
+        """Whether nothing is in hand but what the database refuses."""
         with self._changed:
-            return not self._held
+            return all(hand.state == UNWRITTEN for hand in self._held.values())
+
+    @property
+    def count_aside(self) -> int:
+        """How many outcomes wait here that the database has refused."""
+        return len(self._aside)
+
+    def unwritten(self) -> list[Hand]:
+        """Return those whose outcome is known here, and not yet in the database."""
+        finished = self.in_state(FINISHED, UNWRITTEN)
+        return [hand for hand in finished if not hand.settled and (hand.outcome or hand.refused)]
 
     def wait_until_idle(self, timeout: float, hurry: threading.Event) -> bool:
         """Wait until nothing waits or runs, at most `timeout` seconds or until told to hurry; True if so."""
         end = time.monotonic() + timeout
         with self._changed:
             self._is_watched = True
-            while any(hand.state != FINISHED for hand in self._held.values()):
+            while any(hand.state in (WAITING, RUNNING) for hand in self._held.values()):
                 left = end - time.monotonic()
                 if left <= 0 or hurry.is_set():
                     return False

@@ -5,15 +5,17 @@ It also says that the process lives, hears that it should stop, and tells handle
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from django.db import Error, connections
 
 from .. import processes, registry
-from ..engines import Engine, adopt_own_connection
+from ..engines import Engine, Refused, adopt_own_connection, in_short
 from ..models import Process
 from .announce import Announcer
 from .hands import RUNNING, Hand, Hands
@@ -50,6 +52,8 @@ class Heartbeat(threading.Thread):
         self._ending = threading.Event()
         self._kick = threading.Event()
         self._beat_at = time.monotonic()
+        # Whether all went well at this beat, and whether something went wrong at the last one.
+        self._is_well = True
         self._failing = False
         self._due_now = False
         self._looked_at = time.monotonic()
@@ -98,30 +102,37 @@ class Heartbeat(threading.Thread):
         try:
             processes.finish(self.process, self.options.using)
         except Error as error:
-            logger.warning("The end of this process could not be written: %s", str(error).strip())
+            logger.warning("The end of this process could not be written: %s", in_short(error))
 
     # -- leases -------------------------------------------------------------------------------------
 
     def _beat(self, engine: Engine) -> bool:
+        """Renew the leases, and say that this process lives; return whether both were done."""
+        self._is_well = True
         try:
             self._renew(engine)
+        except Error as error:
+            self._failed(error)
+            return False
+        self._beat_at = time.monotonic()
+        self.renewing.set()
+        try:
             processes.tell_types(self.process, registry.types(), self.options.using)
             busy = len(self.hands.in_state(RUNNING))
             if processes.beat(self.process, busy=busy, using=self.options.using):
                 self.on_stop()
         except Error as error:
-            self._failed(error)
+            # The leases hold all the same.
+            self._say_once("The row of this process cannot be written, trying again: %s", error)
             return False
-        self._beat_at, self._failing = time.monotonic(), False
-        self.renewing.set()
+        self._failing = not self._is_well
         return True
 
     def _renew(self, engine: Engine) -> None:
         hands = self.hands.leases()
         if not hands:
             return
-        leases = [hand.lease for hand in hands]
-        renewed = engine.renew(self.process.pk, leases, self.options.lease_seconds)
+        renewed = self._renew_or_singly(engine, [hand.lease for hand in hands])
         # Not renewed: its own handler's transaction has it locked, it was settled meanwhile, or it is lost.
         self._let_go_of_lost(engine, [hand for hand in hands if hand.claimed.id not in renewed])
 
@@ -152,11 +163,29 @@ class Heartbeat(threading.Thread):
             # The next heartbeat says so.
             force_close(connections[self.options.using])
 
-    def _failed(self, error: Error) -> None:
-        force_close(connections[self.options.using])
+    def _renew_or_singly(self, engine: Engine, leases: list[tuple[int, int]]) -> set[int]:
+        """Renew all leases in one statement; where the database refuses that, each that it lets us renew."""
+        renew = partial(engine.renew, self.process.pk, seconds=self.options.lease_seconds)
+        try:
+            return engine.insist(lambda: renew(leases))
+        except Refused as refused:
+            self._say_once("Leases are renewed one by one, since the database refuses some: %s", refused)
+        renewed: set[int] = set()
+        for lease in leases:
+            with contextlib.suppress(Refused):
+                renewed |= engine.insist(partial(renew, [lease]))
+        return renewed
+
+    def _say_once(self, sentence: str, error: Exception) -> None:
+        """Say what is wrong, unless it was so at the last beat."""
+        self._is_well = False
         if not self._failing:
             self._failing = True
-            logger.warning("Leases cannot be renewed, trying again: %s", str(error).strip())
+            logger.warning(sentence, in_short(error))
+
+    def _failed(self, error: Error) -> None:
+        force_close(connections[self.options.using])
+        self._say_once("Leases cannot be renewed, trying again: %s", error)
         if time.monotonic() - self._beat_at >= self.options.lease_seconds:
             # All have lapsed: others may hold them now.
             self.renewing.clear()

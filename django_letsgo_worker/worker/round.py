@@ -6,28 +6,31 @@ When a round is made, and what happens when it cannot be, is in exchange.py.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import Error
-
 from .. import registry
-from ..engines import Claim, Claimed, ClaimRequest, Engine, Lane, Settlement
+from ..engines import Claim, Claimed, ClaimRequest, Engine, Lane, Refused, Settlement, in_short
 from ..messages import working
 from .announce import Announcer
-from .hands import Hand, Hands
+from .hands import UNWRITTEN, Hand, Hands
 from .lanes import Lanes
 from .options import Options
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
-# How often a round is tried again at once after a deadlock or a busy database.
-TRIES = 5
+# A broken connection may be the fault of what was sent: an outcome that has met so many, with a good
+# connection after each, is written without what is long in it.
+DOUBTS = 3
+# The pause before an outcome that was refused is tried again, in seconds; it doubles.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+# A lane that the database lets nobody claim from is reported once in this time, in seconds.
+REPEAT_AFTER = 60.0
 
 
 class TimedClaim(NamedTuple):
@@ -70,25 +73,33 @@ class Round:
         self.said_waiting = False
         # Whether the latest claims left messages that may run in a free seat only, and found none.
         self.lacks_seats = False
+        # Set for the last rounds: what is not written now is lost.
+        self.is_last = False
         self._keep = frozenset[str]()
+        self._reported: dict[tuple[str, int], float] = {}
         # Called with what was claimed, as soon as it is ours: whatever fails later, it is in hand.
         self.on_claimed: Callable[[Sequence[Claimed]], None] = lambda claimed: None
 
     def run(self, finished: Sequence[Hand], lanes: Sequence[Lane], free: int, ahead: int) -> Found:
         """Settle and claim; what was claimed only to be refused counts as well."""
         self._keep = working.kept_outcomes()
-        settlements = [self._settlement(hand) for hand in finished if not hand.settled]
-        written, claims = self._tried(settlements, lanes, free, ahead)
-        self._announce_written(finished, written)
-        for timed in claims:
-            self._take_in_hand(timed.claim.rows)
-        self._settle_accounts(finished, written)
+        *early, last = list(self.engine.in_groups(finished, self._length)) or [finished]
+        settled: dict[int, str] = {}
+        for group in early:
+            written, _ = self._tried(group, (), 0, 0)
+            self._end(group, written)
+            settled |= written
+        written, claims = self._tried(last, lanes, free, ahead)
+        self._announce_written(last, written)
+        if claims:
+            self._take_in_hand([message for timed in claims for message in timed.claim.rows])
+        self._settle_accounts(last, written)
         for timed in claims:
             self._look_further(timed)
         if any(registry.find(type) for timed in claims for type in timed.claim.unknown):
             # A receiver that heard of an unknown type has imported what registers it.
             self.lanes.learned()
-        elif _puts_back(finished, written):
+        elif _puts_back(finished, settled | written):
             # A claim in the same statement could not see it.
             self.lanes.forget()
         if claims:
@@ -98,21 +109,20 @@ class Round:
         return Found(claimed, more=claimed or any(not timed.claim.saw_all for timed in claims))
 
     def _tried(
-        self, settlements: Sequence[Settlement], lanes: Sequence[Lane], free: int, ahead: int
+        self, hands: Sequence[Hand], lanes: Sequence[Lane], free: int, ahead: int
     ) -> tuple[dict[int, str], Claims]:
-        """Settle and claim, again after a deadlock, and one by one what a database refuses."""
-        for tried in range(1, TRIES + 1):
-            try:
-                return self._exchange(settlements, lanes, free, ahead)
-            except Error as error:
-                if self.engine.is_transient(error) and tried < TRIES:
-                    time.sleep(random.uniform(0.005, 0.05) * tried)
-                elif settlements and not self.engine.is_outage(error) and not self.engine.is_transient(error):
-                    logger.exception("A round failed: its messages are settled one by one.")
-                    break
-                else:
-                    raise
-        return self._settle_singly(settlements), []
+        """Settle and claim; what a good connection refuses as a whole, one by one."""
+        settlements = [self._settlement(hand) for hand in hands if not hand.settled]
+        exchange = partial(self._exchange, settlements, lanes, free, ahead)
+        try:
+            return self.engine.insist(exchange, partial(_doubt, hands))
+        except Refused as refused:
+            if not settlements:
+                return {}, self._claim_apart(lanes, free, ahead, refused)
+            if len(settlements) > 1:
+                why = in_short(refused)
+                logger.warning("A round is refused, its messages are settled one by one: %s", why)
+        return self._settle_singly(hands), []
 
     def _exchange(
         self, settlements: Sequence[Settlement], lanes: Sequence[Lane], free: int, ahead: int
@@ -157,32 +167,79 @@ class Round:
     def _settle(self, settlements: Sequence[Settlement]) -> dict[int, str]:
         return self.engine.settle(self.process, settlements, keep=self._keep) if settlements else {}
 
-    def _settle_singly(self, settlements: Sequence[Settlement]) -> dict[int, str]:
+    def _length(self, hand: Hand) -> int:
+        return 0 if hand.settled else self._settlement(hand).length
+
+    def _settle_singly(self, hands: Sequence[Hand]) -> dict[int, str]:
         """Settle each in a transaction of its own, so that one hostile outcome holds up no other."""
         written: dict[int, str] = {}
-        for settlement in settlements:
-            # The second form is without what a database may refuse.
-            for form in (settlement, replace(settlement, result=None, errors=None)):
+        for hand in hands:
+            if not hand.settled:
                 try:
-                    with self.engine.transaction():
-                        written |= self._settle([form])
-                    break
-                except Error as error:
-                    if self.engine.is_outage(error) or self.engine.is_transient(error):
-                        raise
-                    logger.exception("The database refused the outcome of message %s.", settlement.id)
+                    written |= self._settle_alone(hand)
+                except Refused as refused:
+                    self._set_aside(hand, refused)
         return written
+
+    def _settle_alone(self, hand: Hand) -> dict[int, str]:
+        """Write one outcome, without its result and its errors if the database refuses it with them."""
+        settlement = self._settlement(hand)
+        try:
+            return self._insist_on(settlement, hand)
+        except Refused as refused:
+            hand.refusals += 1
+            in_doubt = self.engine.is_outage(refused.__cause__) if refused.__cause__ else False
+            if not settlement.length or (in_doubt and hand.refusals < DOUBTS and not self.is_last):
+                raise
+            written = self._insist_on(replace(settlement, result=None, errors=None), hand)
+            logger.error(
+                "The database refused the outcome of message %s (%s), which is kept without %s: %s",
+                *_named(hand),
+                "its result" if settlement.errors is None else "what this attempt adds to its errors",
+                in_short(refused),
+            )
+            return written
+
+    def _insist_on(self, settlement: Settlement, hand: Hand) -> dict[int, str]:
+        def settle() -> dict[int, str]:
+            with self.engine.transaction():
+                return self._settle([settlement])
+
+        return self.engine.insist(settle, partial(_doubt, [hand]))
+
+    def _set_aside(self, hand: Hand, refused: Refused) -> None:
+        """Keep what cannot be written at all, lease and all, and try it again later; said once."""
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(hand.refusals - 1, 10))
+        self.hands.set_aside(hand, pause)
+        if not hand.is_reported:
+            hand.is_reported = True
+            logger.error(
+                "The database refuses the outcome of message %s (%s). This worker keeps it, and tries again "
+                "from time to time: %s",
+                *_named(hand),
+                in_short(refused),
+            )
+
+    def _end(self, hands: Sequence[Hand], written: dict[int, str]) -> None:
+        self._announce_written(hands, written)
+        self._settle_accounts(hands, written)
 
     def _announce_written(self, finished: Sequence[Hand], written: dict[int, str]) -> None:
         """Let go of what is settled, and say so before the next attempt of the same message can begin."""
         done = [hand for hand in finished if hand.settled or hand.claimed.id in written]
         self.hands.drop(done)
         for hand in done:
+            if hand.is_reported:
+                logger.warning("The outcome of message %s (%s) is written after all.", *_named(hand))
             self.announcer.settled(hand, written.get(hand.claimed.id))
 
     def _settle_accounts(self, finished: Sequence[Hand], written: dict[int, str]) -> None:
         """Find out about what was not written: it is ours no more, or somebody has the row locked."""
-        missing = [hand for hand in finished if not hand.settled and hand.claimed.id not in written]
+        missing = [
+            hand
+            for hand in finished
+            if not (hand.settled or hand.state == UNWRITTEN or hand.claimed.id in written)
+        ]
         if not missing:
             return
         locked = self.engine.still_held(self.process, [hand.lease for hand in missing])
@@ -212,6 +269,38 @@ class Round:
             free, ahead = _left(free, ahead, claim)
         return claims
 
+    def _claim_apart(self, lanes: Sequence[Lane], free: int, ahead: int, refused: Refused) -> Claims:
+        """Claim one message of each lane where the database refuses what was asked for.
+
+        A lane that it lets nobody claim from is left alone for a moment. Raises its error when all are.
+        """
+        claims: Claims = []
+        for lane in lanes:
+            if free + ahead <= 0:
+                break
+            one = (1, 0) if free else (0, 1)
+            try:
+                claims += self.engine.insist(partial(self._exchange, (), [lane], *one))[1]
+            except Refused as again:
+                refused = again
+                self.lanes.drained(lane, Claim())
+                self._report(lane, refused)
+            else:
+                free, ahead = _left(free, ahead, claims[-1].claim)
+        if not claims and refused.__cause__ is not None:
+            raise refused.__cause__
+        return claims
+
+    def _report(self, lane: Lane, refused: Refused) -> None:
+        key, now = (lane.queue, lane.priority), time.monotonic()
+        if now - self._reported.get(key, float("-inf")) >= REPEAT_AFTER:
+            self._reported[key] = now
+            logger.error(
+                "The database lets nobody claim the first message of the queue %s (priority %s): %s",
+                *key,
+                in_short(refused),
+            )
+
     def _request(self, lane: Lane, free: int, ahead: int) -> ClaimRequest:
         return ClaimRequest(
             lane=lane,
@@ -227,7 +316,13 @@ class Round:
         """Give away what was claimed, and write which attempts had ended with their workers."""
         lost = working.note_lost_attempts(claimed, self.options.using)
         self.on_claimed(claimed)
-        self.engine.write_errors(self.process, lost)
+        try:
+            self.engine.insist(partial(self.engine.write_errors, self.process, lost))
+        except Refused as refused:
+            # They are written with what becomes of this attempt.
+            logger.warning(
+                "Attempts that ended with their workers are not recorded yet: %s", in_short(refused)
+            )
 
     def _look_further(self, timed: TimedClaim) -> None:
         """Claim past unknown types at the head of a lane, and learn where the next claim may begin."""
@@ -250,6 +345,16 @@ class Round:
         if taken and len(taken) >= wanted:
             self.engine.set_waiting({message.queue for message in taken}, False)
             self.said_waiting = False
+
+
+def _named(hand: Hand) -> tuple[int, str]:
+    return hand.claimed.id, hand.claimed.type
+
+
+def _doubt(hands: Sequence[Hand]) -> None:
+    """Note that a try to settle these broke off, and may have been carried out."""
+    for hand in hands:
+        hand.uncertain = True
 
 
 def _left(free: int, ahead: int, claim: Claim) -> tuple[int, int]:

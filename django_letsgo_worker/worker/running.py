@@ -13,16 +13,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, Error, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 from ..conf import settings
 from ..context import restored
 from ..delivery import Delivery
-from ..engines import Hold, engine_for
-from ..errors import LeaseLost
+from ..engines import Engine, Fault, Hold, Settlement, engine_for, in_short
+from ..errors import LeaseLost, OutcomeRefused
 from ..messages import working
 from ..outcomes import Outcome, decide
+from ..payloads import without_frames
 from ..signals import delivery_started
 from .hands import Hand
 from .isolation import force_close
@@ -106,8 +107,7 @@ class _AtomicRun:
         hold: Hold = engine.hold(self.process, self.hand.lease)
         if not hold.open():
             raise LeaseLost(self.hand.claimed.id, self.hand.claimed.attempts)
-        result, self.raised = self._attempt_within(hold)
-        outcome = outcome_of(self.hand, self.raised, result)
+        outcome = self._attempt_within(hold)
         seconds = time.monotonic() - self.hand.started
         settlement = working.settlement_of(
             self.hand.claimed, outcome, seconds=seconds, process=self.process_name
@@ -115,17 +115,27 @@ class _AtomicRun:
         self.hand.settlement = settlement
         if not engine.skip_locked:
             self._warn_if_long(seconds)
-        keep = working.kept_outcomes()
-        written = hold.settle(settlement, keep=keep, now=self.now)
+        written = self._settle(engine, hold, settlement)
         if not written:
             # The handler ended our transaction behind Django's back, and with it the lock.
             raise LeaseLost(self.hand.claimed.id, self.hand.claimed.attempts)
         return outcome
 
+    def _settle(self, engine: Engine, hold: Hold, settlement: Settlement) -> dict[int, str]:
+        error: Exception
+        try:
+            return hold.settle(settlement, keep=working.kept_outcomes(), now=self.now)
+        except Error as caught:
+            # Without the frames that it came through: the statement's values are among their variables.
+            error = without_frames(caught)
+            if engine.fault_of(caught) is Fault.REFUSAL:
+                error = OutcomeRefused(settlement.id, in_short(caught))
+        raise error
+
     def _note_commit(self) -> None:
         self.committed = True
 
-    def _attempt_within(self, hold: Hold) -> tuple[Any, BaseException | None]:
+    def _attempt_within(self, hold: Hold) -> Outcome:
         """Attempt it; what the handler raises takes back what it wrote, and no more."""
         try:
             with hold:
@@ -139,8 +149,8 @@ class _AtomicRun:
                         "it wrote is rolled back. Put what may fail into a transaction.atomic() of its own."
                     )
         except BaseException as error:  # as in attempt()
-            return None, error
-        return result, None
+            self.raised, result = error, None
+        return outcome_of(self.hand, self.raised, result)
 
     def _warn_if_long(self, seconds: float) -> None:
         """Where there is one writer, a handler's transaction keeps the heartbeat out as well."""
@@ -169,5 +179,7 @@ class _AtomicRun:
             # A deferred constraint, or a serialization failure: the database said no, nothing was written.
             return outcome_of(self.hand, error, None), False
         # Nobody knows whether the commit was carried out. The message is archived, or will lapse.
-        logger.warning("The commit of message %s has an unknown outcome: %s", self.hand.claimed.id, error)
+        logger.warning(
+            "The commit of message %s has an unknown outcome: %s", self.hand.claimed.id, in_short(error)
+        )
         return Outcome(name="unknown", exception=error), True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from .. import registry
@@ -38,7 +39,7 @@ class Taker:
     def _hand(self, claimed: Claimed, handler: Handler | None) -> Hand:
         signals = Signals(partial(self._extend, (claimed.id, claimed.receipt)))
         if handler is None:
-            handler = registry.choose(claimed.type, json.loads(claimed.payload))
+            handler = registry.choose(claimed.type, _payload_of(claimed))
         hand = Hand(claimed, handler, signals)
         hand.refused = working.unfit_settlement(claimed, self.options.name)
         return hand
@@ -49,6 +50,14 @@ class Taker:
 
         # On the handler's thread, and so on its connection; an event loop's has none.
         return on_a_thread_with_connections(extend, seconds)
+
+
+def _payload_of(claimed: Claimed) -> Any:
+    """Return the payload; None for one that is no JSON, which its seat will find out."""
+    try:
+        return json.loads(claimed.payload)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _plain_handler(type: str) -> Handler | None:

@@ -83,7 +83,7 @@ class Worker:
         (self.hurrying if self.stopping.is_set() else self.stopping).set()
 
     def run(self) -> bool:
-        """Work until stopped; return whether all that had begun came to its end."""
+        """Work until stopped; return whether all that had begun came to its end, and that was written."""
         if not self._register():
             return True
         self._start()
@@ -94,7 +94,7 @@ class Worker:
         clean = self._drain()
         self._end()
         self._say_what_was_done()
-        return clean and self.exchange.error is None
+        return clean and not self.count_unwritten() and self.exchange.error is None
 
     # -- the steps ----------------------------------------------------------------------------------
 
@@ -157,12 +157,29 @@ class Worker:
         many = payloads.counted(len(interrupted), "message is", "messages are")
         logger.warning("%s given back while the code of the handler still runs.", many)
 
+    def count_unwritten(self) -> int:
+        """Return how many outcomes could not be written, at the end."""
+        return len(self.hands.unwritten())
+
+    def _say_what_is_unwritten(self) -> None:
+        unwritten = self.hands.unwritten()
+        if unwritten:
+            some = ", ".join(f"{hand.claimed.id} ({hand.claimed.type})" for hand in unwritten[:10])
+            logger.error(
+                "%d messages were handled, and what became of them could not be written: %s%s. They are "
+                "handled again once their leases have lapsed.",
+                len(unwritten),
+                some,
+                ", ..." if len(unwritten) > 10 else "",
+            )
+
     def _end(self) -> None:
         self.listener.stop()
         self.heartbeat.end()
         self.seats.stop(timeout=1.0)
         for thread in (self.heartbeat, self.exchange):
             thread.join(timeout=5.0)
+        self._say_what_is_unwritten()
 
     def _say_what_was_done(self) -> None:
         ended = self.exchange.announcer.ended

@@ -34,7 +34,7 @@ HOMES = {
     "recurrence": "Recurrence",
     "context": "carrier correlation_id get_correlation_id CorrelationFilter trace get_trace",
     "errors": "LetsGoError InvalidMessage InvalidSchedule DuplicateMessage DuplicateHandler "
-    "DuplicateMessageType UnknownType LeaseLost WorkerDied MessageNotFound ScheduleNotFound "
+    "DuplicateMessageType UnknownType LeaseLost OutcomeRefused WorkerDied MessageNotFound ScheduleNotFound "
     "AppsNotReady",
 }  # fmt: skip
 

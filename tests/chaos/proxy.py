@@ -84,7 +84,7 @@ class Proxy:
             to_reader, to_writer = await asyncio.open_connection(self.host, self.target_port)
             writers.append(to_writer)
             ways = {
-                asyncio.ensure_future(self._forward(reader, to_writer, left, self.spoil)),
+                asyncio.ensure_future(self._forward(reader, to_writer, left, self._where_to_cut)),
                 asyncio.ensure_future(self._forward(to_reader, writer, left, lambda chunk: None)),
             }
             try:
@@ -97,6 +97,9 @@ class Proxy:
         finally:
             for each in writers:
                 each.transport.abort()
+
+    def _where_to_cut(self, chunk: bytes) -> str | None:
+        return self.spoil(chunk)
 
     async def _forward(
         self,

@@ -131,3 +131,79 @@ def test_a_commit_that_is_believed_loses_effects(fleet, commits_cut):
         return done - set(Effect.objects.values_list("n", flat=True))
 
     wait_until(lost, timeout=50, step=0.3, what="an acknowledged message without its effect")
+
+
+RESULT = "by "
+
+
+@pytest.fixture
+def proxied():
+    settings = connection.settings_dict
+    proxy = Proxy(settings["HOST"], int(settings["PORT"])).start()
+    proxy.url = database_url(settings | {"HOST": "127.0.0.1", "PORT": proxy.port})
+    yield proxy
+    proxy.stop()
+
+
+def hold_messages(count, gate):
+    return enqueue_many([("work:hold", {"n": n, "gate": str(gate)}) for n in range(count)])
+
+
+def test_an_outcome_keeps_its_result_when_its_connection_is_cut_again_and_again(fleet, proxied, tmp_path):
+    """Twice in a round, twice alone, and once more a second later: what breaks it may be its result."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    worker = fleet.start("--concurrency", 1, url=proxied.url, LEASE_SECONDS=30)
+    worker.wait_for_line("to stop")
+    text = f"{RESULT}{worker.pid}".encode()
+    proxied.spoil = lambda chunk: "before" if text in chunk and proxied.cuts < 5 else None
+    (message,) = hold_messages(1, gate)
+
+    fleet.wait_until_all_is_done(1)
+
+    assert proxied.cuts == 5
+    row = ArchivedMessage.objects.get(pk=message)
+    assert (row.outcome, row.result) == ("succeeded", f"{RESULT}{worker.pid}")
+    assert Entry.objects.count() == 1
+    assert fleet.stop() == [0]
+
+
+def test_an_outcome_that_breaks_each_good_connection_is_kept_without_its_result(fleet, proxied, tmp_path):
+    gate = tmp_path / "gate"
+    gate.touch()
+    worker = fleet.start("--concurrency", 4, url=proxied.url, LEASE_SECONDS=30)
+    worker.wait_for_line("to stop")
+    text = f"{RESULT}{worker.pid}".encode()
+    proxied.spoil = lambda chunk: "before" if text in chunk else None
+    (message,) = hold_messages(1, gate)
+    enqueue_many([("work:note", {"n": n}) for n in range(100, 200)])
+
+    fleet.wait_until_all_is_done(101)
+
+    row = ArchivedMessage.objects.get(pk=message)
+    assert (row.outcome, row.result) == ("succeeded", None)
+    assert Entry.objects.filter(n=0).count() == 1
+    worker.wait_for_line(f"the outcome of message {message} (work:hold), which is kept without its result")
+    assert fleet.stop() == [0]
+
+
+def test_a_server_that_is_gone_is_waited_for_with_every_outcome_and_its_result(fleet, proxied, tmp_path):
+    gate = tmp_path / "gate"
+    worker = fleet.start("--concurrency", 20, url=proxied.url, LEASE_SECONDS=60)
+    hold_messages(20, gate)
+    wait_until(lambda: Entry.objects.count() == 20)
+    # Nothing that is sent arrives, on no connection, old or new.
+    proxied.spoil = lambda chunk: "before"
+    gate.touch()
+    worker.wait_for_line("The database cannot be used")
+    cuts = proxied.cuts
+    wait_until(lambda: proxied.cuts > cuts + 10)
+    assert not ArchivedMessage.objects.exists()
+
+    proxied.spoil = lambda chunk: None
+
+    fleet.wait_until_all_is_done(20)
+    assert set(ArchivedMessage.objects.values_list("result", flat=True)) == {f"{RESULT}{worker.pid}"}
+    assert Entry.objects.count() == 20
+    worker.wait_for_line("The database is back")
+    assert fleet.stop() == [0]

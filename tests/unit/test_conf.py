@@ -35,6 +35,7 @@ class TestDefaults:
             "max_attempts": 10,
             "backoff": "10m",
             "max_payload_bytes": 262_144,
+            "max_result_bytes": 1_048_576,
             "keep_succeeded_for": 7,
             "keep_dead_for": 30,
             "keep_occurrences_for": 30,
@@ -86,6 +87,7 @@ EVERY_KEY_BY_ENVIRONMENT = [
     ("BACKOFF", "1h", "1h"),
     ("MAX_PAYLOAD_BYTES", "1024", 1024),
     ("MAX_PAYLOAD_BYTES", "none", None),
+    ("MAX_RESULT_BYTES", "1024", 1024),
     ("KEEP_SUCCEEDED_FOR", "0", 0.0),
     ("KEEP_DEAD_FOR", "0.5", 0.5),
     ("KEEP_OCCURRENCES_FOR", "365", 365.0),
@@ -181,9 +183,10 @@ class TestUnknownKeys:
 
 
 NAN, INF = float("nan"), float("inf")
-WHOLE = ("CONCURRENCY", "MAX_ATTEMPTS", "MAX_PAYLOAD_BYTES")
+WHOLE = ("CONCURRENCY", "MAX_ATTEMPTS", "MAX_PAYLOAD_BYTES", "MAX_RESULT_BYTES")
 NUMBERS = (*WHOLE, "LEASE_SECONDS", "DRAIN_SECONDS", "POLL_SECONDS", "KEEP_SUCCEEDED_FOR", "KEEP_DEAD_FOR",
            "KEEP_OCCURRENCES_FOR")  # fmt: skip
+MAY_BE_NONE = ("MAX_PAYLOAD_BYTES", "MAX_RESULT_BYTES", "POLL_SECONDS")
 TEXTS = ("DATABASE", "SCHEDULE", "SCHEDULE_TIMEZONE")
 LISTS = ("QUEUES", "REDACT", "IMPORTS", "CONTEXT")
 
@@ -211,13 +214,11 @@ class TestNumbers:
     def test_a_fraction_is_refused_where_things_are_counted(self, key, value):
         assert "must be a whole number" in refusal(key, value)
 
-    @pytest.mark.parametrize(
-        "key", [key for key in NUMBERS if key not in ("MAX_PAYLOAD_BYTES", "POLL_SECONDS")]
-    )
+    @pytest.mark.parametrize("key", [key for key in NUMBERS if key not in MAY_BE_NONE])
     def test_none_is_no_number(self, key):
         refusal(key, None)
 
-    @pytest.mark.parametrize("key", ["MAX_PAYLOAD_BYTES", "POLL_SECONDS"])
+    @pytest.mark.parametrize("key", MAY_BE_NONE)
     def test_none_is_allowed_where_it_means_something(self, key):
         assert getattr(load({key: None}, {}), key.lower()) is None
 
@@ -230,6 +231,7 @@ class TestNumbers:
             ("POLL_SECONDS", 0.05, 0.049),
             ("MAX_ATTEMPTS", 1, 0),
             ("MAX_PAYLOAD_BYTES", 1, 0),
+            ("MAX_RESULT_BYTES", 1, 0),
             ("KEEP_SUCCEEDED_FOR", 0, -1),
             ("KEEP_DEAD_FOR", 0, -1),
             ("KEEP_OCCURRENCES_FOR", 0, -1),

@@ -14,7 +14,9 @@ from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
 from ...models import CLOCK_SQL
+from .. import faults
 from ..cursors import has_own_cursors
+from ..faults import Fault
 from ..holding import Hold
 from ..lines import cut
 from .binding import is_direct, plus_sql, queue_cursor, rows_of
@@ -74,9 +76,8 @@ class PostgreSQLEngine(Inserting, Settling):
         # psycopg would parse `json` by itself, and a parsed string cannot be told from a text.
         return f"{column}::text"
 
-    def is_transient(self, error: BaseException) -> bool:
-        # serialization_failure, deadlock_detected, lock_not_available
-        return _sqlstate(error) in ("40001", "40P01", "55P03")
+    def fault_of(self, error: BaseException) -> Fault:
+        return faults.of_postgresql(error, _sqlstate(error))
 
     def is_missing_table(self, error: BaseException) -> bool:
         return _sqlstate(error) in ("42P01", "42703")

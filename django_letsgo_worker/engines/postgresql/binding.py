@@ -94,7 +94,7 @@ def is_direct(connection: BaseDatabaseWrapper) -> bool:
         return False
     if raw.info.transaction_status == TransactionStatus.INERROR:
         return False
-    with psycopg.Cursor(raw) as cursor:
+    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
         (pid,) = cursor.execute("SELECT pg_backend_pid()").fetchone() or (None,)
     return bool(pid == raw.info.backend_pid)
 

@@ -178,6 +178,8 @@ def _run(
     clean = worker.run()
     if worker.exchange.error is not None:
         raise CommandError(f"The worker broke down: {worker.exchange.error}", returncode=1)
+    if unwritten := worker.count_unwritten():
+        raise CommandError(f"Outcomes that could not be written: {unwritten}.", returncode=1)
     return clean
 
 

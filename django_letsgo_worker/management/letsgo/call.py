@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import getpass
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -36,7 +36,8 @@ _EVERYWHERE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 class Call:
     """What a verb is given; the options are those of its parser."""
 
-    options: dict[str, Any]
+    # A payload may be among them.
+    options: dict[str, Any] = field(repr=False)
     out: Printer
     # Under call_command the signals belong to whoever called.
     is_from_command_line: bool = False

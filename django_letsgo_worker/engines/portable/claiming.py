@@ -64,7 +64,7 @@ class Claiming(Settling):
         taken = choose(looked, request)
         claim = Claim(self._take(request, taken) if taken else [], {row.type for row in looked} - known)
         chosen = set(taken)
-        lapses = {row.id: self._lapse(row) for row in looked if row.held}
+        lapses = {row.id: self._lapse(row) for row in looked if row.held and row.leased_at is not None}
         for claimed in claim.rows if lapses else ():
             claimed.lapse = lapses.get(claimed.id)
         is_left = [row.id not in chosen and row.type in known for row in looked]

@@ -73,7 +73,8 @@ def test_a_message_whose_worker_was_killed_runs_again_and_the_attempt_is_counted
     row = wait_until(lambda: ArchivedMessage.objects.filter(pk=message.pk).first())
     assert (row.outcome, row.attempts, row.receipt, row.result) == ("succeeded", 2, 2, f"by {second.pid}")
     assert sorted(Entry.objects.values_list("attempt", "receipt")) == [(1, 1), (2, 2)]
-    assert row.errors == []
+    (lost,) = row.errors
+    assert (lost["attempt"], lost["class"]) == (1, "django_letsgo_worker.errors.WorkerDied")
 
 
 def test_a_message_that_kills_its_worker_each_time_becomes_a_dead_letter(supervise):

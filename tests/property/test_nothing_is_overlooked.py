@@ -77,7 +77,9 @@ def begun():
 
 
 def fill(mix):
-    """Write the messages of a mix, all of them due."""
+    """Write the messages of a mix, all of them due, and nothing else."""
+    Message.objects.all().delete()
+    ArchivedMessage.objects.all().delete()
     due_at = engine_for("default").clock() - timedelta(hours=1)
     for type, kind, (queue, priority), count, together in mix:
         steps = [timedelta(0) if together else timedelta(milliseconds=n) for n in range(1, count + 1)]
@@ -166,6 +168,7 @@ a_few = settings(
 @a_few
 @given(mix=runs, seats=st.integers(1, 9))
 def test_a_running_worker_handles_all_of_it_without_a_poll(begun, mix, seats):
+    begun.clear()
     fill(mix)
     rows, unknown = harmless(), Message.objects.count() - known().count()
 
@@ -175,9 +178,6 @@ def test_a_running_worker_handles_all_of_it_without_a_poll(begun, mix, seats):
     assert Message.objects.count() == unknown
     if seats == 1:
         assert in_order(begun, rows)
-    Message.objects.all().delete()
-    ArchivedMessage.objects.all().delete()
-    begun.clear()
 
 
 @a_few
@@ -196,9 +196,6 @@ def test_a_worker_that_ends_when_nothing_is_due_leaves_none_of_it(begun, mix, se
         assert not thread.is_alive()
 
     assert (known().count(), Message.objects.count()) == (0, unknown)
-    ArchivedMessage.objects.all().delete()
-    Message.objects.all().delete()
-    begun.clear()
 
 
 def test_a_message_on_its_last_attempt_does_not_wait_for_all_that_could_be_taken_ahead_of_it(begun):

@@ -54,7 +54,8 @@ def without_the_fence(engine: type[Engine]) -> None:
     ) -> list[Any]:
         these, params = self.among([id for id, _ in leases])
         rows = self.execute(
-            f"SELECT id, deadline, {self.now_sql(None)} FROM {TABLE} WHERE id {these}", params
+            f"SELECT id, deadline, {self.now_sql(None)} FROM {TABLE} WHERE id {these}",
+            {**params, "now": self.now_param(None)},
         )
         return [(id, self.read_moment(until), self.read_moment(now)) for id, until, now in rows]
 

@@ -71,6 +71,8 @@ class Scheduler:
         try:
             while not self.stop.is_set():
                 self.turned_at = time.monotonic()
+                # Under DEBUG Django keeps each statement.
+                connections[self.using].queries_log.clear()
                 self.stop.wait(self._survive(self._round))
         finally:
             self._finish()

@@ -5,6 +5,7 @@ What a message means is decided above, in messages; here stands how each engine 
 
 from __future__ import annotations
 
+from collections import deque
 from functools import cache
 from importlib import import_module
 
@@ -81,6 +82,8 @@ def adopt_own_connection(using: str) -> Engine:
     From then on `connections[using]` is that connection on this thread, and the verbs use it.
     """
     connection = connections.create_connection(using)
+    # Under DEBUG each statement is kept, with all that is in it; nobody asks this connection for them.
+    connection.queries_log = deque(maxlen=0)
     engine = engine_on(connection)
     engine.prepare_own_connection()
     connections[using] = connection

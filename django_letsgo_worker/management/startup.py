@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from types import FrameType
@@ -42,6 +43,21 @@ def refuse_unfit_connection(using: str) -> None:
             "This cannot run on a SQLite database in memory, which only one connection sees: "
             "in tests use django_letsgo_worker.testing.drain()."
         )
+
+
+def refuse_green_threads() -> None:
+    """Refuse where threads were replaced: one that computes would hold up the heartbeats, and all others."""
+    gevent, eventlet = (sys.modules.get(name) for name in ("gevent.monkey", "eventlet.patcher"))
+    if gevent is not None and gevent.is_module_patched("threading"):
+        name = "gevent's monkey.patch_all()"
+    elif eventlet is not None and eventlet.is_monkey_patched("thread"):
+        name = "eventlet's monkey_patch()"
+    else:
+        return
+    raise CommandError(
+        f"A worker needs real threads, and {name} has replaced them in this process: "
+        "start it by a manage.py that does not call that."
+    )
 
 
 def wait_for_database(using: str, stop: threading.Event) -> bool:

@@ -111,6 +111,7 @@ def on_a_thread_with_connections(call: Callable[[float], bool], argument: float)
 
 def tidy(connection: BaseDatabaseWrapper) -> None:
     """Bring a connection back to the state in which a handler may expect it, or close it."""
+    connection.queries_log.clear()
     if connection.connection is None and not connection.in_atomic_block:
         return
     if (watch := watch_of(connection)) is not None:
@@ -120,7 +121,6 @@ def tidy(connection: BaseDatabaseWrapper) -> None:
             not connection.in_atomic_block and connection.get_autocommit() and not connection.errors_occurred
         )
         if clean and not _has_leftovers(connection) and (watch is None or _is_as_opened(connection, watch)):
-            connection.queries_log.clear()
             return
     except Exception:
         pass
@@ -151,7 +151,6 @@ def let_go(connection: BaseDatabaseWrapper) -> None:
             is_clean = False
         if not is_clean:
             connection.connection.close()
-    connection.queries_log.clear()
     force_close(connection)
 
 

@@ -15,7 +15,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django_letsgo_worker import enqueue, queues
 from django_letsgo_worker.models import ArchivedMessage, Message, Process
 from tests.chaos.proxy import Proxy
-from tests.support import database_url, engine_of, wait_until
+from tests.support import ROOT, database_url, engine_of, wait_until
 from tests.workload.models import Entry
 
 from .conftest import WORKLOAD
@@ -310,3 +310,51 @@ def test_under_call_command_the_signals_belong_to_the_caller(handle):
 
     assert during == [before]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.fixture
+def green(tmp_path, manage):
+    """Start a manage.py whose threads were replaced before anything else was imported."""
+
+    def start(patch, *words):
+        (tmp_path / "sitecustomize.py").write_text(patch)
+        return manage(*words, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, settings_module=WORKLOAD)
+
+    return start
+
+
+def test_it_is_refused_where_gevent_has_replaced_the_threads(green):
+    pytest.importorskip("gevent")
+    enqueue("work:note", {"n": 1})
+
+    worker = green("from gevent import monkey\nmonkey.patch_all()", "runworker", "--until-empty")
+
+    assert worker.wait() == 1
+    assert worker.stderr == [
+        "CommandError: A worker needs real threads, and gevent's monkey.patch_all() has replaced them in this"
+        " process: start it by a manage.py that does not call that.\n"
+    ]
+    assert Message.objects.exists() and not Process.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "patch", ["import gevent", "from gevent import monkey\nmonkey.patch_all(thread=False)"]
+)
+def test_gevent_that_leaves_the_threads_alone_does_no_harm(green, patch):
+    pytest.importorskip("gevent")
+    enqueue("work:note", {"n": 1})
+
+    worker = green(f"import gevent.monkey\n{patch}", "runworker", "--until-empty")
+
+    assert worker.wait() == 0, worker.output
+    assert Entry.objects.get().n == 1
+
+
+def test_under_gevent_messages_are_enqueued_as_ever(green):
+    pytest.importorskip("gevent")
+    code = "from django_letsgo_worker import *; enqueue('work:note', {'n': 1})"
+
+    shell = green("from gevent import monkey\nmonkey.patch_all()", "shell", "-c", code)
+
+    assert shell.wait() == 0, shell.output
+    assert Message.objects.get().payload == {"n": 1}

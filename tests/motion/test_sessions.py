@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import threading
+import weakref
 from functools import partial
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection, connections, transaction
 from django.db.backends.signals import connection_created
+from django.db.utils import ConnectionHandler
 from django.test import override_settings
 
 from django_letsgo_worker import enqueue
 from django_letsgo_worker.models import ArchivedMessage, Message
+from django_letsgo_worker.scheduler import Scheduler
+from tests.support import PATIENCE, wait_until
 from tests.workload.models import Effect, Entry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -397,6 +403,81 @@ def test_a_tenant_that_a_handler_sets_on_its_connection_is_not_the_next_ones(
     assert after == before
     assert before[0] is None
     assert succeeded() == {"it"}
+
+
+# -- DEBUG --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """All connections that were made meanwhile, on whatever thread, and are still there."""
+    made = weakref.WeakSet()
+    create = ConnectionHandler.create_connection
+
+    def note(handler, alias):
+        one = create(handler, alias)
+        made.add(one)
+        return one
+
+    monkeypatch.setattr(ConnectionHandler, "create_connection", note)
+    return made
+
+
+def kept_by(made):
+    """The statements that their logs hold."""
+    gc.collect()
+    return [entry["sql"] for one in made for entry in one.queries_log]
+
+
+def test_under_debug_no_connection_of_a_worker_keeps_the_statements_that_it_sent(made, handle, start_worker):
+    gate = threading.Event()
+
+    @handle("t:work")
+    def work(delivery):
+        Message.objects.count()
+        # Whoever closes it has a log all the same.
+        connection.close()
+        return "x" * 1000
+
+    @handle("t:async")
+    async def work_on_the_loop(delivery):
+        await sync_to_async(Message.objects.count)()
+
+    @handle("t:last")
+    def last(delivery):
+        gate.set()
+
+    with override_settings(DEBUG=True):
+        for n in range(30):
+            enqueue("t:work" if n % 2 else "t:async")
+        enqueue("t:last", delay=0.5)
+        worker = start_worker(lease_seconds=1.0)
+        assert gate.wait(PATIENCE)
+        # What is left was sent once, at the start.
+        wait_until(lambda: not [sql for sql in kept_by(made) if "_message" in sql], what="short logs")
+        assert len(kept_by(made)) < 10
+        # The heartbeat's, the exchange's, a seat's.
+        assert len(made) >= 3
+        worker.stop()
+
+
+def test_under_debug_a_scheduler_keeps_the_statements_of_one_round_at_most():
+    stop = threading.Event()
+    rounds = []
+
+    class Rounds(Scheduler):
+        def _round(self):
+            rounds.append(len(connection.queries_log))
+            if len(rounds) == 5:
+                stop.set()
+            return min(super()._round(), 0.05)
+
+    with override_settings(DEBUG=True):
+        thread = threading.Thread(target=Rounds(stop=stop).run)
+        thread.start()
+        thread.join(PATIENCE)
+
+    assert rounds == [0] * 5
 
 
 # -- pools -------------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ class Command(BaseCommand):
         super().run_from_argv(argv)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        startup.refuse_green_threads()
         self.check(tags=["letsgo_worker"])
         stop, hurry = options.get("stop") or threading.Event(), threading.Event()
         if options["child_of"]:

@@ -12,6 +12,8 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+from django.db import reset_queries
+
 from ...conf import settings
 from ...models import ArchivedMessage, Process
 from . import overview, reading, showing, workers
@@ -51,6 +53,8 @@ def top(call: Call) -> None:
 def _watch(call: Call) -> None:
     stop: threading.Event = call.options.get("stop") or threading.Event()
     while True:
+        # Under DEBUG Django keeps each statement.
+        reset_queries()
         # A call reads the clock once.
         this = Call(call.options, call.out)
         facts = _look(this)

@@ -165,7 +165,9 @@ class Command(BaseCommand):
             "worker": ["runworker"],
             "scheduler": ["runscheduler"],
         }
-        self.stdout.write("Starting the site, a worker and a scheduler. Every third mail fails at first, on purpose.")
+        self.stdout.write(
+            "Starting the site, a worker and a scheduler. Every third mail fails at first, on purpose."
+        )
         together = side_by_side.SideBySide(
             commands, self.stdout.write, lambda pids: self.stdout.write(self._what_to_try(site, pids))
         )
@@ -174,18 +176,15 @@ class Command(BaseCommand):
 
     def _what_to_try(self, site: str, pids: Mapping[str, int]) -> str:
         """Return what is to stand last on the screen: where everything is, and what to do there."""
-        report = reverse(
-            "admin:django_letsgo_worker_scheduledjob_change",
-            args=[ScheduledJob.objects.values_list("pk", flat=True).get(name=SCHEDULE)],
-        )
+        schedules_page = reverse("admin:django_letsgo_worker_scheduledjob_changelist")
         return f"""
 Try this:
-  1. Order with the address {NOBODY}. Its mail cannot be sent: follow "dead" on
-     the shop's page, read why, and press "Redrive". It runs again, and dies again.
+  1. Order with the address {NOBODY}. Its mail cannot be sent: follow "dead" in the
+     shop, read why, and press "Redrive". It runs again, and dies again.
   2. Kill the worker: kill -9 {pids["worker"]}. Orders wait until another one has taken its place;
-     what the killed one had in hand is taken up again within half a minute.
-  3. Switch the sales report off: {site}{report}. Its line, which comes
-     each minute, stays away.
+     what it had in hand is taken up again within half a minute.
+  3. Switch the sales report off, and its line, which comes each minute, stays away:
+     {site}{schedules_page}
 
   The shop       {site}/
   The admin      {site}/admin/    {self._login}

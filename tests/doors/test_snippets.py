@@ -6,6 +6,7 @@ The words behind the three backticks choose the rule:
     python frozen      the same, where freezegun is installed
     python tasks       the same, where TASKS names our backend; on Django 5.2 of the backport
     python settings    a piece of settings.py: what it sets must be accepted
+    python models      a models.py of the shop, in a register of models that is thrown away
     shell              commands, each with arguments that its own parser takes
     schedules          expressions, one a line, with a remark behind #
     ini, yaml, procfile    parsed; the manage.py commands in them are checked like those of a shell
@@ -34,6 +35,7 @@ from django.core.management import get_commands, load_command_class
 from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.test import override_settings
+from django.test.utils import isolate_apps
 from django.utils.module_loading import import_string
 
 from django_letsgo_worker import conf, registry
@@ -121,10 +123,11 @@ def check_tasks(text: str) -> None:
 
 
 def check_settings(text: str) -> None:
-    namespace: dict = {"INSTALLED_APPS": [], "BASE_DIR": ROOT / "nowhere"}
+    as_started = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ROOT / "nowhere"}}
+    namespace: dict = {"INSTALLED_APPS": [], "BASE_DIR": ROOT / "nowhere", "DATABASES": as_started}
     exec(text, namespace)
     for app in namespace["INSTALLED_APPS"]:
-        AppConfig.create(app)
+        AppConfig.create("testproject.shop" if app == "shop" else app)
     conf.load(namespace.get("LETSGO_WORKER", {}), {})
     for database in namespace.get("DATABASES", {}).values():
         check_database(database)
@@ -151,6 +154,11 @@ def check_database(database: dict) -> None:
         connection.close()
 
 
+def check_models(text: str) -> None:
+    with isolate_apps("testproject.shop"):
+        check_python(text)
+
+
 # -- shell -----------------------------------------------------------------------------------------------
 
 
@@ -165,7 +173,9 @@ def check_command(words: list[str]) -> None:
     while re.fullmatch(r"[A-Z_]+=.*", words[0]):
         check_variable(*words.pop(0).split("=", 1))
     program, arguments = words[0], words[1:]
-    if program.endswith("python") and arguments[:1] == ["manage.py"]:
+    if program == "django-admin":
+        check_manage(*arguments)
+    elif program.endswith("python") and arguments[:1] == ["manage.py"]:
         check_manage(*arguments[1:])
     elif program.endswith("python") and arguments[:3] == ["-m", "pip", "install"]:
         check_requirement(*arguments[3:])
@@ -196,7 +206,7 @@ def check_manage(name: str, *arguments: str) -> None:
 
 def check_requirement(requirement: str) -> None:
     name, _, extras = requirement.rstrip("]").partition("[")
-    assert name == PROJECT["name"]
+    assert name.removeprefix("path/to/") == PROJECT["name"]
     assert set(filter(None, extras.split(","))) <= set(PROJECT["optional-dependencies"])
 
 
@@ -275,6 +285,7 @@ RULES: dict[str, Callable[[str], object]] = {
     "python frozen": check_frozen,
     "python tasks": check_tasks,
     "python settings": check_settings,
+    "python models": check_models,
     "shell": check_shell,
     "schedules": check_schedules,
     "ini": check_ini,
@@ -314,6 +325,8 @@ class TestTheRules:
             ("python", "assert False"),
             ("python settings", "LETSGO_WORKER = {'CONCURENCY': 2}"),
             ("python settings", "LETSGO = {}"),
+            ("python models", "from django.db import models\nclass A(models.Model):\n    b = models.Chars()"),
+            ("shell", "django-admin startproj mysite"),
             ("python settings", "TASKS = {'default': {'BACKEND': 'django_letsgo_worker.backend.Backend'}}"),
             ("python tasks", "from django.tasks import task\ntask(lambda: None)"),
             ("python settings", "INSTALLED_APPS += ['django_letsgo']"),

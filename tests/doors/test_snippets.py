@@ -11,10 +11,12 @@ The words behind the three backticks choose the rule:
     schedules          expressions, one a line, with a remark behind #
     ini, yaml, procfile    parsed; the manage.py commands in them are checked like those of a shell
     mermaid            a diagram of states: exactly those of the code
+    text               what a process writes: in words that the code has
 """
 
 from __future__ import annotations
 
+import ast
 import builtins
 import configparser
 import dis
@@ -41,6 +43,7 @@ from django.utils.module_loading import import_string
 from django_letsgo_worker import conf, registry
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.recurrence import Recurrence
+from tests.architecture.source import modules
 from tests.support import ROOT
 from tests.tasked import BACKEND
 from tests.tasked.framework import NAME as FRAMEWORK
@@ -278,6 +281,19 @@ def check_mermaid(text: str) -> None:
     assert named == {"[*]"} | LIVE_STATES | outcomes
 
 
+def check_text(text: str) -> None:
+    """See that each word stands in a text of the code; types, which have a colon inside, are made up."""
+    words = set(re.findall(r"(?<![\w:])[A-Za-z]{2,}(?![\w]|:\w)", text))
+    constants = {
+        node.value
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert words
+    assert words - set(re.findall(r"[A-Za-z]+", " ".join(constants))) == set()
+
+
 LIVE_STATES = {"ready", "running", "retrying", "scheduled"}
 
 RULES: dict[str, Callable[[str], object]] = {
@@ -292,6 +308,7 @@ RULES: dict[str, Callable[[str], object]] = {
     "yaml": check_yaml,
     "procfile": check_procfile,
     "mermaid": check_mermaid,
+    "text": check_text,
 }
 
 
@@ -345,6 +362,7 @@ class TestTheRules:
             ("yaml", "image: shop"),
             ("schedules", "*/90 * * * *   # never"),
             ("mermaid", "stateDiagram-v2\n    [*] --> ready: enqueue"),
+            ("text", "Halted: 12 succeeded; 3 are due."),
         ],
     )
     @pytest.mark.django_db

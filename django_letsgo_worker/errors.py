@@ -37,7 +37,10 @@ class DuplicateHandler(LetsGoError):
     """Two handlers claim the same type."""
 
     def __init__(self, type: str, first: str, second: str) -> None:
-        super().__init__(f"Two handlers are registered for the type {type!r}: {first} and {second}.")
+        super().__init__(
+            f"Two handlers are registered for the type {type!r}: {first} and {second}. "
+            "Give one of them another type, or another where=."
+        )
         self.type = type
         self.first = first
         self.second = second
@@ -47,7 +50,10 @@ class DuplicateMessageType(LetsGoError):
     """Two classes are the message type of the same type."""
 
     def __init__(self, type: str, first: str, second: str) -> None:
-        super().__init__(f"Two classes are registered for the type {type!r}: {first} and {second}.")
+        super().__init__(
+            f"Two classes are registered for the type {type!r}: {first} and {second}. "
+            "Give one of them another type."
+        )
         self.type = type
         self.first = first
         self.second = second

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
+from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
 from .errors import InvalidMessage, LetsGoError
@@ -93,6 +94,9 @@ def without_frames(error: Exception) -> Exception:
 def check_name(what: str, value: Any) -> str:
     """Return a type or queue name, or refuse it: letters, digits and _.:- only."""
     if not isinstance(value, str):
+        # As in other queues, where a function is what one enqueues, and its decorator needs no brackets.
+        if isinstance(value, FunctionType):
+            raise InvalidMessage(f"A {what} is text such as 'order:new', not the function {value.__name__}.")
         raise InvalidMessage(f"A {what} is text, not {type(value).__name__}.")
     if not _NAME.fullmatch(value):
         raise InvalidMessage(
@@ -190,7 +194,10 @@ def check_moment(what: str, value: Any) -> datetime:
     if not isinstance(value, datetime):
         raise InvalidMessage(f"{what} is an aware datetime, not {show(value)}.")
     if value.utcoffset() is None:
-        raise InvalidMessage(f"{what} needs a time zone: {value.isoformat()} is a naive datetime.")
+        raise InvalidMessage(
+            f"{what} needs a time zone: {value.isoformat()} is a naive datetime. "
+            "django.utils.timezone.make_aware() gives it the project's."
+        )
     try:
         moment = value.astimezone(UTC)
     except OverflowError:

@@ -11,13 +11,15 @@ import fcntl
 import hashlib
 import subprocess
 import sys
-import venv
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = ROOT / "pyproject.toml"
 PIP = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
 OLDEST_DJANGO = "5.2"
+SIGN_OF_LIFE_SECONDS = 5.0
 
 
 def main() -> None:
@@ -43,9 +45,9 @@ def ready(group: str, django: str, extras: list[str]) -> Path:
     with Path(f"{home}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != wanted:
-            print(f"Installing into {home.relative_to(ROOT)}", file=sys.stderr)
+            say(f"Installing into {home.relative_to(ROOT)}: once, for about a minute.")
             if not python.exists():
-                venv.create(home, with_pip=True, clear=True)
+                run(sys.executable, "-m", "venv", "--clear", home)
                 run(python, *PIP, "--upgrade", "pip>=25.1")  # the first that knows --group
             install(python, group, django, extras)
             stamp.write_text(wanted)
@@ -58,9 +60,27 @@ def install(python: Path, group: str, django: str, extras: list[str]) -> None:
     run(python, *PIP, "--upgrade", "--editable", project, wanted_django, "--group", group)
 
 
-def run(python: Path, *arguments: str) -> None:
-    if subprocess.run([python, *arguments], cwd=ROOT, stdout=sys.stderr).returncode:
-        sys.exit("pip could not install what is needed; its own words stand above.")
+def run(*command: str | Path) -> None:
+    """Run it to its end, with a sign of life every few seconds: it may have nothing to say for a minute."""
+    began = time.monotonic()
+    with subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr) as process:
+        while True:
+            try:
+                code = process.wait(SIGN_OF_LIFE_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                say(f"  {what(command)} is at work, {time.monotonic() - began:.0f} s")
+    if code:
+        sys.exit(f"{what(command)} could not install what is needed; its own words stand above.")
+
+
+def what(command: Sequence[str | Path]) -> str:
+    """Name the module that a command of Python's runs."""
+    return str(command[command.index("-m") + 1])
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -80,10 +80,14 @@ LETSGO_WORKER = {}
 LETSGO_STRIPE_TEST_WEBHOOK_KEY = "whsec_only-for-the-demonstration-and-the-tests"
 
 # The app's lines on the console: what is claimed, what failed, what fired. Payloads are never among them.
+# The site tells of what went wrong alone: its page asks for news every other second.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {"line": {"()": "testproject.shop.lines.Line"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"django_letsgo_worker": {"handlers": ["console"], "level": "INFO"}},
+    "loggers": {
+        "django_letsgo_worker": {"handlers": ["console"], "level": "INFO"},
+        "django.server": {"level": "WARNING"},
+    },
 }

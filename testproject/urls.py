@@ -3,10 +3,11 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from testproject.shop.views import shop
+from testproject.shop.views import contact, shop
 
 urlpatterns = [
     path("", shop, name="shop"),
+    path("contact/", contact, name="contact"),
     path("admin/", admin.site.urls),
     path("", include("django_letsgo_worker.contrib.contact.urls")),
     path("", include("django_letsgo_worker.contrib.stripe.urls")),

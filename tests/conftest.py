@@ -17,7 +17,13 @@ from django.test import TransactionTestCase
 from .support import ROOT, Managed, database_url, engine_of
 
 # One engine is as good as another for these: they run on SQLite, and so does what asks for no database.
-ONE_ENGINE_IS_ENOUGH = ("unit", "architecture", "browser", "property/test_recurrence")
+ONE_ENGINE_IS_ENOUGH = (
+    "unit",
+    "architecture",
+    "browser",
+    "property/test_recurrence",
+    "doors/test_newcomers_walk",
+)
 ASK_FOR_A_DATABASE = {"db", "transactional_db", "engine"}
 
 # Tests of processes, commands and pages, which a busy machine can fail in many ways: with --reruns they have

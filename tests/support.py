@@ -77,13 +77,15 @@ def _can_be_written() -> bool:
 class Managed:
     """A running `manage.py`, in a session of its own so that its children can be cleaned up with it."""
 
-    def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: tuple[str, ...], environment: Mapping[str, str], *, script: Path = MANAGE
+    ) -> None:
         self.arguments = arguments
         self.stdout: list[str] = []
         self.stderr: list[str] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [sys.executable, str(MANAGE), *arguments],
+            [sys.executable, str(script), *arguments],
             env=environment,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 
 from .. import registry
+from ..conf import suggestion
 from ..delivery import Delivery
 from ..engines import Claimed, Settlement
 from ..models import Message
@@ -101,4 +102,9 @@ class Announcer:
                 self._reported[queue, type] = now
                 unknown_type.send_robust(sender=Message, queue=queue, type=type)
                 if registry.find(type) is None:
-                    logger.warning("Messages of the unknown type %s wait in the queue %s.", type, queue)
+                    logger.warning(
+                        "Messages of the unknown type %s wait in the queue %s.%s",
+                        type,
+                        queue,
+                        suggestion(type, registry.types()),
+                    )

@@ -75,7 +75,10 @@ def invoice_paid(delivery: Delivery) -> None:
     if invoice is None:
         delivery.log.warning("Stripe's invoice %s is none of ours.", paid["id"])
         return
-    enqueue("parcel:book", {"invoice": invoice.pk}, unique_key=f"invoice-{invoice.pk}")
+    if invoice.parcel_message_id is None:  # Stripe may say it twice
+        parcel = enqueue("parcel:book", {"invoice": invoice.pk}, unique_key=f"invoice-{invoice.pk}")
+        invoice.parcel_message_id = parcel.pk
+        invoice.save(update_fields=["parcel_message_id"])
 
 
 @handler("parcel:book", queue="parcels", backoff=[1, 5, 30])

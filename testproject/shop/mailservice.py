@@ -13,6 +13,8 @@ from .models import Mail
 class ReplyLost(Exception):
     """The service did not answer in time. Whether it sent the mail, nobody here can know."""
 
+    on_purpose = True  # see `lines`
+
 
 def send(to: str, subject: str, *, idempotency_key: str, loses_reply: bool = False) -> None:
     """Send a mail, once for each key; `loses_reply` sends it too, and then raises ReplyLost."""

@@ -41,8 +41,10 @@ class Invoice(models.Model):
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="invoices")
     amount = models.DecimalField(max_digits=8, decimal_places=2)
     written_at = models.DateTimeField(auto_now_add=True)
-    # A plain number: the message moves to the archive, and is pruned there some day.
+    # Plain numbers: the messages move to the archive, and are pruned there some day.
     mail_message_id = models.BigIntegerField(null=True, editable=False)
+    # Of the message that books the parcel: set as soon as the invoice is paid.
+    parcel_message_id = models.BigIntegerField(null=True, editable=False)
 
     def __str__(self) -> str:
         return f"invoice {self.pk}"
@@ -50,11 +52,20 @@ class Invoice(models.Model):
     @property
     def mail_state(self) -> str:
         """Say in a word what became of the mail, as the queue knows it."""
-        try:
-            message = find(self.mail_message_id)
-        except MessageNotFound:
-            return "forgotten"
-        return getattr(message, "outcome", "waiting")
+        return state_of(self.mail_message_id)
+
+    @property
+    def parcel_state(self) -> str:
+        """Say in a word what became of the parcel; nothing while the invoice is not paid."""
+        return "" if self.parcel_message_id is None else state_of(self.parcel_message_id)
+
+
+def state_of(message_id: int) -> str:
+    try:
+        message = find(message_id)
+    except MessageNotFound:
+        return "forgotten"
+    return getattr(message, "outcome", "waiting")
 
 
 class Mail(models.Model):

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
@@ -65,12 +66,20 @@ def pay(request: HttpRequest, invoice: int) -> HttpResponse:
     import stripe
 
     found = get_object_or_404(Invoice, pk=invoice)
+    if found.parcel_message_id is not None:
+        messages.info(request, f"Invoice {invoice} is paid already.")
+        return redirect("shop")
     body = json.dumps(paid_event(found))
     signature = stripe.WebhookSignature.generate_signature_header(
         body, webhook_secret("TEST"), timestamp=int(time.time())
     )
     url = request.build_absolute_uri(reverse("letsgo_stripe_webhook", args=["test"]))
     httpx.post(url, content=body, headers={"Stripe-Signature": signature}, trust_env=False).raise_for_status()
+    messages.success(
+        request,
+        f"You paid invoice {invoice}. Stripe told the shop's webhook, which enqueued letsgo:stripe; "
+        "its handler has the parcel booked.",
+    )
     return redirect("shop")
 
 

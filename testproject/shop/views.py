@@ -1,10 +1,15 @@
-"""The one page of the shop: place an order, and see what became of the last ones."""
+"""The pages of the shop: place an order, and see what became of the last ones; get in touch."""
 
 from __future__ import annotations
 
+import json
+
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
+
+from django_letsgo_worker.contrib.contact.views import ContactView
 
 from . import orders
 from .forms import OrderForm
@@ -15,7 +20,8 @@ from .models import Order, Report
 def shop(request: HttpRequest) -> HttpResponse:
     form = OrderForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        orders.place(form.save(commit=False))
+        order = orders.place(form.save(commit=False))
+        messages.success(request, f"Thank you. This is order {order.pk}; a worker writes its invoice.")
         return redirect("shop")
     return render(
         request,
@@ -27,3 +33,10 @@ def shop(request: HttpRequest) -> HttpResponse:
         },
         status=400 if form.errors else 200,
     )
+
+
+@require_POST
+def contact(request: HttpRequest) -> HttpResponse:
+    """Hand the form to the app that takes contact forms, and answer with a page instead of its JSON."""
+    answer = ContactView.as_view()(request)
+    return render(request, "shop/contact.html", json.loads(answer.content), status=answer.status_code)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
 from django.core.management import call_command
 
 from tests.architecture.source import long_functions, modules, place
+from tests.support import ROOT
 
 MOST_LINES_OF_A_MODULE = 400
 MOST_LINES_OF_A_FUNCTION = 40
@@ -28,6 +30,15 @@ def too_long():
 
 def test_modules_and_functions_are_short():
     assert [(what, lines) for what, lines in too_long() if what not in MAY_BE_LONGER] == []
+
+
+def test_the_readme_says_how_large_the_house_is():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    said = re.search(r"about ([\d,]+) lines of Python", text)
+    lines = sum(len(path.read_text().splitlines()) for path in modules())
+    assert 0.8 < int(said[1].replace(",", "")) / lines < 1.2
+    assert f"no module is longer than {MOST_LINES_OF_A_MODULE} lines" in text
+    assert f"no function longer than {MOST_LINES_OF_A_FUNCTION}, and files import downwards only" in text
 
 
 def test_a_function_that_is_too_long_is_found():

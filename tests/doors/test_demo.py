@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
@@ -58,7 +59,7 @@ class TestOnce:
         done = first
 
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "The admin's user is admin, the password admin." in done.stdout
+        assert "To log in to the admin: admin / admin." in done.stdout
         assert table(done.stdout, "type", "messages", "attempts", "succeeded", "dead") == {
             "mail:send": (6, 7, 5, 1),
             "order:new": (6, 6, 6, 0),
@@ -80,8 +81,18 @@ class TestOnce:
         done = run(new_database)
 
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "The admin's user is there already." in done.stdout
+        assert "To log in to the admin: admin / admin." in done.stdout
         assert table(done.stdout, "promised", "found")["mails sent"] == (5, 5)
+
+    def test_a_failure_made_on_purpose_is_one_line(self, first):
+        said = [line for line in first.stdout.splitlines() if "On purpose: " in line]
+        assert sorted(line.partition(" On purpose: ")[2] for line in said) == [
+            "The customer's address cannot exist.",
+            "The mail service did not answer in time.",
+        ]
+        assert all(" (mail:send) in mails, attempt 1 of 5, " in line for line in said)
+        assert "Traceback" not in first.stdout + first.stderr
+        assert 'File "' not in first.stdout + first.stderr
 
     def test_no_payload_and_no_address_is_printed(self, first):
         assert "@" not in first.stdout + first.stderr
@@ -109,10 +120,8 @@ class TestStaying:
             port = taken.getsockname()[1]
             process = manage("demo", env={"PORT": str(port)})
             process.wait_for_line(f"Port {port} is taken")
-            line = process.wait_for_line("the shop ")
-        process.wait_for_line("site      | ")
-        process.wait_for_line("Worker ")
-        process.wait_for_line("Scheduler ")
+        line = process.wait_for_line("The shop ")
+        process.wait_for_line("To stop ")
         yield process, re.search(r"http://\S+", line)[0]
         if process.process.poll() is None:
             process.stop()  # its children are not of its process group
@@ -133,11 +142,47 @@ class TestStaying:
         for name in ("site", "worker", "scheduler"):
             process.wait_for_line(f"The {name} has ended.")
 
+    def test_what_to_try_and_where_stands_last_on_the_screen(self, staying):
+        process, address = staying
+
+        screen = "".join(process.stdout)
+        burst, _, last = screen.partition("Try this:")
+        assert {f"{name:<9} |" for name in ("site", "worker", "scheduler")} <= {
+            line[:11] for line in burst.splitlines()
+        }
+        assert not any(" | " in line for line in last.splitlines())
+        for what in (
+            "Order with the address nobody@shop.invalid.",
+            'press "Redrive"',
+            f"kill -9 {Process.objects.get(kind='worker').pid}.",
+            "Switch the sales report off",
+            f"{address}admin/django_letsgo_worker/scheduledjob/",
+        ):
+            assert what in last
+        assert [line.split() for line in last.splitlines()[-4:]] == [
+            ["The", "shop", address],
+            ["The", "admin", f"{address}admin/", "admin", "/", "admin"],
+            ["Slack", "&", "co.", f"{address}outside/"],
+            ["To", "stop", "Ctrl-C"],
+        ]
+
+    def test_another_worker_takes_the_place_of_one_that_is_killed(self, staying):
+        process, _ = staying
+        killed = Process.objects.get(kind="worker")
+
+        os.kill(killed.pid, signal.SIGKILL)
+
+        process.wait_for_line("The worker was killed. Another one takes its place.")
+        process.wait_for_line("To stop ", times=2)
+        other = Process.objects.filter(kind="worker").exclude(pk=killed.pk).get()
+        process.wait_for_line(f"kill -9 {other.pid}.")
+        assert process.stop() == 0, process.output
+
     def test_when_one_of_them_ends_the_others_are_stopped(self, staying):
         process, _ = staying
-        scheduler = wait_until(Process.objects.filter(kind="scheduler").first, what="the scheduler's row")
+        scheduler = Process.objects.get(kind="scheduler")
 
-        os.kill(scheduler.pid, signal.SIGKILL)
+        os.kill(scheduler.pid, signal.SIGTERM)
 
         assert process.wait() == 1
         process.wait_for_line("One of them did not end as it should")
@@ -156,6 +201,40 @@ class TestTheScript:
         script = ROOT / "script" / "demo"
         assert os.access(script, os.X_OK)
         assert run(dict(os.environ), "bash", "-n", str(script)).returncode == 0
+
+    def test_it_gives_signs_of_life_while_it_installs(self, tmp_path, monkeypatch, capfd):
+        """The module that is run ends when it was heard of twice."""
+        monkeypatch.syspath_prepend(str(ROOT / "script"))
+        environment = importlib.import_module("environment")
+        heard = tmp_path / "heard"
+        heard.touch()
+        (tmp_path / "slowpip.py").write_text(
+            f"import pathlib\nwhile len(pathlib.Path({str(heard)!r}).read_text().splitlines()) < 2: pass\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setattr(environment, "SIGN_OF_LIFE_SECONDS", 0.05)
+        say = environment.say
+
+        def say_and_be_heard(line):
+            say(line)
+            heard.write_text(heard.read_text() + f"{line}\n")
+
+        monkeypatch.setattr(environment, "say", say_and_be_heard)
+
+        environment.run(sys.executable, "-m", "slowpip")
+
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) >= 2
+        assert all(re.fullmatch(r"  slowpip is at work, \d+ s", line) for line in lines)
+
+    def test_it_says_what_could_not_be_installed(self, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(str(ROOT / "script"))
+        environment = importlib.import_module("environment")
+        (tmp_path / "brokenpip.py").write_text("raise SystemExit(1)\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+        with pytest.raises(SystemExit, match="^brokenpip could not install what is needed"):
+            environment.run(sys.executable, "-m", "brokenpip")
 
     def test_it_starts_the_command_with_the_python_of_its_environment(self, tmp_path):
         """The Python that makes the environment is replaced: it prints one that says what it is asked."""

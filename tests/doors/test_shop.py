@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.test import Client
+from django.urls import reverse
 
 from django_letsgo_worker import Delivery, Reject, registry
 from django_letsgo_worker.models import Message
-from testproject.shop import mailservice, orders
+from testproject.shop import mailservice, orders, outside
 from testproject.shop.models import Article, Invoice, Mail, Order, Report
+from tests.browser.rows import archived, change_url
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +53,18 @@ def deliver():
         return function(Delivery(type=type, payload=payload, attempt=attempt, **{**values, **facts}))
 
     return call
+
+
+def deliver_event(message):
+    """Run the shop's handler for an event of Stripe's, as a worker would choose it."""
+    payload = {**message.payload, "stripeMode": "TEST"}
+    chosen = registry.choose("letsgo:stripe", payload)
+    chosen.function(
+        Delivery(
+            type="letsgo:stripe", payload=payload, attempt=1, message_id=7, headers={}, queue="default",
+            priority=0, max_attempts=5, receipt=1, enqueued_at=datetime(2026, 5, 1, tzinfo=UTC),
+        )
+    )  # fmt: skip
 
 
 def types_waiting():
@@ -107,16 +124,92 @@ class TestThePage:
         place()
         deliver("order:new", {"order": place().pk})
 
-        cells = [cell.split("<")[0] for cell in client.get("/").content.decode().split("<td>")]
+        page = client.get("/").content.decode()
+        cells = re.findall(r"<td[^>]*>([^<]*)", page)
 
         assert cells.count("waiting") == 2  # the first order's invoice, the second one's mail
         assert str(Invoice.objects.get().pk) in cells
+
+    def test_a_dead_mail_is_a_link_to_the_dead_letter(self, client, place, deliver):
+        deliver("order:new", {"order": place(customer="nobody@shop.invalid").pk})
+        mail = Invoice.objects.get().mail_message_id
+        dead = archived(pk=mail, outcome="dead")
+        Message.objects.filter(pk=mail).delete()
+
+        page = client.get("/").content.decode()
+
+        assert f'<a href="{change_url("deadletter", dead.pk)}">dead</a>' in page
+
+    def test_it_says_that_an_order_was_placed(self, client):
+        page = client.post("/", ORDER, follow=True).content.decode()
+
+        assert f"Thank you. This is order {Order.objects.get().pk}; a worker writes its invoice." in page
 
     def test_a_mail_whose_message_was_pruned_is_forgotten(self, place, deliver):
         deliver("order:new", {"order": place().pk})
         Message.objects.filter(type="mail:send").delete()
 
         assert Invoice.objects.get().mail_state == "forgotten"
+
+
+class TestPaying:
+    @pytest.fixture
+    def paying(self, live_server, client, place, deliver):
+        """Press the button of an invoice; return the page that is then shown."""
+        deliver("order:new", {"order": place().pk})
+        button = reverse("outside-pay", args=[Invoice.objects.get().pk])
+        return lambda: client.post(button, headers={"host": urlsplit(live_server.url).netloc}, follow=True)
+
+    @pytest.mark.django_db(transaction=True)
+    def test_the_page_shows_what_paying_did(self, settings, paying, client, deliver):
+        settings.ALLOWED_HOSTS = ["*"]
+        number = Invoice.objects.get().pk
+
+        said = paying().content.decode()
+        event = Message.objects.get(type="letsgo:stripe")
+        deliver_event(event)
+        then = client.get("/").content.decode()
+        again = paying().content.decode()
+
+        assert f"You paid invoice {number}. Stripe told the shop&#x27;s webhook" in said
+        assert "<button>Pay</button>" in said
+        assert "paid, waiting" in then
+        assert "<button>Pay</button>" not in then
+        assert f"Invoice {number} is paid already." in again
+        assert Message.objects.filter(type="letsgo:stripe").count() == 1
+
+    def test_an_invoice_that_stripe_calls_paid_twice_gets_one_parcel(self, place, deliver):
+        deliver("order:new", {"order": place().pk})
+        event = Message(type="letsgo:stripe", payload=outside.paid_event(Invoice.objects.get()))
+
+        deliver_event(event)
+        Message.objects.filter(type="parcel:book").delete()  # it was booked meanwhile
+        deliver_event(event)
+
+        assert not Message.objects.filter(type="parcel:book").exists()
+
+
+class TestTheContactForm:
+    FORM: ClassVar = {"name": "Ada", "email": "ada@example.com", "message": "Hello"}
+
+    def test_it_answers_with_a_page(self, client):
+        answer = client.post("/contact/", self.FORM)
+
+        number = Message.objects.get(type="letsgo:contact").pk
+        page = answer.content.decode()
+        assert answer.headers["Content-Type"].startswith("text/html")
+        assert "Thank you, we have your message." in page
+        assert f"It is message {number} of type letsgo:contact" in page
+
+    def test_its_page_says_what_is_wrong(self, client):
+        answer = client.post("/contact/", {**self.FORM, "name": ""})
+
+        assert answer.status_code == 400
+        assert "name is required." in answer.content.decode()
+        assert not Message.objects.exists()
+
+    def test_the_shop_shows_the_form_that_leads_there(self, client):
+        assert 'action="/contact/"' in client.get("/").content.decode()
 
 
 class TestTheHandlers:

@@ -7,14 +7,17 @@ The words behind the three backticks choose the rule:
     python tasks       the same, where TASKS names our backend; on Django 5.2 of the backport
     python tenants     the same in a project of django-tenants, whose settings are `tenants settings`
     python settings    a piece of settings.py: what it sets must be accepted
+    python models      a models.py of the shop, in a register of models that is thrown away
     shell              commands, each with arguments that its own parser takes
     schedules          expressions, one a line, with a remark behind #
     ini, yaml, procfile    parsed; the manage.py commands in them are checked like those of a shell
     mermaid            a diagram of states: exactly those of the code
+    text               what a process writes: in words that the code has
 """
 
 from __future__ import annotations
 
+import ast
 import builtins
 import configparser
 import dis
@@ -35,11 +38,13 @@ from django.core.management import get_commands, load_command_class
 from django.db import connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.test import override_settings
+from django.test.utils import isolate_apps
 from django.utils.module_loading import import_string
 
 from django_letsgo_worker import conf, registry
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.recurrence import Recurrence
+from tests.architecture.source import modules
 from tests.support import ROOT
 from tests.tasked import BACKEND
 from tests.tasked.framework import NAME as FRAMEWORK
@@ -122,10 +127,11 @@ def check_tasks(text: str) -> None:
 
 
 def check_settings(text: str) -> None:
-    namespace: dict = {"INSTALLED_APPS": [], "BASE_DIR": ROOT / "nowhere"}
+    as_started = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ROOT / "nowhere"}}
+    namespace: dict = {"INSTALLED_APPS": [], "BASE_DIR": ROOT / "nowhere", "DATABASES": as_started}
     exec(text, namespace)
     for app in namespace["INSTALLED_APPS"]:
-        AppConfig.create(app)
+        AppConfig.create("testproject.shop" if app == "shop" else app)
     conf.load(namespace.get("LETSGO_WORKER", {}), {})
     for database in namespace.get("DATABASES", {}).values():
         check_database(database)
@@ -170,6 +176,11 @@ def check_settings_of_tenants(text: str) -> None:
     conf.load(namespace["LETSGO_WORKER"], {})
 
 
+def check_models(text: str) -> None:
+    with isolate_apps("testproject.shop"):
+        check_python(text)
+
+
 # -- shell -----------------------------------------------------------------------------------------------
 
 
@@ -184,7 +195,9 @@ def check_command(words: list[str]) -> None:
     while re.fullmatch(r"[A-Z_]+=.*", words[0]):
         check_variable(*words.pop(0).split("=", 1))
     program, arguments = words[0], words[1:]
-    if program.endswith("python") and arguments[:1] == ["manage.py"]:
+    if program == "django-admin":
+        check_manage(*arguments)
+    elif program.endswith("python") and arguments[:1] == ["manage.py"]:
         check_manage(*arguments[1:])
     elif program.endswith("python") and arguments[:3] == ["-m", "pip", "install"]:
         check_requirement(*arguments[3:])
@@ -215,7 +228,7 @@ def check_manage(name: str, *arguments: str) -> None:
 
 def check_requirement(requirement: str) -> None:
     name, _, extras = requirement.rstrip("]").partition("[")
-    assert name == PROJECT["name"]
+    assert name.removeprefix("path/to/") == PROJECT["name"]
     assert set(filter(None, extras.split(","))) <= set(PROJECT["optional-dependencies"])
 
 
@@ -287,6 +300,19 @@ def check_mermaid(text: str) -> None:
     assert named == {"[*]"} | LIVE_STATES | outcomes
 
 
+def check_text(text: str) -> None:
+    """See that each word stands in a text of the code; types, which have a colon inside, are made up."""
+    words = set(re.findall(r"(?<![\w:])[A-Za-z]{2,}(?![\w]|:\w)", text))
+    constants = {
+        node.value
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert words
+    assert words - set(re.findall(r"[A-Za-z]+", " ".join(constants))) == set()
+
+
 LIVE_STATES = {"ready", "running", "retrying", "scheduled"}
 
 RULES: dict[str, Callable[[str], object]] = {
@@ -296,12 +322,14 @@ RULES: dict[str, Callable[[str], object]] = {
     "python tenants": check_tenants,
     "python tenants settings": check_settings_of_tenants,
     "python settings": check_settings,
+    "python models": check_models,
     "shell": check_shell,
     "schedules": check_schedules,
     "ini": check_ini,
     "yaml": check_yaml,
     "procfile": check_procfile,
     "mermaid": check_mermaid,
+    "text": check_text,
 }
 
 
@@ -337,6 +365,8 @@ class TestTheRules:
             ("python tenants settings", "DATABASE_ROUTERS = ['django_tenants.routers.SyncRouter']"),
             ("python settings", "LETSGO_WORKER = {'CONCURENCY': 2}"),
             ("python settings", "LETSGO = {}"),
+            ("python models", "from django.db import models\nclass A(models.Model):\n    b = models.Chars()"),
+            ("shell", "django-admin startproj mysite"),
             ("python settings", "TASKS = {'default': {'BACKEND': 'django_letsgo_worker.backend.Backend'}}"),
             ("python tasks", "from django.tasks import task\ntask(lambda: None)"),
             ("python settings", "INSTALLED_APPS += ['django_letsgo']"),
@@ -355,6 +385,7 @@ class TestTheRules:
             ("yaml", "image: shop"),
             ("schedules", "*/90 * * * *   # never"),
             ("mermaid", "stateDiagram-v2\n    [*] --> ready: enqueue"),
+            ("text", "Halted: 12 succeeded; 3 are due."),
         ],
     )
     @pytest.mark.django_db

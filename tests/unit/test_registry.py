@@ -184,7 +184,7 @@ class TestOptions:
             handler(type)
 
     def test_a_bare_decorator_is_refused(self):
-        with pytest.raises(InvalidMessage, match="type is text, not function"):
+        with pytest.raises(InvalidMessage, match=r"^A type is text such as 'order:new', not the function "):
             handler(a_function())
 
     def test_async_and_atomic_do_not_go_together(self):

@@ -18,10 +18,11 @@ from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from ... import __version__, logs, monitor, payloads, registry
+from ... import __version__, logs, monitor, payloads, processes, registry, schedules
 from ...conf import settings
 from ...engines import engine_for
 from ...errors import InvalidMessage
+from ...models import ScheduledJob
 from ...scheduler import Scheduler
 from ...worker import Options, Supervisor, Worker
 from .. import reloading, startup
@@ -117,7 +118,7 @@ class Command(BaseCommand):
         listening = ", told of new messages by NOTIFY" if engine.can_listen else ""
         types = registry.types()
         times = f" in each of {options['processes']} processes" if options["processes"] > 1 else ""
-        scheduler = "here" if options["with_scheduler"] else "not here: manage.py runscheduler"
+        scheduler = "here" if options["with_scheduler"] else _say_where_schedules_fire(asked.using)
         lines = [
             f"Worker {asked.name} · django-letsgo-worker {__version__}",
             f"  database     {asked.using} ({engine.display_name}{listening})",
@@ -129,6 +130,21 @@ class Command(BaseCommand):
         ]
         # Not an error, although it goes where errors go.
         self.stderr.write("\n".join(lines), style_func=str)
+
+
+def _say_where_schedules_fire(using: str) -> str:
+    """Say what to run for the schedules that this worker does not fire, and whether nobody does."""
+    alive = processes.living(now=engine_for(using).clock(), using=using)
+    rows = {job.name: job.state for job in ScheduledJob.objects.using(using)}
+    # What the code declares becomes a row when a scheduler starts.
+    on = {name for name, state in rows.items() if state == "on"}
+    on |= {declared.name for declared in schedules.declared_in_code()} - set(rows)
+    if not schedules.is_built_in_used():
+        on.discard(schedules.BUILT_IN)
+    if not on or any(process.kind == "scheduler" for process in alive):
+        return "not here: manage.py runscheduler"
+    are_on = payloads.counted(len(on), "schedule is", "schedules are")
+    return f"none lives, and {are_on} on: --with-scheduler here, or manage.py runscheduler"
 
 
 def _warn_of_queues(asked: Options) -> None:

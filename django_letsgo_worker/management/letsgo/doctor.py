@@ -88,7 +88,7 @@ def _about_rows(call: Call) -> list[dict[str, Any]]:
 def _about_processes(jobs: Sequence[ScheduledJob], living: Sequence[Process]) -> Iterator[Found]:
     kinds = {process.kind for process in living}
     if "worker" not in kinds:
-        yield "no_worker", "", "No worker lives: nothing is handled."
+        yield "no_worker", "", "No worker lives, so nothing is handled: run `manage.py runworker`."
     if "scheduler" not in kinds:
         for name in sorted(filter(is_missed, _declared_names() - {job.name for job in jobs})):
             sentence = f"Schedule {name!r} is declared in code, and no scheduler lives that would add it."

@@ -73,5 +73,6 @@ def _about_schedules(
         yield (
             "no_scheduler",
             "",
-            f"No scheduler lives, and {showing.counted(on, 'schedule is', 'schedules are')} on.",
+            f"No scheduler lives, and {showing.counted(on, 'schedule is', 'schedules are')} on: "
+            "run `manage.py runscheduler`.",
         )

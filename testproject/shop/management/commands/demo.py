@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Count, Max, Q, Sum
+from django.urls import reverse
 from django.utils import timezone
 
 from django_letsgo_worker import schedules
@@ -50,11 +52,9 @@ class Command(BaseCommand):
         self.stdout.write("Migrating the database.")
         call_command("migrate", verbosity=0)
         users = get_user_model().objects
-        if users.filter(username="admin").exists():
-            self.stdout.write("The admin's user is there already.")
-        else:
-            users.create_superuser("admin", password="admin")
-            self.stdout.write("The admin's user is admin, the password admin.")
+        admin = users.filter(username="admin").first() or users.create_superuser("admin", password="admin")
+        self._login = "admin / admin" if admin.check_password("admin") else "admin, with the password you set"
+        self.stdout.write(f"To log in to the admin: {self._login}.")
         if not ScheduledJob.objects.filter(name=SCHEDULE).exists():
             schedules.add(SCHEDULE, "rate(1 minute)", "report:sales")
 
@@ -155,23 +155,42 @@ class Command(BaseCommand):
         port = _free_port(wanted)
         if port != wanted:
             self.stdout.write(f"Port {wanted} is taken; this is port {port}.")
-        self.stdout.write(
-            f"\n  the shop       http://127.0.0.1:{port}/"
-            f"\n  the admin      http://127.0.0.1:{port}/admin/"
-            f"\n  Slack & co.    http://127.0.0.1:{port}/outside/"
-            "\n  to stop        Ctrl-C\n\n"
-            "Every third mail fails at first, on purpose, and is retried.\n"
-        )
+        site = f"http://127.0.0.1:{port}"
         # What is set already leads elsewhere on purpose.
-        for name, value in outside.environment(f"http://127.0.0.1:{port}").items():
+        for name, value in outside.environment(site).items():
             os.environ.setdefault(name, value)
+        os.environ.setdefault("DJANGO_RUNSERVER_HIDE_WARNING", "true")
         commands = {
-            "site": ["runserver", "--noreload", f"127.0.0.1:{port}"],
+            "site": ["runserver", "--noreload", "--skip-checks", f"127.0.0.1:{port}"],
             "worker": ["runworker"],
             "scheduler": ["runscheduler"],
         }
-        if not side_by_side.run_until_stopped(commands, self.stdout.write):
+        self.stdout.write(
+            "Starting the site, a worker and a scheduler. Every third mail fails at first, on purpose."
+        )
+        together = side_by_side.SideBySide(
+            commands, self.stdout.write, lambda pids: self.stdout.write(self._what_to_try(site, pids))
+        )
+        if not together.run():
             raise CommandError("One of them did not end as it should; its own words stand above.")
+
+    def _what_to_try(self, site: str, pids: Mapping[str, int]) -> str:
+        """Return what is to stand last on the screen: where everything is, and what to do there."""
+        schedules_page = reverse("admin:django_letsgo_worker_scheduledjob_changelist")
+        return f"""
+Try this:
+  1. Order with the address {NOBODY}. Its mail cannot be sent: follow "dead" in the
+     shop, read why, and press "Redrive". It runs again, and dies again.
+  2. Kill the worker: kill -9 {pids["worker"]}. Orders wait until another one has taken its place;
+     what it had in hand is taken up again within half a minute.
+  3. Switch the sales report off, and its line, which comes each minute, stays away:
+     {site}{schedules_page}
+
+  The shop       {site}/
+  The admin      {site}/admin/    {self._login}
+  Slack & co.    {site}/outside/
+  To stop        Ctrl-C
+"""
 
 
 def _newest_message_id() -> int:

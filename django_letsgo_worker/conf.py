@@ -6,6 +6,7 @@ Nothing is read at import; settings() reads once and again after Django's settin
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -226,8 +227,7 @@ def with_hints(what: str) -> Callable[[F], F]:
     """Have a function say what to write instead, where it is given an option that it does not have."""
 
     def decorate(function: F) -> F:
-        code = function.__code__
-        known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        known = list(inspect.signature(function).parameters)
 
         @wraps(function)
         def hinting(*args: Any, **options: Any) -> Any:

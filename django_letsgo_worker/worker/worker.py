@@ -166,9 +166,9 @@ class Worker:
         if unwritten:
             some = ", ".join(f"{hand.claimed.id} ({hand.claimed.type})" for hand in unwritten[:10])
             logger.error(
-                "%d messages were handled, and what became of them could not be written: %s%s. They are "
-                "handled again once their leases have lapsed.",
-                len(unwritten),
+                "%s handled, and what became of that could not be written: %s%s. It is done again once the "
+                "leases have lapsed.",
+                payloads.counted(len(unwritten), "message was", "messages were"),
                 some,
                 ", ..." if len(unwritten) > 10 else "",
             )

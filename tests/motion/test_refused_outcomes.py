@@ -222,7 +222,7 @@ def test_a_drain_that_could_not_write_an_outcome_says_so_and_exits_with_1(
         worker.terminate()
 
     assert worker.wait() == 1
-    worker.wait_for_line(f"what became of them could not be written: {message.pk} (work:hold).")
+    worker.wait_for_line(f"what became of that could not be written: {message.pk} (work:hold).")
     worker.wait_for_line("Outcomes that could not be written: 1.")
     assert Message.objects.get().pk == message.pk
 

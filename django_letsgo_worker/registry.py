@@ -11,13 +11,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
 
-from . import payloads, typed
+from . import functions, payloads, typed
 from .backoff import Backoff
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
 from .handler_options import HandlerOptions, checked
@@ -39,10 +38,6 @@ OURS = frozenset({"letsgo:scheduled"})
 SHIPPED = "django_letsgo_worker."
 
 
-# It is asked for at each delivery.
-_is_async = cache(inspect.iscoroutinefunction)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     """A function registered for a type, and how it wants to be run.
@@ -60,10 +55,11 @@ class Handler:
     timeout: float | None = None
     atomic: bool = False
     where: Mapping[str, Any] = field(default_factory=dict)
+    # It is asked for at each delivery.
+    is_async: bool = field(init=False, compare=False)
 
-    @property
-    def is_async(self) -> bool:
-        return _is_async(self.function)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", functions.is_async(self.function))
 
     @property
     def dotted(self) -> str:
@@ -126,7 +122,8 @@ def handler(
     (seconds) and atomic are read where it runs. `atomic=True` runs the function and the
     acknowledgement in one transaction: its rows in this database exist exactly once, or not at all.
     `where` narrows it to payloads whose top-level keys equal the given values; the most keys win.
-    Raises InvalidMessage for bad options, DuplicateHandler when another function has the place.
+    Raises InvalidMessage for bad options, TypeError for a function that cannot be a handler,
+    DuplicateHandler when another function has the place.
     """
     options = checked(queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff)
     options |= checked(timeout=timeout, where=where)
@@ -135,16 +132,25 @@ def handler(
     check_reserved(name)
 
     def register(function: F) -> F:
-        if atomic and inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"The handler of {name!r} is async: atomic=True needs a plain def, since Django's "
-                "transactions do not work in async code."
-            )
+        _check_function(name, function, atomic)
         handle = function if message is None else typed.reading(message, function)
         add(Handler(type=name, function=handle, atomic=atomic, **options))
         return function
 
     return register
+
+
+def _check_function(type: str, function: Callable[..., Any], atomic: bool) -> None:
+    if functions.is_generator(function):
+        raise TypeError(
+            f"The handler of {type!r} has a yield, so a call would run nothing of it: make it a function "
+            "that returns."
+        )
+    if atomic and functions.is_async(function):
+        raise TypeError(
+            f"The handler of {type!r} is async: atomic=True needs a plain def, since Django's "
+            "transactions do not work in async code."
+        )
 
 
 def check_reserved(type: str) -> None:

@@ -6,13 +6,12 @@ pydantic does it where it is installed, else shapes.py; which function handles t
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from . import payloads, shapes
+from . import functions, payloads, shapes
 from .errors import DuplicateMessageType, InvalidMessage
 from .shapes import Path, Unfit
 
@@ -123,7 +122,7 @@ def remove(type: str) -> None:
 
 def reading(message: MessageType, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function as a handler of plain payloads: it is given the object."""
-    if inspect.iscoroutinefunction(function):
+    if functions.is_async(function):
 
         @wraps(function)
         async def handle_async(delivery: Delivery) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import payloads
 from ..errors import InvalidMessage
+from ..functions import is_generator
 from ..handler_options import checked
 from .compat import InvalidTask, Task
 
@@ -100,6 +101,11 @@ def check(task: Task[..., Any], options: dict[str, Any]) -> None:
         atomic = policy_of(task, options)["atomic"]
     except InvalidMessage as error:
         raise InvalidTask(str(error)) from None
+    if is_generator(task.func):
+        raise InvalidTask(
+            f"The task {task.module_path} has a yield, so a call would run nothing of it: make it a function "
+            "that returns."
+        )
     if atomic and iscoroutinefunction(task.func):
         raise InvalidTask(
             f"The task {task.module_path} is async: atomic=True needs a plain def, since Django's "

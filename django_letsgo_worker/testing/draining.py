@@ -5,7 +5,6 @@ How a delivery is run and what becomes of it is the worker's; transactions of th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -20,8 +19,7 @@ from asgiref.sync import async_to_sync
 
 from .. import payloads, registry
 from ..conf import settings
-from ..context import restored
-from ..delivery import Delivery, Signals
+from ..delivery import Signals
 from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
 from ..errors import InvalidMessage, LetsGoError
 from ..messages import working
@@ -205,25 +203,13 @@ def _sooner(lane: Lane) -> tuple[int, datetime, str]:
 
 
 def _call(hand: Hand) -> Any:
-    assert hand.delivery is not None
     if hand.handler.is_async:
-        result, error = async_to_sync(_within)(hand.handler.function, hand.delivery, hand.handler.timeout)
+        result, error = async_to_sync(running.attempt_async)(hand)
         if error is not None:
             raise error
         return result
     with _told_in_time(hand):
-        return hand.handler.function(hand.delivery)
-
-
-async def _within(
-    function: Any, delivery: Delivery, timeout: float | None
-) -> tuple[Any, BaseException | None]:
-    try:
-        with restored(delivery):
-            async with asyncio.timeout(timeout):
-                return await function(delivery), None
-    except BaseException as error:  # a SystemExit that leaves a task ends its event loop
-        return None, error
+        return running.call(hand)
 
 
 @contextlib.contextmanager

@@ -5,14 +5,17 @@ An atomic handler is acknowledged here, in its own transaction; all else is sett
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
+from inspect import isawaitable
 from typing import Any
 from uuid import UUID
 
+from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
@@ -21,6 +24,7 @@ from ..context import restored
 from ..delivery import Delivery
 from ..engines import Hold, engine_for
 from ..errors import LeaseLost
+from ..functions import lazy_kind
 from ..messages import working
 from ..outcomes import Outcome, decide
 from ..signals import delivery_started
@@ -63,6 +67,55 @@ def attempt(hand: Hand, call: Call) -> tuple[Any, BaseException | None]:
             return call(hand), None
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: a failed attempt, not our end
         return None, error
+
+
+def call(hand: Hand) -> Any:
+    """Call a sync handler, on its thread. What it gives back to be awaited is awaited here as well.
+
+    That is how an async function behind a plain decorator looks; its ORM calls come back to this thread,
+    and so into the transaction of an atomic handler.
+    """
+    result = hand.handler.function(hand.delivery)
+    if result is None:
+        return None
+    if isawaitable(result):
+        result, error = async_to_sync(_awaited)(hand, result)
+        if error is not None:
+            raise error
+    return _that_has_run(hand, result)
+
+
+async def attempt_async(hand: Hand) -> tuple[Any, BaseException | None]:
+    """Call an async handler; return its result, or whatever it raised: TimeoutError if it took too long."""
+    try:
+        with restored(hand.delivery):
+            result, error = await _awaited(hand, hand.handler.function(hand.delivery))
+            if error is not None:
+                # Within the context that it was raised in.
+                raise error
+            return _that_has_run(hand, result), None
+    except BaseException as error:  # a SystemExit that leaves a task ends its event loop
+        return None, error
+
+
+async def _awaited(hand: Hand, result: Any) -> tuple[Any, BaseException | None]:
+    """Await what a handler gave back until that is a result, for no longer than its time-out."""
+    try:
+        async with asyncio.timeout(hand.handler.timeout):
+            while isawaitable(result):
+                result = await result
+            return result, None
+    except BaseException as error:
+        return None, error
+
+
+def _that_has_run(hand: Hand, result: Any) -> Any:
+    if (kind := lazy_kind(result)) is not None:
+        raise TypeError(
+            f"The handler of {hand.claimed.type!r} gave back {kind}, of which nothing has run: loop over it "
+            "in the handler."
+        )
+    return result
 
 
 def outcome_of(hand: Hand, error: BaseException | None, result: Any) -> Outcome:

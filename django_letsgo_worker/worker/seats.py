@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
 from math import ceil
-from typing import Any
 from uuid import UUID
 
 from django.db import connections
@@ -170,7 +169,7 @@ class Seats:
                 self._send_to_loop(hand)
                 return False
             outcome, settled = running.run(
-                hand, _call, using=self.using, process=self.process, process_name=self.name
+                hand, running.call, using=self.using, process=self.process, process_name=self.name
             )
         except BaseException as error:
             logger.exception("Message %s could not be handed to its handler.", hand.claimed.id)
@@ -199,10 +198,6 @@ class Seats:
             self._free += 1
         self.wakeup.ring()
         self.rouse()
-
-
-def _call(hand: Hand) -> Any:
-    return hand.handler.function(hand.delivery)
 
 
 def _unhanded(hand: Hand, error: BaseException) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -32,6 +33,34 @@ def a_function(name="handle", module="shop.handlers"):
 
 def shipped(name="handle"):
     return a_function(name, "django_letsgo_worker.contrib.something.handlers")
+
+
+def generator(delivery):
+    yield delivery
+
+
+async def async_generator(delivery):
+    yield delivery
+
+
+class GeneratorCallable:
+    def __call__(self, delivery):
+        yield delivery
+
+
+class AsyncCallable:
+    async def __call__(self, delivery):
+        pass
+
+
+GENERATORS = {
+    "a generator": generator,
+    "an async generator": async_generator,
+    "an object whose call is one": GeneratorCallable(),
+    "a method": GeneratorCallable().__call__,
+    "a partial": partial(partial(generator)),
+    "a static method": staticmethod(generator),
+}
 
 
 class TestOneType:
@@ -194,6 +223,24 @@ class TestOptions:
             async def later(delivery):
                 pass
 
+        assert registry.types() == []
+
+    def test_an_object_whose_call_is_async_is_async(self):
+        with pytest.raises(TypeError, match="'job' is async: atomic=True needs a plain def"):
+            handler("job", atomic=True)(AsyncCallable())
+
+        handler("job")(AsyncCallable())
+        assert registry.get("job").is_async
+
+    @pytest.mark.parametrize("name", GENERATORS)
+    def test_what_has_a_yield_is_refused_in_one_sentence(self, name):
+        with pytest.raises(TypeError) as caught:
+            handler("job")(GENERATORS[name])
+
+        assert str(caught.value) == (
+            "The handler of 'job' has a yield, so a call would run nothing of it: make it a function that "
+            "returns."
+        )
         assert registry.types() == []
 
     def test_changing_the_callers_where_afterwards_changes_nothing(self):

@@ -1,14 +1,16 @@
-"""Functions that are registered: whether they are async, and whether a call runs them at all.
+"""Functions that are registered: whether they are async, whether a call runs them, and where they stand.
 
 What they are registered for is registry.py's.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from inspect import isasyncgenfunction, isgeneratorfunction
-from types import AsyncGeneratorType, GeneratorType
+from inspect import isasyncgenfunction, isgeneratorfunction, unwrap
+from types import AsyncGeneratorType, CodeType, FrameType, GeneratorType
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
@@ -42,3 +44,64 @@ def is_generator(function: Callable[..., Any]) -> bool:
 def lazy_kind(value: Any) -> str | None:
     """Return what a value is that has not run yet, for people; None for any other value."""
     return next((name for kind, name in _LAZY.items() if isinstance(value, kind)), None)
+
+
+def code_of(function: Any) -> CodeType | None:
+    """Return the code of a function, behind partials and decorators; None where there is none in Python."""
+    innermost = [unwrap(one) for one in _behind(function)]
+    return next((code for one in innermost if (code := getattr(one, "__code__", None))), None)
+
+
+def module_of(function: Any) -> str:
+    """Return the name of the module that a function, or the class of an object, stands in."""
+    return str(getattr(_behind(function)[0], "__module__", None) or "")
+
+
+def dotted(function: Any) -> str:
+    """Return module and name of a function; of an object those of its class."""
+    innermost = _behind(function)[0]
+    name = getattr(innermost, "__qualname__", None) or type(innermost).__qualname__
+    return f"{module_of(function)}.{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the code registers something, to tell a second thing of one name from the same one once more."""
+
+    # Modules and lines: the function's own, and that of the decorator.
+    lines: tuple[tuple[str, int], ...]
+    # The specs of these modules: other objects after each import and reload.
+    _specs: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+    # In a notebook, a shell or a doctest lines come and go.
+    _is_interactive: bool = field(default=False, compare=False, repr=False)
+
+    def is_again(self, before: Place) -> bool:
+        """Whether this is the place that registered before, as when a cell of a notebook runs once more."""
+        return self == before or (self._is_interactive and self._modules == before._modules)
+
+    def is_after_reload_of(self, before: Place) -> bool:
+        """Whether the same module has run since: what it registered before is not there any more."""
+        changed = any(new is not old for new, old in zip(self._specs, before._specs, strict=False))
+        return changed and self._modules == before._modules
+
+    @property
+    def _modules(self) -> list[str]:
+        return [module for module, _ in self.lines]
+
+
+def place_of(thing: Any, registering: FrameType | None = None) -> Place:
+    """Return the place of a function or class; `registering` is the frame of the code that registers it."""
+    module, code = module_of(thing), code_of(thing)
+    lines, specs = [(module, code.co_firstlineno if code else 0)], [_spec_of(module)]
+    is_interactive = code is not None and code.co_filename.startswith("<")
+    if registering is not None:
+        names = registering.f_globals
+        lines.append((str(names.get("__name__")), registering.f_lineno))
+        specs.append(names.get("__spec__"))
+        is_interactive |= registering.f_code.co_filename.startswith("<")
+        is_interactive |= names.get("__name__") == "__main__" and "__file__" not in names
+    return Place(tuple(lines), tuple(specs), is_interactive)
+
+
+def _spec_of(module: str) -> Any:
+    return getattr(sys.modules.get(module), "__spec__", None)

@@ -6,8 +6,8 @@ Importing handlers.py modules is here too (autodiscover); running a handler is t
 from __future__ import annotations
 
 import importlib
-import inspect
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from django.utils.module_loading import module_has_submodule
 from . import functions, payloads, typed
 from .backoff import Backoff
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
+from .functions import Place
 from .handler_options import HandlerOptions, checked
 
 if TYPE_CHECKING:
@@ -55,26 +56,38 @@ class Handler:
     timeout: float | None = None
     atomic: bool = False
     where: Mapping[str, Any] = field(default_factory=dict)
+    # Where the code registers it; None: where the function stands.
+    registered: Place | None = field(default=None, compare=False, repr=False)
     # It is asked for at each delivery.
     is_async: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_async", functions.is_async(self.function))
+        if self.registered is None:
+            object.__setattr__(self, "registered", functions.place_of(self.function))
 
     @property
     def dotted(self) -> str:
-        function = self.function
-        return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+        return functions.dotted(self.function)
 
     @property
     def place(self) -> str:
         """Where the function stands, for people: module, name and line."""
-        code = getattr(inspect.unwrap(self.function), "__code__", None)
-        return f"{self.dotted} (line {code.co_firstlineno})" if code else self.dotted
+        assert self.registered is not None
+        _, line = self.registered.lines[0]
+        return f"{self.dotted} (line {line})" if line else self.dotted
+
+    def is_replaced_by(self, new: Handler) -> bool:
+        """Whether this is the other's own past: its module was reloaded, or its line ran once more."""
+        assert self.registered is not None and new.registered is not None
+        if new.registered.is_after_reload_of(self.registered):
+            return True
+        is_same = (new.dotted, new.where) == (self.dotted, self.where)
+        return is_same and new.registered.is_again(self.registered)
 
     @property
     def is_shipped(self) -> bool:
-        return (self.function.__module__ or "").startswith(SHIPPED)
+        return functions.module_of(self.function).startswith(SHIPPED)
 
     def matches(self, payload: Any) -> bool:
         return isinstance(payload, dict) and all(
@@ -134,7 +147,8 @@ def handler(
     def register(function: F) -> F:
         _check_function(name, function, atomic)
         handle = function if message is None else typed.reading(message, function)
-        add(Handler(type=name, function=handle, atomic=atomic, **options))
+        place = functions.place_of(function, sys._getframe(1))
+        add(Handler(type=name, function=handle, atomic=atomic, registered=place, **options))
         return function
 
     return register
@@ -166,21 +180,35 @@ def check_reserved(type: str) -> None:
 
 
 def add(new: Handler) -> None:
-    """Register a handler. A project's replaces one that we ship; two of a project's are an error."""
+    """Register a handler. A project's replaces one that we ship; two of a project's are an error.
+
+    A handler takes the place of its own past: after a reload, or when a notebook's cell runs once more.
+    """
     with _lock:
         kept = []
         for old in _handlers.get(new.type, []):
-            if old.dotted == new.dotted and old.where == new.where:
+            if old.is_replaced_by(new):
                 continue
             if bool(old.where) == bool(new.where) and old.may_tie_with(new):
                 if new.is_shipped and not old.is_shipped:
                     return
                 if not old.is_shipped or new.is_shipped:
-                    raise DuplicateHandler(new.type, old.place, new.place)
+                    raise DuplicateHandler(new.type, *_places(old, new))
                 continue
             kept.append(old)
         # Most keys first, so that the first match is the one that is meant.
         _handlers[new.type] = sorted([*kept, new], key=lambda one: -len(one.where))
+
+
+def _places(*handlers: Handler) -> list[str]:
+    """Where handlers stand, for people; with what registers them where a decorator hides the difference."""
+    places = [one.place for one in handlers]
+    if len(set(places)) < len(places):
+        used = [one.registered.lines[-1] for one in handlers if one.registered is not None]
+        return [
+            f"{place} in {module}, line {line}" for place, (module, line) in zip(places, used, strict=True)
+        ]
+    return places
 
 
 def choose(type: str, payload: Any) -> Handler:

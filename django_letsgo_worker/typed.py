@@ -6,6 +6,7 @@ pydantic does it where it is installed, else shapes.py; which function handles t
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from . import functions, payloads, shapes
 from .errors import DuplicateMessageType, InvalidMessage
+from .functions import Place
 from .shapes import Path, Unfit
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class MessageType:
     # Both raise Unfit: from an object to plain JSON values, and from those to an object.
     dump: Callable[[Any], Any]
     load: Callable[[Any], Any]
+    # Where the code says so.
+    place: Place
 
     def plain(self, message: Any) -> Any:
         """Return the payload of an object, once an object can be made from it again (InvalidMessage)."""
@@ -67,6 +71,16 @@ class MessageType:
             # What it was raised from may show the payload, and errors are kept and logged.
             raise self._refusal(unfit) from None
 
+    @property
+    def where(self) -> str:
+        """Where the class stands, for people."""
+        return f"{_dotted(self.cls)} (line {self.place.lines[-1][1]})"
+
+    def is_replaced_by(self, new: MessageType) -> bool:
+        """Whether this is the other's own past: its module was reloaded, or its line ran once more."""
+        is_same = _dotted(new.cls) == _dotted(self.cls)
+        return new.place.is_after_reload_of(self.place) or (is_same and new.place.is_again(self.place))
+
     def _refusal(self, unfit: Unfit) -> InvalidMessage:
         place = payloads.path_text("payload", unfit.path)
         return InvalidMessage(f"{place} does not fit {self.cls.__qualname__}: {unfit.why.rstrip('.')}.")
@@ -88,7 +102,7 @@ def message_type(type: str) -> Callable[[C], C]:
 
     def register(cls: C) -> C:
         dump, load = _with_pydantic(cls) or _without_pydantic(cls)
-        _add(MessageType(type, cls, dump, load))
+        _add(MessageType(type, cls, dump, load, functions.place_of(cls, sys._getframe(1))))
         return cls
 
     return register
@@ -97,8 +111,8 @@ def message_type(type: str) -> Callable[[C], C]:
 def _add(new: MessageType) -> None:
     with _lock:
         old = _by_type.get(new.type)
-        if old is not None and _dotted(old.cls) != _dotted(new.cls):
-            raise DuplicateMessageType(new.type, _dotted(old.cls), _dotted(new.cls))
+        if old is not None and not old.is_replaced_by(new):
+            raise DuplicateMessageType(new.type, old.where, new.where)
         before = _by_class.get(new.cls)
         if before is not None and before.type != new.type:
             raise InvalidMessage(f"{_dotted(new.cls)} is the message type {before.type!r} already.")

@@ -121,12 +121,20 @@ class TestTwoForOneType:
         )
         assert registry.get("job").function(None) == "first"
 
-    def test_a_module_that_is_imported_again_replaces_its_own(self):
-        handler("job", queue="old")(a_function())
-        handler("job", queue="new")(a_function())
+    def test_two_functions_of_one_name_are_an_error_that_names_both_lines(self):
+        handler("job")(a_function())
+        with pytest.raises(DuplicateHandler) as caught:
+            handler("job")(a_function())
 
-        assert registry.get("job").queue == "new"
-        assert len(registry.handlers()) == 1
+        here = r"shop\.handlers\.handle \(line \d+\) in tests\.unit\.test_registry, line (\d+)"
+        first, second = re.search(f"{here} and {here}", str(caught.value)).groups()
+        assert int(second) == int(first) + 2
+
+    def test_a_line_that_runs_again_replaces_its_own(self):
+        for queue in ("old", "new"):
+            handler("job", queue=queue)(a_function())
+
+        assert [one.queue for one in registry.handlers()] == ["new"]
 
     @pytest.mark.parametrize("order", [[shipped, a_function], [a_function, shipped]], ids=["after", "before"])
     def test_a_projects_takes_the_place_of_a_shipped_one_in_either_order(self, order):

@@ -209,7 +209,9 @@ class TestWithPydantic:
 class TestTheRegistry:
     def test_two_classes_of_a_type_are_an_error(self):
         as_type(Order)
-        with pytest.raises(DuplicateMessageType, match=r"'t:x': .*\.Order and .*\.Line\.$"):
+        with pytest.raises(
+            DuplicateMessageType, match=r"'t:x': .*\.Order \(line \d+\) and .*\.Line \(line \d+\)\.$"
+        ):
             as_type(Line)
 
     def test_the_same_class_imported_again_is_none(self):

@@ -25,6 +25,7 @@ class HandlerOptions(TypedDict, total=False):
     timeout: float | None
     atomic: bool
     where: Mapping[str, Any] | None
+    on_dead: str | None
 
 
 def _checked_backoff(backoff: Any) -> Backoff:
@@ -42,6 +43,13 @@ def _checked_where(where: Any) -> dict[str, Any]:
     return checked
 
 
+def _checked_on_dead(type: Any) -> str:
+    try:
+        return payloads.check_name("type", type)
+    except InvalidMessage as error:
+        raise InvalidMessage(f"on_dead names a type of message. {error}") from None
+
+
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "queue": partial(payloads.check_name, "queue"),
     "priority": payloads.check_priority,
@@ -49,6 +57,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "backoff": _checked_backoff,
     "timeout": payloads.check_timeout,
     "where": _checked_where,
+    "on_dead": _checked_on_dead,
 }
 
 

@@ -56,6 +56,7 @@ class Handler:
     timeout: float | None = None
     atomic: bool = False
     where: Mapping[str, Any] = field(default_factory=dict)
+    on_dead: str | None = None
     # Where the code registers it; None: where the function stands.
     registered: Place | None = field(default=None, compare=False, repr=False)
     # It is asked for at each delivery.
@@ -126,6 +127,7 @@ def handler(
     timeout: float | None = None,
     atomic: bool = False,
     where: Mapping[str, Any] | None = None,
+    on_dead: str | None = None,
 ) -> Any:
     """Register the function below for messages of `type`; it is given one Delivery.
 
@@ -135,11 +137,13 @@ def handler(
     (seconds) and atomic are read where it runs. `atomic=True` runs the function and the
     acknowledgement in one transaction: its rows in this database exist exactly once, or not at all.
     `where` narrows it to payloads whose top-level keys equal the given values; the most keys win.
+    `on_dead` names the type of a message that is enqueued in the transaction that makes a dead letter of
+    one of these; its payload is {"message": id, "type", "queue", "error_class", "error"}.
     Raises InvalidMessage for bad options, TypeError for a function that cannot be a handler,
     DuplicateHandler when another function has the place.
     """
     options = checked(queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff)
-    options |= checked(timeout=timeout, where=where)
+    options |= checked(timeout=timeout, where=where, on_dead=on_dead)
     message = typed.find(type)
     name = payloads.check_name("type", type if message is None else message.type)
     check_reserved(name)
@@ -260,6 +264,29 @@ def types() -> list[str]:
 def handlers() -> list[Handler]:
     """Return all registered handlers, by type, the narrowest of a type first."""
     return [one for type in types() for one in _handlers[type]]
+
+
+_followers: dict[str, Callable[[str, str | None], bool]] = {}
+
+
+def follow_deaths(type: str, wanted: Callable[[str, str | None], bool]) -> None:
+    """Have a message of `type` follow each death that is wanted, as if every handler said it in on_dead.
+
+    `wanted` is asked with the type of the dead message, and with the name of its schedule if it has one.
+    """
+    _followers[type] = wanted
+
+
+def following(dead: str, schedule: str | None, on_dead: str | None) -> list[str]:
+    """Return the types of the messages that follow a death; a type never follows itself."""
+    types = [on_dead] if on_dead is not None else []
+    for type, wanted in _followers.items():
+        try:
+            types += [type] if wanted(dead, schedule) else []
+        except Exception:
+            # Whatever is wrong with it, the death is recorded.
+            logger.exception("Nobody can say whether %s follows the death of %s.", type, dead)
+    return [type for type in dict.fromkeys(types) if type != dead]
 
 
 def remove(type: Any) -> None:

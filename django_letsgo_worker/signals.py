@@ -27,5 +27,6 @@ unknown_type = Signal(use_caching=True)
 # sender=ScheduledJob, schedule=ScheduledJob, problem=str. After the commit, when its problem is another.
 schedule_failed = Signal(use_caching=True)
 
-# sender=Message, message_id=int, type=str, queue=str, errors=list, delivery=Delivery | None.
+# sender=Message, message_id=int, type=str, queue=str, errors=list, delivery=Delivery | None. Lost if the
+# process is killed between the commit and this: what must follow a death is on_dead of its handler.
 message_died = Signal(use_caching=True)

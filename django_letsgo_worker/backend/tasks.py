@@ -20,7 +20,7 @@ from .compat import InvalidTask, Task
 PREFIX = "letsgo:task:"
 LONGEST_PATH = 255 - len(PREFIX)
 # What a task may say for itself, and OPTIONS, in capitals, for all tasks of a backend.
-POLICY = ("max_attempts", "backoff", "timeout", "atomic")
+POLICY = ("max_attempts", "backoff", "timeout", "atomic", "on_dead")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class LetsGoTask(Task):  # type: ignore[type-arg]
     backoff: Any = field(default=None, hash=False)
     timeout: float | None = None
     atomic: bool | None = None
+    on_dead: str | None = None
     unique_key: str | None = None
 
     def using(self, *, unique_key: str | None = None, **changes: Any) -> Task[..., Any]:

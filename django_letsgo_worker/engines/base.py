@@ -183,9 +183,19 @@ class Engine(Words):
     ) -> dict[int, str]:
         """Write what became of messages, under the guard (id, receipt, leased_by); inside a transaction.
 
-        Returns the outcome of each id that was written. Outcomes not in `keep` leave no archived row.
+        Returns the outcome of each id that was written. Outcomes not in `keep` leave no archived row. What
+        is to follow a death is enqueued here.
         """
         raise NotImplementedError
+
+    def enqueue_followers(
+        self, settlements: Sequence[Settlement], written: dict[int, str], now: datetime | None
+    ) -> None:
+        """Enqueue what follows the deaths that were written, in the same transaction."""
+        rows = [row for s in settlements if written.get(s.id) == "dead" for row in s.on_dead]
+        if rows:
+            assert self.connection.in_atomic_block
+            self.insert_many(rows, now)
 
     def settle_locked(
         self, process: UUID, settlement: Settlement, *, keep: frozenset[str], now: datetime | None = None

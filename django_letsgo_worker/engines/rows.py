@@ -180,6 +180,8 @@ class Settlement:
     result: str | None = None
     error_class: str = ""
     error_fingerprint: str = ""
+    # What is enqueued in the same transaction, if this is written and the outcome is dead.
+    on_dead: Sequence[NewRow] = ()
 
     @property
     def goes_on(self) -> bool:

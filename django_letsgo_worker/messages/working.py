@@ -16,6 +16,7 @@ from ..engines import Claimed, Settlement
 from ..errors import WorkerDied
 from ..outcomes import Outcome, dotted, error_entry, fingerprint, with_entry
 from ..payloads import exact_json, storable
+from .following import followers_of
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
@@ -49,20 +50,27 @@ def delivery_of(claimed: Claimed, signals: Signals | None = None) -> Delivery:
 
 
 def settlement_of(
-    claimed: Claimed, outcome: Outcome, *, seconds: float, ended_seconds_ago: float = 0.0, process: str
+    claimed: Claimed,
+    outcome: Outcome,
+    *,
+    seconds: float,
+    ended_seconds_ago: float = 0.0,
+    process: str,
+    on_dead: str | None = None,
 ) -> Settlement:
     """Return what is to be written for an attempt that ended.
 
-    `seconds` is how long the handler ran; `process` names the worker in the record of a failure.
+    `seconds` is how long the handler ran; `process` names the worker in the record of a failure;
+    `on_dead` is the handler's.
     """
-    errors = error_class = mark = None
+    entry = errors = mark = None
     if outcome.recorded and outcome.exception is not None:
         at = datetime.now(UTC).isoformat(timespec="microseconds")
         entry = error_entry(
             outcome.exception, attempt=claimed.attempts, at=at, seconds=seconds, process=process
         )
         errors = exact_json(with_entry(json.loads(claimed.errors), entry))
-        error_class, mark = entry["class"], fingerprint(outcome.exception)
+        mark = fingerprint(outcome.exception)
     return Settlement(
         id=claimed.id,
         receipt=claimed.receipt,
@@ -73,8 +81,9 @@ def settlement_of(
         started_seconds_ago=seconds + ended_seconds_ago,
         seconds=seconds,
         result=_result(claimed, outcome),
-        error_class=error_class or "",
+        error_class=entry["class"] if entry else "",
         error_fingerprint=mark or "",
+        on_dead=followers_of(claimed, on_dead, entry) if entry and outcome.name == "dead" else (),
     )
 
 
@@ -119,10 +128,10 @@ def release_of(claimed: Claimed, *, deaths: int = 0) -> Settlement:
     )
 
 
-def unfit_settlement(claimed: Claimed, process: str) -> Settlement | None:
+def unfit_settlement(claimed: Claimed, process: str, on_dead: str | None = None) -> Settlement | None:
     """Return what becomes of a claimed message that must not run: worn out, or past its deadline.
 
-    The claim that found out is not counted as an attempt.
+    The claim that found out is not counted as an attempt. `on_dead` is the handler's.
     """
     if claimed.deadline is not None and claimed.deadline <= claimed.leased_at:
         return Settlement(
@@ -142,4 +151,5 @@ def unfit_settlement(claimed: Claimed, process: str) -> Settlement | None:
         deaths=claimed.deaths,
         error_class=dotted(error),
         error_fingerprint=fingerprint(error),
+        on_dead=followers_of(claimed, on_dead, entry),
     )

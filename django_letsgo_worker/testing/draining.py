@@ -156,7 +156,7 @@ class _Drain:
     def _take_in_hand(self, claimed: Claimed) -> Hand:
         payload = json.loads(claimed.payload) if registry.is_narrowed(claimed.type) else None
         hand = Hand(claimed, registry.choose(claimed.type, payload), Signals())
-        hand.refused = working.unfit_settlement(claimed, self.name)
+        hand.refused = working.unfit_settlement(claimed, self.name, hand.handler.on_dead)
         if not hand.handler.is_async:
             # An event loop has no connection, and nobody else takes what it has in hand here.
             hand.signals.extend = lambda seconds: bool(
@@ -187,7 +187,11 @@ class _Drain:
     def _settlement(self, hand: Hand) -> Settlement:
         assert hand.outcome is not None
         hand.settlement = working.settlement_of(
-            hand.claimed, hand.outcome, seconds=hand.seconds, process=self.name
+            hand.claimed,
+            hand.outcome,
+            seconds=hand.seconds,
+            process=self.name,
+            on_dead=hand.handler.on_dead,
         )
         return hand.settlement
 

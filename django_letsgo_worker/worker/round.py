@@ -56,8 +56,9 @@ class Round:
         for _, claim in claims:
             self.on_claimed(claim.rows)
         self._settle_accounts(finished, written)
-        # What this very statement put back, its claim could not see.
+        # What this very statement put back, or had follow a death, its claim could not see.
         put_back = not {"again", "released"}.isdisjoint(written.values())
+        put_back |= any(s.on_dead and written.get(s.id) == "dead" for s in settlements)
         for request, claim in claims:
             self._look_further(request, claim, put_back)
         # Whoever hears of an unknown type may import what registers it.
@@ -90,7 +91,7 @@ class Round:
         self, settlements: Sequence[Settlement], lanes: Sequence[Lane], free: int, ahead: int
     ) -> tuple[dict[int, str], Claims]:
         """One transaction: where one statement does it all, that statement."""
-        alone = self.engine.exchanges_alone and len(lanes) <= 1
+        alone = self.engine.exchanges_alone and len(lanes) <= 1 and not any(s.on_dead for s in settlements)
         asked_at = time.monotonic()
         with nullcontext() if alone else self.engine.transaction():
             if not alone:
@@ -123,6 +124,7 @@ class Round:
                 seconds=hand.seconds,
                 ended_seconds_ago=ago,
                 process=self.options.name,
+                on_dead=hand.handler.on_dead,
             )
         return hand.settlement
 

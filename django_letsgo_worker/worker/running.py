@@ -163,7 +163,11 @@ class _AtomicRun:
         outcome = outcome_of(self.hand, self.raised, result)
         seconds = time.monotonic() - self.hand.started
         settlement = working.settlement_of(
-            self.hand.claimed, outcome, seconds=seconds, process=self.process_name
+            self.hand.claimed,
+            outcome,
+            seconds=seconds,
+            process=self.process_name,
+            on_dead=self.hand.handler.on_dead,
         )
         self.hand.settlement = settlement
         if not engine.skip_locked:

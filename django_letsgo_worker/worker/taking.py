@@ -40,7 +40,7 @@ class Taker:
         if handler is None:
             handler = registry.choose(claimed.type, json.loads(claimed.payload))
         hand = Hand(claimed, handler, signals)
-        hand.refused = working.unfit_settlement(claimed, self.options.name)
+        hand.refused = working.unfit_settlement(claimed, self.options.name, handler.on_dead)
         return hand
 
     def _extend(self, lease: tuple[int, int], seconds: float) -> bool:

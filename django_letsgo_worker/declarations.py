@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 
-from . import payloads, registry
+from . import payloads, registry, typed
 from .errors import InvalidSchedule
 from .functions import Place, place_of
 from .recurrence import Recurrence
@@ -83,13 +83,14 @@ def schedule(
     InvalidSchedule or InvalidMessage for what cannot be a schedule.
     """
     Recurrence.parse(expression, timezone)
-    payloads.encode("payload", payload, None)
+    text = payloads.encode("payload", payload, None)
     columns = _columns({**fields})
 
     def declare(function: F) -> F:
         places = [one for one in registry.handlers() if _is_behind(one, function)]
         if not places:
             raise InvalidSchedule("@schedule stands above @handler: the function below is no handler.")
+        typed.check(places[0].type, text)
         _add(
             Declared(
                 name=name or places[0].type,

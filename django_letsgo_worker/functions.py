@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from inspect import isasyncgenfunction, isgeneratorfunction, unwrap
+from inspect import isasyncgenfunction, isgeneratorfunction, signature, unwrap
 from types import AsyncGeneratorType, CodeType, FrameType, GeneratorType
 from typing import Any
 
@@ -41,6 +41,20 @@ def is_generator(function: Callable[..., Any]) -> bool:
     return any(isgeneratorfunction(one) or isasyncgenfunction(one) for one in _behind(function))
 
 
+def misfit(function: Callable[..., Any]) -> str | None:
+    """Return why a function cannot be called with one argument; None if it can, or nobody knows."""
+    if not callable(function):
+        return f"it is no function but {type(function).__name__}"
+    try:
+        signature(function).bind(None)
+    except TypeError as error:
+        return str(error)
+    except ValueError:
+        # Some of those that are written in C do not say.
+        pass
+    return None
+
+
 def lazy_kind(value: Any) -> str | None:
     """Return what a value is that has not run yet, for people; None for any other value."""
     return next((name for kind, name in _LAZY.items() if isinstance(value, kind)), None)
@@ -48,8 +62,8 @@ def lazy_kind(value: Any) -> str | None:
 
 def code_of(function: Any) -> CodeType | None:
     """Return the code of a function, behind partials and decorators; None where there is none in Python."""
-    innermost = [unwrap(one) for one in _behind(function)]
-    return next((code for one in innermost if (code := getattr(one, "__code__", None))), None)
+    codes = [getattr(unwrap(one), "__code__", None) for one in _behind(function)]
+    return next((code for code in codes if type(code) is CodeType), None)
 
 
 def module_of(function: Any) -> str:

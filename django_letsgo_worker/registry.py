@@ -20,7 +20,7 @@ from . import functions, payloads, typed
 from .backoff import Backoff
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
 from .functions import Place
-from .handler_options import HandlerOptions, checked
+from .handler_options import ExceptionClass, Exceptions, HandlerOptions, checked
 
 if TYPE_CHECKING:
     from .delivery import Delivery
@@ -56,6 +56,8 @@ class Handler:
     timeout: float | None = None
     atomic: bool = False
     where: Mapping[str, Any] = field(default_factory=dict)
+    retry_on: tuple[ExceptionClass, ...] | None = None
+    give_up_on: tuple[ExceptionClass, ...] = ()
     on_dead: str | None = None
     # Where the code registers it; None: where the function stands.
     registered: Place | None = field(default=None, compare=False, repr=False)
@@ -127,23 +129,24 @@ def handler(
     timeout: float | None = None,
     atomic: bool = False,
     where: Mapping[str, Any] | None = None,
+    retry_on: Exceptions | None = None,
+    give_up_on: Exceptions = (),
     on_dead: str | None = None,
 ) -> Any:
     """Register the function below for messages of `type`; it is given one Delivery.
 
-    With a @message_type class for `type`, the payload that it is given is an object of that class.
-
-    queue, priority and max_attempts are frozen into each message when it is enqueued; backoff, timeout
-    (seconds) and atomic are read where it runs. `atomic=True` runs the function and the
-    acknowledgement in one transaction: its rows in this database exist exactly once, or not at all.
-    `where` narrows it to payloads whose top-level keys equal the given values; the most keys win.
-    `on_dead` names the type of a message that is enqueued in the transaction that makes a dead letter of
-    one of these; its payload is {"message": id, "type", "queue", "error_class", "error"}.
-    Raises InvalidMessage for bad options, TypeError for a function that cannot be a handler,
-    DuplicateHandler when another function has the place.
+    With a @message_type class for `type`, its payload is an object of that class. queue, priority and
+    max_attempts are frozen into each message when it is enqueued, the rest is read where it runs; `timeout`
+    is in seconds. With `atomic=True` its rows in this database exist exactly once, or not at all. `where`
+    narrows it to payloads whose top-level keys equal the given values. With `retry_on` other exceptions give
+    a message up at once, `give_up_on` ones always. `on_dead` names the type of a message that is enqueued in
+    the transaction that makes a dead letter. Raises InvalidMessage for bad options, TypeError for a function
+    that cannot be a handler, DuplicateHandler when another function has the place.
     """
-    options = checked(queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff)
-    options |= checked(timeout=timeout, where=where, on_dead=on_dead)
+    options = checked(
+        queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff, timeout=timeout,
+        where=where, retry_on=retry_on, give_up_on=give_up_on, on_dead=on_dead,
+    )  # fmt: skip
     message = typed.find(type)
     name = payloads.check_name("type", type if message is None else message.type)
     check_reserved(name)
@@ -159,6 +162,8 @@ def handler(
 
 
 def _check_function(type: str, function: Callable[..., Any], atomic: bool) -> None:
+    if (why := functions.misfit(function)) is not None:
+        raise TypeError(f"The handler of {type!r} is called with a delivery and nothing else: {why}.")
     if functions.is_generator(function):
         raise TypeError(
             f"The handler of {type!r} has a yield, so a call would run nothing of it: make it a function "

@@ -6,6 +6,7 @@ pydantic does it where it is installed, else shapes.py; which function handles t
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import threading
 from collections.abc import Callable
@@ -94,9 +95,9 @@ _lock = threading.Lock()
 def message_type(type: str) -> Callable[[C], C]:
     """Make objects of the dataclass below (or pydantic model) messages of `type`.
 
-    enqueue() takes them, and a handler of the class is given them. They are checked against their
-    annotations when they are enqueued, and again before the handler. Raises InvalidMessage for a class
-    that cannot be checked, DuplicateMessageType when another class has the type.
+    enqueue() takes them, and a handler of the class is given them. Payloads of the type are checked against
+    the annotations wherever one is enqueued or scheduled, and again before a handler of the class. Raises
+    InvalidMessage for a class that cannot be checked, DuplicateMessageType when another has the type.
     """
     payloads.check_name("type", type)
 
@@ -126,6 +127,13 @@ def _dotted(cls: type) -> str:
 def find(cls: Any) -> MessageType | None:
     """Return the message type that a class is; None for anything else."""
     return _by_class.get(cls) if isinstance(cls, type) else None
+
+
+def check(type: str, payload: str) -> None:
+    """Refuse JSON that does not fit the class of its type, where the type has one (InvalidMessage)."""
+    message = _by_type.get(type)
+    if message is not None:
+        message.read(json.loads(payload))
 
 
 def remove(type: str) -> None:

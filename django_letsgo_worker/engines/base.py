@@ -188,14 +188,23 @@ class Engine(Words):
         """
         raise NotImplementedError
 
-    def enqueue_followers(
+    def settle_more(
         self, settlements: Sequence[Settlement], written: dict[int, str], now: datetime | None
     ) -> None:
-        """Enqueue what follows the deaths that were written, in the same transaction."""
-        rows = [row for s in settlements if written.get(s.id) == "dead" for row in s.on_dead]
-        if rows:
-            assert self.connection.in_atomic_block
-            self.insert_many(rows, now)
+        """Write what few settlements bring along, in the same transaction: followers, and new limits."""
+        more = [s for s in settlements if s.has_more and s.id in written]
+        if not more:
+            return
+        assert self.connection.in_atomic_block
+        followers = [row for s in more if written[s.id] == "dead" for row in s.on_dead]
+        if followers:
+            self.insert_many(followers, now)
+        for settlement in more:
+            if settlement.max_attempts is not None and written[settlement.id] == "again":
+                self.execute(
+                    f"UPDATE {TABLE} SET max_attempts = %(most)s WHERE id = %(id)s",
+                    {"id": settlement.id, "most": settlement.max_attempts},
+                )
 
     def settle_locked(
         self, process: UUID, settlement: Settlement, *, keep: frozenset[str], now: datetime | None = None

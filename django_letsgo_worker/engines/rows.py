@@ -182,10 +182,17 @@ class Settlement:
     error_fingerprint: str = ""
     # What is enqueued in the same transaction, if this is written and the outcome is dead.
     on_dead: Sequence[NewRow] = ()
+    # The message's new limit, if it is raised and goes on.
+    max_attempts: int | None = None
 
     @property
     def goes_on(self) -> bool:
         return self.outcome in GOING_ON
+
+    @property
+    def has_more(self) -> bool:
+        """Whether it takes further statements, and so a transaction around them all."""
+        return bool(self.on_dead) or self.max_attempts is not None
 
     @property
     def is_plain(self) -> bool:

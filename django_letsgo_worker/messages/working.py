@@ -28,6 +28,23 @@ def kept_outcomes() -> frozenset[str]:
     return frozenset(kept | ({"dead"} if now.keep_dead_for else set()))
 
 
+def payload_of(claimed: Claimed) -> Any:
+    """Return the payload of a claimed message, to choose a handler by; None where it cannot be read."""
+    try:
+        return json.loads(claimed.payload)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _errors_of(claimed: Claimed) -> list[Any]:
+    """Return the errors so far; none where somebody has written there what is no list."""
+    try:
+        errors = json.loads(claimed.errors)
+    except (ValueError, RecursionError):
+        return []
+    return errors if isinstance(errors, list) else []
+
+
 def delivery_of(claimed: Claimed, signals: Signals | None = None) -> Delivery:
     """Return the value that a handler is given for a claimed message."""
     headers = json.loads(claimed.headers) if claimed.headers != "{}" else {}
@@ -69,7 +86,7 @@ def settlement_of(
         entry = error_entry(
             outcome.exception, attempt=claimed.attempts, at=at, seconds=seconds, process=process
         )
-        errors = exact_json(with_entry(json.loads(claimed.errors), entry))
+        errors = exact_json(with_entry(_errors_of(claimed), entry))
         mark = fingerprint(outcome.exception)
     return Settlement(
         id=claimed.id,
@@ -84,6 +101,7 @@ def settlement_of(
         error_class=entry["class"] if entry else "",
         error_fingerprint=mark or "",
         on_dead=followers_of(claimed, on_dead, entry) if entry and outcome.name == "dead" else (),
+        max_attempts=outcome.max_attempts,
     )
 
 
@@ -147,7 +165,7 @@ def unfit_settlement(claimed: Claimed, process: str, on_dead: str | None = None)
         receipt=claimed.receipt,
         outcome="dead",
         attempts=claimed.attempts - 1,
-        errors=exact_json(with_entry(json.loads(claimed.errors), entry)),
+        errors=exact_json(with_entry(_errors_of(claimed), entry)),
         deaths=claimed.deaths,
         error_class=dotted(error),
         error_fingerprint=fingerprint(error),

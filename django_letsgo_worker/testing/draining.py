@@ -6,7 +6,6 @@ How a delivery is run and what becomes of it is the worker's; transactions of th
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import threading
 import time
@@ -154,7 +153,7 @@ class _Drain:
     # -- one delivery ---------------------------------------------------------------------------------
 
     def _take_in_hand(self, claimed: Claimed) -> Hand:
-        payload = json.loads(claimed.payload) if registry.is_narrowed(claimed.type) else None
+        payload = working.payload_of(claimed) if registry.is_narrowed(claimed.type) else None
         hand = Hand(claimed, registry.choose(claimed.type, payload), Signals())
         hand.refused = working.unfit_settlement(claimed, self.name, hand.handler.on_dead)
         if not hand.handler.is_async:
@@ -167,9 +166,14 @@ class _Drain:
     def _deliver(self, hand: Hand) -> None:
         surroundings = Surroundings()
         registered = len(self.engine.connection.run_on_commit)
-        hand.delivery = working.delivery_of(hand.claimed, hand.signals)
-        running.announce(hand)
         hand.started = time.monotonic()
+        try:
+            hand.delivery = working.delivery_of(hand.claimed, hand.signals)
+        except (ValueError, RecursionError) as error:
+            hand.outcome = running.unhanded(hand, error)
+            self.announcer.settled(hand, self._settle(self._settlement(hand)))
+            return
+        running.announce(hand)
         hand.outcome, hand.settled = running.run(
             hand,
             # An atomic handler has a savepoint in the queue's database already.

@@ -91,7 +91,7 @@ class Round:
         self, settlements: Sequence[Settlement], lanes: Sequence[Lane], free: int, ahead: int
     ) -> tuple[dict[int, str], Claims]:
         """One transaction: where one statement does it all, that statement."""
-        alone = self.engine.exchanges_alone and len(lanes) <= 1 and not any(s.on_dead for s in settlements)
+        alone = self.engine.exchanges_alone and len(lanes) <= 1 and not any(s.has_more for s in settlements)
         asked_at = time.monotonic()
         with nullcontext() if alone else self.engine.transaction():
             if not alone:

@@ -26,7 +26,7 @@ from ..engines import Hold, engine_for
 from ..errors import LeaseLost
 from ..functions import lazy_kind
 from ..messages import working
-from ..outcomes import Outcome, decide
+from ..outcomes import Outcome, Policy, decide
 from ..signals import delivery_started
 from .hands import Hand
 from .isolation import force_close
@@ -118,10 +118,27 @@ def _that_has_run(hand: Hand, result: Any) -> Any:
     return result
 
 
-def outcome_of(hand: Hand, error: BaseException | None, result: Any) -> Outcome:
-    backoff = hand.handler.backoff if hand.handler.backoff is not None else settings().backoff
+def outcome_of(hand: Hand, error: BaseException | None, result: Any, *, by_handler: bool = True) -> Outcome:
+    """Decide about an attempt; what a handler says of exceptions holds for those that it raised itself."""
+    handler = hand.handler
+    backoff = handler.backoff if handler.backoff is not None else settings().backoff
+    if by_handler:
+        policy = Policy(backoff=backoff, retry_on=handler.retry_on, give_up_on=handler.give_up_on)
+    else:
+        policy = Policy(backoff=backoff)
     assert hand.delivery is not None
-    return decide(hand.delivery, error, backoff, result)
+    return decide(hand.delivery, error, policy, result)
+
+
+def unhanded(hand: Hand, error: BaseException) -> Outcome:
+    """Decide about a message whose payload cannot be read, or whose seat broke."""
+    if hand.delivery is not None:
+        return outcome_of(hand, error, None, by_handler=False)
+    # What is no JSON today is none tomorrow.
+    is_unreadable = isinstance(error, (ValueError, RecursionError))
+    if is_unreadable or hand.claimed.attempts >= hand.claimed.max_attempts:
+        return Outcome(name="dead", exception=error, recorded=True)
+    return Outcome(name="retry", delay_seconds=60.0, exception=error, recorded=True)
 
 
 class _AtomicRun:
@@ -217,14 +234,17 @@ class _AtomicRun:
         force_close(connections[self.using])
         if not self.committing:
             # The connection broke, or the handler broke it: what it raised itself says more.
-            return outcome_of(self.hand, self.raised or error, None), False
+            by_handler = self.raised is not None
+            return outcome_of(self.hand, self.raised or error, None, by_handler=by_handler), False
         assert self.outcome is not None
         if self.committed:
             logger.error("A callback on commit of message %s failed.", self.hand.claimed.id, exc_info=error)
             return self.outcome, True
-        if isinstance(error, DatabaseError) and not engine_for(self.using).is_outage(error):
+        engine = engine_for(self.using)
+        if isinstance(error, DatabaseError) and not engine.is_outage(error):
             # A deferred constraint, or a serialization failure: the database said no, nothing was written.
-            return outcome_of(self.hand, error, None), False
+            by_handler = not engine.is_transient(error)
+            return outcome_of(self.hand, error, None, by_handler=by_handler), False
         # Nobody knows whether the commit was carried out. The message is archived, or will lapse.
         logger.warning("The commit of message %s has an unknown outcome: %s", self.hand.claimed.id, error)
         return Outcome(name="unknown", exception=error), True

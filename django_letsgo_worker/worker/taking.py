@@ -5,7 +5,6 @@ Whether a hand may begin is the exchange's; what it does then, a seat's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
@@ -38,7 +37,7 @@ class Taker:
     def _hand(self, claimed: Claimed, handler: Handler | None) -> Hand:
         signals = Signals(partial(self._extend, (claimed.id, claimed.receipt)))
         if handler is None:
-            handler = registry.choose(claimed.type, json.loads(claimed.payload))
+            handler = registry.choose(claimed.type, working.payload_of(claimed))
         hand = Hand(claimed, handler, signals)
         hand.refused = working.unfit_settlement(claimed, self.options.name, handler.on_dead)
         return hand

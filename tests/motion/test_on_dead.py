@@ -160,7 +160,7 @@ def test_a_death_that_is_settled_alone_is_followed_as_well(handle, work_off, fol
     handle("t:it", on_dead="t:mourn")(fail)
     message = enqueue("t:it", max_attempts=1)
     engine, fails = type(engine_for("default")), [True]
-    follow = engine.enqueue_followers
+    follow = engine.settle_more
 
     def refuse_once(self, settlements, written, now):
         follow(self, settlements, written, now)
@@ -168,7 +168,7 @@ def test_a_death_that_is_settled_alone_is_followed_as_well(handle, work_off, fol
             fails.clear()
             raise DatabaseError("refused, after all of it was written")
 
-    monkeypatch.setattr(engine, "enqueue_followers", refuse_once)
+    monkeypatch.setattr(engine, "settle_more", refuse_once)
     work_off()
 
     assert not fails

@@ -6,6 +6,7 @@ import logging
 import re
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from django.apps import AppConfig, apps
@@ -205,6 +206,9 @@ class TestOptions:
             {"timeout": 0}, {"timeout": -1}, {"timeout": "5"}, {"timeout": float("nan")}, {"timeout": True},
             {"where": {}}, {"where": []}, {"where": {1: 2}}, {"where": {"a": {1, 2}}},
             {"where": {"a": float("inf")}}, {"where": "type"},
+            {"retry_on": ValueError()}, {"retry_on": [ValueError, "KeyError"]}, {"retry_on": int},
+            {"give_up_on": "ValueError"}, {"give_up_on": [lambda error: True]},
+            {"on_dead": ""}, {"on_dead": 7}, {"on_dead": "a b"},
         ],
         ids=repr,
     )  # fmt: skip
@@ -250,6 +254,53 @@ class TestOptions:
             "returns."
         )
         assert registry.types() == []
+
+    @pytest.mark.parametrize(
+        ("given", "kept"),
+        [
+            (None, None), ((), ()), ([], ()), (ValueError, (ValueError,)),
+            ([ValueError, KeyError], (ValueError, KeyError)), ({OSError}, (OSError,)),
+        ],
+    )  # fmt: skip
+    def test_exceptions_are_a_class_or_a_list_of_them(self, given, kept):
+        handler("job", retry_on=given)(a_function())
+
+        assert registry.get("job").retry_on == kept
+
+    @pytest.mark.parametrize(
+        ("function", "why"),
+        [
+            (lambda: 1, "too many positional arguments"),
+            (lambda delivery, more: 1, "missing a required argument: 'more'"),
+            (lambda *, delivery: 1, "too many positional arguments"),
+            (lambda delivery, *, more: 1, "missing a required"),
+            (GeneratorCallable, "too many positional arguments"),
+            (AsyncCallable.__call__, "missing a required argument: 'delivery'"),
+            (partial(lambda delivery: 1, 2), "too many positional arguments"),
+            (7, "it is no function but int"),
+            (None, "it is no function but NoneType"),
+        ],
+    )
+    def test_what_cannot_be_called_with_one_argument_is_refused(self, function, why):
+        with pytest.raises(TypeError) as caught:
+            handler("job")(function)
+
+        sentence = str(caught.value)
+        assert sentence.startswith("The handler of 'job' is called with a delivery and nothing else: ")
+        assert why in sentence
+        assert registry.types() == []
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            print, [].append, int, max, lambda *all: 1, lambda delivery=None: 1, lambda delivery, more=1: 1,
+            partial(lambda more, delivery: 1, 2), AsyncCallable(), Mock(), AsyncMock(),
+        ],
+    )  # fmt: skip
+    def test_what_can_or_does_not_say_is_registered(self, function):
+        handler("job")(function)
+
+        assert registry.types() == ["job"]
 
     def test_changing_the_callers_where_afterwards_changes_nothing(self):
         where = {"type": "paid"}

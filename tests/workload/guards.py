@@ -103,7 +103,7 @@ def without_one_transaction_for_deaths(engine: type[Engine]) -> None:
     from django_letsgo_worker import enqueue
     from django_letsgo_worker.signals import message_died
 
-    engine.enqueue_followers = lambda *arguments: None  # type: ignore[method-assign]
+    engine.settle_more = lambda *arguments: None  # type: ignore[method-assign]
 
     def follow(message_id: int, **facts: Any) -> None:
         enqueue("work:mourn", {"message": message_id})
@@ -114,7 +114,7 @@ def without_one_transaction_for_deaths(engine: type[Engine]) -> None:
 def kill_at(point: str) -> None:
     """Have this process kill itself at a point of its first death."""
     engine = type(engine_on(connection))
-    follow, died = engine.enqueue_followers, Announcer._died
+    follow, died = engine.settle_more, Announcer._died
 
     def kill_when_following(self: Any, settlements: Any, written: dict[int, str], now: Any) -> None:
         dies = "dead" in written.values()
@@ -129,7 +129,7 @@ def kill_at(point: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         died(self, *facts)
 
-    engine.enqueue_followers = kill_when_following  # type: ignore[method-assign]
+    engine.settle_more = kill_when_following  # type: ignore[method-assign]
     Announcer._died = kill_when_told  # type: ignore[method-assign]
 
 

@@ -111,7 +111,7 @@ class Settling(Claiming):
     ) -> dict[int, str]:
         sql = f"WITH {self.settling(now)} SELECT id, outcome FROM held"
         written = dict(self.execute(sql, self.settle_params(process, settlements, keep, now)))
-        self.enqueue_followers(settlements, written, now)
+        self.settle_more(settlements, written, now)
         return written
 
     def settle_locked(
@@ -137,7 +137,7 @@ class Settling(Claiming):
         }
         sql = SETTLE_ONE.format(clock=clock, started=self.plus_sql(clock, "%(started)s"))
         written = dict(self.execute(sql, params))
-        self.enqueue_followers([settlement], written, now)
+        self.settle_more([settlement], written, now)
         return written
 
     def exchange(
@@ -149,7 +149,7 @@ class Settling(Claiming):
             f"WITH {self.settling(request.now)}, {self.claiming(request, OTHERS)} {LOOKED} {SETTLED}", params
         )
         written = {row[2]: row[1] for row in rows if row[0] is None}
-        self.enqueue_followers(settlements, written, request.now)
+        self.settle_more(settlements, written, request.now)
         claim = self.read_claim([row for row in rows if row[0] is not None], request)
         return written, claim
 

@@ -300,12 +300,14 @@ def remove(type: Any) -> None:
     _handlers.pop(type if message is None else message.type, None)
 
 
-def autodiscover(imports: Sequence[str] = ()) -> None:
-    """Import handlers.py of every installed app, then the modules in `imports`.
+def autodiscover(names: Sequence[str] = ("handlers",), imports: Sequence[str] = ()) -> None:
+    """Import the modules of these names of every installed app, then those in `imports`.
 
-    An error in one of them is raised as it is: a handler that silently is not there is worse.
+    Our own handlers are among them whatever the names are. An error in one of them is raised as it is: a
+    handler that silently is not there is worse.
     """
-    for module in (*modules_named("handlers"), *imports):
+    ours = [module for module in modules_named("handlers") if module.startswith(SHIPPED)]
+    for module in (*ours, *(module for name in names for module in modules_named(name)), *imports):
         importlib.import_module(module)
 
 

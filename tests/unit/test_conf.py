@@ -41,6 +41,7 @@ class TestDefaults:
             "redact": redact,
             "schedule": "rate(1 hour)",
             "schedule_timezone": "UTC",
+            "autodiscover": ("handlers", "tasks"),
             "imports": (),
             "context": (),
         }
@@ -92,6 +93,7 @@ EVERY_KEY_BY_ENVIRONMENT = [
     ("SCHEDULE", "", ""),
     ("SCHEDULE", "*/5 9-17 * * MON-FRI", "*/5 9-17 * * MON-FRI"),
     ("SCHEDULE_TIMEZONE", "Europe/Berlin", "Europe/Berlin"),
+    ("AUTODISCOVER", "handlers, jobs", ("handlers", "jobs")),
     ("IMPORTS", "shop.work,shop.more_work", ("shop.work", "shop.more_work")),
     ("CONTEXT", "language, trace", ("language", "trace")),
 ]
@@ -140,7 +142,7 @@ class TestEnvironment:
             return
         assert limit == 262_144
 
-    @pytest.mark.parametrize("key", ["IMPORTS", "CONTEXT", "REDACT"])
+    @pytest.mark.parametrize("key", ["AUTODISCOVER", "IMPORTS", "CONTEXT", "REDACT"])
     def test_an_empty_list_is_an_answer(self, key):
         assert getattr(load({key: ["a"]}, {f"LETSGO_WORKER_{key}": ""}), key.lower()) == ()
 
@@ -182,7 +184,7 @@ WHOLE = ("CONCURRENCY", "MAX_ATTEMPTS", "MAX_PAYLOAD_BYTES")
 NUMBERS = (*WHOLE, "LEASE_SECONDS", "DRAIN_SECONDS", "POLL_SECONDS", "KEEP_SUCCEEDED_FOR", "KEEP_DEAD_FOR",
            "KEEP_OCCURRENCES_FOR")  # fmt: skip
 TEXTS = ("DATABASE", "SCHEDULE", "SCHEDULE_TIMEZONE")
-LISTS = ("QUEUES", "REDACT", "IMPORTS", "CONTEXT")
+LISTS = ("QUEUES", "REDACT", "AUTODISCOVER", "IMPORTS", "CONTEXT")
 
 
 def refusal(key, value):

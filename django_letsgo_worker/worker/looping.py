@@ -118,14 +118,23 @@ async def _deliver(hand: Hand) -> Outcome:
     # A thread-sensitive context of its own: otherwise all deliveries' ORM calls would share one
     # thread, and with it one connection and one transaction.
     async with ThreadSensitiveContext():
-        result, error = await running.attempt_async(hand)
+        result, error = await running.attempt_async(hand, _note_failure)
         return await sync_to_async(_conclude, thread_sensitive=True)(hand, error, result)
+
+
+def _note_failure(hand: Hand, error: BaseException) -> None:
+    _let_go_of_connections()
+    running.note_failure(hand, error)
+
+
+def _let_go_of_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        force_close(connection)
 
 
 def _conclude(hand: Hand, error: BaseException | None, result: Any) -> Outcome:
     """What is done after the handler, on the thread of its ORM calls: it may block, and use the database."""
-    for connection in connections.all(initialized_only=True):
-        force_close(connection)
+    _let_go_of_connections()
     try:
         return running.outcome_of(hand, error, result)
     finally:

@@ -15,7 +15,7 @@ from inspect import isawaitable
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DatabaseError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
@@ -27,7 +27,7 @@ from ..errors import LeaseLost
 from ..functions import lazy_kind
 from ..messages import working
 from ..outcomes import Outcome, Policy, decide
-from ..signals import delivery_started
+from ..signals import delivery_failed, delivery_started
 from .hands import Hand
 from .isolation import force_close
 
@@ -61,12 +61,36 @@ def _run_plain(hand: Hand, call: Call) -> Outcome:
 
 def attempt(hand: Hand, call: Call) -> tuple[Any, BaseException | None]:
     """Call the handler; return its result, or whatever it raised."""
-    try:
-        # An async one enters its context where it runs: a language, for one, holds for its thread only.
-        with restored(None if hand.handler.is_async else hand.delivery):
+    if hand.handler.is_async:
+        # It enters its context where it runs: a language, for one, holds for its thread only.
+        try:
             return call(hand), None
+        except BaseException as error:
+            return None, error
+    try:
+        with restored(hand.delivery):
+            try:
+                return call(hand), None
+            except BaseException as error:
+                note_failure(hand, error)
+                raise
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: a failed attempt, not our end
         return None, error
+
+
+def note_failure(hand: Hand, error: BaseException) -> None:
+    """Decide about what a handler raised, and say so where it was raised, inside its context."""
+    hand.decided = outcome = outcome_of(hand, error, None)
+    is_ours = not (hand.interrupted or hand.lost)
+    if outcome.recorded and is_ours and delivery_failed.has_listeners(Delivery):
+        delivery_failed.send_robust(
+            sender=Delivery,
+            delivery=hand.delivery,
+            outcome=outcome.name,
+            seconds=time.monotonic() - hand.started,
+            exception=error,
+            delay=outcome.delay_seconds if outcome.name == "retry" else None,
+        )
 
 
 def call(hand: Hand) -> Any:
@@ -85,17 +109,25 @@ def call(hand: Hand) -> Any:
     return _that_has_run(hand, result)
 
 
-async def attempt_async(hand: Hand) -> tuple[Any, BaseException | None]:
-    """Call an async handler; return its result, or whatever it raised: TimeoutError if it took too long."""
+async def attempt_async(
+    hand: Hand, note: Callable[[Hand, BaseException], None] = note_failure
+) -> tuple[Any, BaseException | None]:
+    """Call an async handler; return its result, or whatever it raised: TimeoutError if it took too long.
+
+    `note` is told of what it raised, on the thread of its ORM calls.
+    """
     try:
         with restored(hand.delivery):
             result, error = await _awaited(hand, hand.handler.function(hand.delivery))
-            if error is not None:
-                # Within the context that it was raised in.
-                raise error
-            return _that_has_run(hand, result), None
-    except BaseException as error:  # a SystemExit that leaves a task ends its event loop
-        return None, error
+            try:
+                if error is not None:
+                    raise error
+                return _that_has_run(hand, result), None
+            except BaseException as raised:
+                await sync_to_async(note, thread_sensitive=True)(hand, raised)
+                raise
+    except BaseException as raised:  # a SystemExit that leaves a task ends its event loop
+        return None, raised
 
 
 async def _awaited(hand: Hand, result: Any) -> tuple[Any, BaseException | None]:
@@ -120,6 +152,8 @@ def _that_has_run(hand: Hand, result: Any) -> Any:
 
 def outcome_of(hand: Hand, error: BaseException | None, result: Any, *, by_handler: bool = True) -> Outcome:
     """Decide about an attempt; what a handler says of exceptions holds for those that it raised itself."""
+    if error is not None and hand.decided is not None and hand.decided.exception is error:
+        return hand.decided
     handler = hand.handler
     backoff = handler.backoff if handler.backoff is not None else settings().backoff
     if by_handler:
@@ -201,20 +235,19 @@ class _AtomicRun:
 
     def _attempt_within(self, hold: Hold) -> tuple[Any, BaseException | None]:
         """Attempt it; what the handler raises takes back what it wrote, and no more."""
-        try:
+
+        def call(hand: Hand) -> Any:
             with hold:
-                result, error = attempt(self.hand, self.call)
-                if error is not None:
-                    raise error
+                result = self.call(hand)
                 if connections[self.using].needs_rollback:
                     # Django would roll back in silence, and the message would count as done.
                     raise TransactionManagementError(
                         "The handler caught a database error and went on, but its transaction cannot: what "
                         "it wrote is rolled back. Put what may fail into a transaction.atomic() of its own."
                     )
-        except BaseException as error:  # as in attempt()
-            return None, error
-        return result, None
+            return result
+
+        return attempt(self.hand, call)
 
     def _warn_if_long(self, seconds: float) -> None:
         """Where there is one writer, a handler's transaction keeps the heartbeat out as well."""

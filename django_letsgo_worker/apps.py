@@ -26,18 +26,21 @@ class LetsGoWorkerConfig(AppConfig):
         from . import checks, logs, registry  # noqa: F401
 
         logs.connect()
-        registry.autodiscover(self._imports())
+        registry.autodiscover(*self._modules())
         if _names_our_tasks():
             _connect_tasks()
 
-    def _imports(self) -> tuple[str, ...]:
+    def _modules(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return which modules of each app are imported here, and which beside them."""
         from . import conf
 
         try:
-            return conf.settings().imports
+            settings = conf.settings()
         except ImproperlyConfigured:
             # `manage.py check` says it in one sentence; here it would end in a traceback.
-            return ()
+            settings = conf.Settings()
+        # Tasks are the backend's: nobody imports them where it is not in use.
+        return tuple(name for name in settings.autodiscover if name != "tasks"), settings.imports
 
 
 def _names_our_tasks() -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 # name: (first delay, the delay it climbs to), in seconds
 NAMED = {"1m": (1.0, 60.0), "10m": (5.0, 600.0), "1h": (60.0, 3600.0)}
 
-Backoff = str | float | list[float] | tuple[float, ...] | Callable[[int, BaseException], float]
+Backoff = str | float | list[float] | tuple[float, ...] | Callable[[int, BaseException], float | None]
 
 
 # Longer than any wait that somebody means, and short enough for every clock.
@@ -52,8 +52,8 @@ def check_backoff(value: Any) -> Backoff:
     return _seconds(value)
 
 
-def backoff_seconds(backoff: Backoff, attempt: int, error: BaseException) -> float:
-    """Return the delay in seconds after the failed `attempt` (from 1).
+def backoff_seconds(backoff: Backoff, attempt: int, error: BaseException) -> float | None:
+    """Return the delay in seconds after the failed `attempt` (from 1); None when a function gives up.
 
     Names double from their first delay up to exactly their name, with jitter downwards to three
     quarters, so that what failed together does not come back together. Numbers, lists (the last item
@@ -66,5 +66,6 @@ def backoff_seconds(backoff: Backoff, attempt: int, error: BaseException) -> flo
     if isinstance(backoff, (list, tuple)):
         return float(backoff[min(attempt, len(backoff)) - 1])
     if callable(backoff):
-        return _seconds(backoff(attempt, error))
+        seconds = backoff(attempt, error)
+        return None if seconds is None else _seconds(seconds)
     return float(backoff)

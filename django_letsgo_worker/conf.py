@@ -53,6 +53,7 @@ class Settings:
     redact: tuple[str, ...] = DEFAULT_REDACT
     schedule: str = "rate(1 hour)"
     schedule_timezone: str = "UTC"
+    autodiscover: tuple[str, ...] = ("handlers", "tasks")
     imports: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     close_connections: bool = False
@@ -77,6 +78,13 @@ def _names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(v, str) for v in value):
         raise ValueError("must be a list of names")
     return tuple(sorted(value) if isinstance(value, (set, frozenset)) else value)
+
+
+def _modules(value: Any) -> tuple[str, ...]:
+    names = _names(value)
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError("must list names of modules, such as handlers")
+    return names
 
 
 def _queues(value: Any) -> tuple[str, ...] | None:
@@ -176,12 +184,13 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "REDACT": _names,
     "SCHEDULE": _text,
     "SCHEDULE_TIMEZONE": _some_text,
+    "AUTODISCOVER": _modules,
     "IMPORTS": _names,
     "CONTEXT": _names,
     "CLOSE_CONNECTIONS": _yes_or_no,
 }
 # An empty variable of the environment says nothing, but for these, where empty is an answer.
-_MAY_BE_EMPTY = ("SCHEDULE", "IMPORTS", "CONTEXT", "REDACT")
+_MAY_BE_EMPTY = ("SCHEDULE", "AUTODISCOVER", "IMPORTS", "CONTEXT", "REDACT")
 
 
 def suggestion(word: str, known: list[str]) -> str:

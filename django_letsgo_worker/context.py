@@ -32,7 +32,7 @@ _correlation_id: ContextVar[str | None] = ContextVar("letsgo_correlation_id", de
 _trace: ContextVar[Mapping[str, str] | None] = ContextVar("letsgo_trace", default=None)
 
 
-class _Carrier(Protocol):
+class Carrier(Protocol):
     def capture(self) -> dict[str, Any]:
         """Return the headers that go with a message."""
 
@@ -44,15 +44,26 @@ class _Carrier(Protocol):
 
 
 def carrier(
-    name: str, *, capture: Callable[[], Any], restore: Callable[[Any], AbstractContextManager[Any]]
+    name: str,
+    *,
+    capture: Callable[[], Any],
+    restore: Callable[[Any], AbstractContextManager[Any]],
+    always: bool = False,
 ) -> None:
     """Make a carrier that CONTEXT can name; one of the same name is replaced.
 
     `capture` returns a JSON value for the header `name` of a message that is enqueued, or None for no
     header. `restore` is given that value, and returns a context manager that is entered around the handler,
-    an async one too. What either raises is logged, once for each carrier, and costs no message.
+    an async one too, and sees what that raises. With `always` it is entered for each delivery, those of
+    schedules too, and `restore` is given None where nothing was captured. What either raises is logged,
+    once for each carrier, and costs no message.
     """
-    _carriers[name] = _OfProject(name, capture, restore)
+    register(name, _OfProject(name, capture, restore, always))
+
+
+def register(name: str, carrier: Carrier) -> None:
+    """Make a carrier that is given whole deliveries; CONTEXT can name it."""
+    _carriers[name] = carrier
 
 
 def get_correlation_id() -> str | None:
@@ -118,6 +129,7 @@ class _OfProject:
     name: str
     read: Callable[[], Any]
     enter: Callable[[Any], AbstractContextManager[Any]]
+    always: bool = False
 
     def capture(self) -> dict[str, Any]:
         value = self.read()
@@ -125,7 +137,9 @@ class _OfProject:
 
     def restore(self, delivery: Delivery) -> AbstractContextManager[Any] | None:
         # Not into a variable, which error trackers would send.
-        return None if delivery.headers.get(self.name) is None else self.enter(delivery.headers[self.name])
+        if delivery.headers.get(self.name) is None and not self.always:
+            return None
+        return self.enter(delivery.headers.get(self.name))
 
 
 class _Correlation:
@@ -151,7 +165,7 @@ def _in_language(code: str) -> AbstractContextManager[Any]:
     return translation.override(translation.get_supported_language_variant(code))
 
 
-_carriers: dict[str, _Carrier] = {
+_carriers: dict[str, Carrier] = {
     "language": _OfProject("language", translation.get_language, _in_language),
     "correlation_id": _Correlation(),
     "trace": _Trace(),

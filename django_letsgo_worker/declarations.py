@@ -5,14 +5,16 @@ Nothing is planned or written here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 
-from . import payloads, registry
+from . import payloads, registry, typed
 from .conf import no_option
 from .errors import InvalidSchedule
+from .functions import Place, place_of
 from .recurrence import Recurrence
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,8 +50,9 @@ class Declared:
     timezone: str = "UTC"
     payload: Any = field(default=None, repr=False)
     fields: dict[str, Any] = field(default_factory=dict)
-    # Where the code says it, for people.
+    # Where the code says it, for people and for comparison.
     place: str = field(default="", compare=False)
+    declared: Place | None = field(default=None, compare=False, repr=False)
 
     def columns(self) -> dict[str, Any]:
         """Return the columns that the code decides, and their values."""
@@ -81,13 +84,14 @@ def schedule(
     InvalidSchedule or InvalidMessage for what cannot be a schedule.
     """
     Recurrence.parse(expression, timezone)
-    payloads.encode("payload", payload, None)
+    text = payloads.encode("payload", payload, None)
     columns = _columns({**fields})
 
     def declare(function: F) -> F:
         places = [one for one in registry.handlers() if _is_behind(one, function)]
         if not places:
             raise InvalidSchedule("@schedule stands above @handler: the function below is no handler.")
+        typed.check(places[0].type, text)
         _add(
             Declared(
                 name=name or places[0].type,
@@ -97,6 +101,7 @@ def schedule(
                 payload=payload,
                 fields=columns,
                 place=places[0].place,
+                declared=place_of(function, sys._getframe(1)),
             )
         )
         return function
@@ -123,9 +128,18 @@ def _columns(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _add(new: Declared) -> None:
     old = _declared.get(new.name)
-    if old is not None and old.place != new.place:
+    if old is not None and not _is_replaced(old, new):
+        if old.place == new.place:
+            raise InvalidSchedule(f"Two schedules of {new.place} are named {new.name!r}: give one a name=.")
         raise InvalidSchedule(f"Two schedules are named {new.name!r}: by {old.place} and by {new.place}.")
     _declared[new.name] = new
+
+
+def _is_replaced(old: Declared, new: Declared) -> bool:
+    """Whether one is the other's own past: its module was reloaded, or its line ran once more."""
+    if old.declared is None or new.declared is None:
+        return old.place == new.place
+    return new.declared.is_after_reload_of(old.declared) or new.declared.is_again(old.declared)
 
 
 def declared() -> list[Declared]:

@@ -6,13 +6,16 @@ Which function has which options is registry.py's.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypedDict
 
 from . import payloads
 from .backoff import Backoff, check_backoff
 from .errors import InvalidMessage
+
+ExceptionClass = type[BaseException]
+Exceptions = ExceptionClass | Sequence[ExceptionClass]
 
 
 class HandlerOptions(TypedDict, total=False):
@@ -25,6 +28,9 @@ class HandlerOptions(TypedDict, total=False):
     timeout: float | None
     atomic: bool
     where: Mapping[str, Any] | None
+    retry_on: Exceptions | None
+    give_up_on: Exceptions
+    on_dead: str | None
 
 
 def _checked_backoff(backoff: Any) -> Backoff:
@@ -42,6 +48,21 @@ def _checked_where(where: Any) -> dict[str, Any]:
     return checked
 
 
+def _checked_exceptions(option: str, value: Any) -> tuple[ExceptionClass, ...]:
+    classes = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    for one in classes:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise InvalidMessage(f"{option} is a list of exception classes; {payloads.show(one)} is none.")
+    return classes
+
+
+def _checked_on_dead(type: Any) -> str:
+    try:
+        return payloads.check_name("type", type)
+    except InvalidMessage as error:
+        raise InvalidMessage(f"on_dead names a type of message. {error}") from None
+
+
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "queue": partial(payloads.check_name, "queue"),
     "priority": payloads.check_priority,
@@ -49,6 +70,9 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "backoff": _checked_backoff,
     "timeout": payloads.check_timeout,
     "where": _checked_where,
+    "retry_on": partial(_checked_exceptions, "retry_on"),
+    "give_up_on": partial(_checked_exceptions, "give_up_on"),
+    "on_dead": _checked_on_dead,
 }
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from .delivery import Delivery
 from .payloads import counted
-from .signals import delivery_finished, message_died, occurrence_fired
+from .signals import delivery_failed, delivery_finished, message_died, occurrence_fired
 
 if TYPE_CHECKING:
     from .models import Message, Occurrence, ScheduledJob
@@ -67,6 +68,26 @@ _occurrences = Crowd(
 )
 
 
+# The attempts whose failure has its line already, and as what. Not all of them end: a lease may be lost.
+_said: OrderedDict[tuple[int, int], str] = OrderedDict()
+MOST_SAID = 10_000
+
+
+def log_failure(
+    delivery: Delivery,
+    outcome: str,
+    seconds: float,
+    exception: BaseException,
+    delay: float | None,
+    **kwargs: Any,
+) -> None:
+    """Write the line of an attempt that failed where it did, so that its context is around the line."""
+    _write(delivery, outcome, seconds, delay, failure=exception, traceback=exception)
+    _said[delivery.message_id, delivery.receipt] = outcome
+    while len(_said) > MOST_SAID:
+        _said.popitem(last=False)
+
+
 def log_delivery(
     delivery: Delivery,
     outcome: str,
@@ -75,11 +96,27 @@ def log_delivery(
     delay: float | None,
     **kwargs: Any,
 ) -> None:
-    """Write the line of an attempt that ended; failures carry their traceback."""
-    level = LEVELS.get(outcome, logging.WARNING)
-    if not logger.isEnabledFor(level) or (outcome == "succeeded" and not _successes.has_a_line()):
+    """Write the line of an attempt that ended; failures carry their traceback, once."""
+    if exception is None or outcome not in ("retry", "dead", "expired"):
+        if outcome != "succeeded" or (logger.isEnabledFor(logging.INFO) and _successes.has_a_line()):
+            _write(delivery, outcome, seconds, delay)
         return
-    failed = exception is not None and outcome in ("retry", "dead", "expired")
+    said = _said.pop((delivery.message_id, delivery.receipt), None)
+    if said != outcome:
+        # If the database made something else of it, its traceback was logged already.
+        traceback = exception if said is None else None
+        _write(delivery, outcome, seconds, delay, failure=exception, traceback=traceback)
+
+
+def _write(
+    delivery: Delivery,
+    outcome: str,
+    seconds: float,
+    delay: float | None,
+    *,
+    failure: BaseException | None = None,
+    traceback: BaseException | None = None,
+) -> None:
     again = f", again in {delay:.3g} s" if delay is not None else ""
     facts = {
         "event": f"message.{outcome}",
@@ -90,7 +127,7 @@ def log_delivery(
         "seconds": seconds,
     }
     logger.log(
-        level,
+        LEVELS.get(outcome, logging.WARNING),
         "%s: message %s (%s) in %s, attempt %d of %d, %.3f s%s%s",
         outcome,
         delivery.message_id,
@@ -100,8 +137,8 @@ def log_delivery(
         delivery.max_attempts,
         seconds,
         again,
-        f" [{type(exception).__name__}]" if failed else "",
-        exc_info=exception if failed else None,
+        f" [{type(failure).__name__}]" if failure is not None else "",
+        exc_info=traceback,
         extra=facts,
     )
 
@@ -146,6 +183,7 @@ def to_console(verbosity: int) -> None:
 
 def connect() -> None:
     """Hang the lines on the signals; once, however often it is called."""
+    delivery_failed.connect(log_failure, dispatch_uid="django_letsgo_worker.logs.failure")
     delivery_finished.connect(log_delivery, dispatch_uid="django_letsgo_worker.logs.delivery")
     message_died.connect(log_death, dispatch_uid="django_letsgo_worker.logs.death")
     occurrence_fired.connect(log_occurrence, dispatch_uid="django_letsgo_worker.logs.occurrence")

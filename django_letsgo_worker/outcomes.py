@@ -15,8 +15,8 @@ from typing import Any
 
 from .backoff import Backoff, backoff_seconds
 from .delivery import Delivery
-from .errors import WorkerDied
-from .payloads import check_delay, check_seconds, storable
+from .errors import InvalidMessage, InvalidSchedule, WorkerDied
+from .payloads import check_delay, check_max_attempts, check_seconds, storable
 
 KEPT_ERRORS = 10
 
@@ -25,11 +25,18 @@ class Retry(Exception):
     """Raise in a handler: try again after `delay` (seconds or timedelta; None: the back-off).
 
     It uses up an attempt and is recorded in the message's errors; on the last attempt the message
-    becomes a dead letter.
+    becomes a dead letter. `max_attempts` raises the limit of this message, and stays; it never lowers it.
     """
 
-    def __init__(self, delay: float | timedelta | None = None, reason: str = "") -> None:
+    def __init__(
+        self,
+        delay: float | timedelta | None = None,
+        reason: str = "",
+        *,
+        max_attempts: int | None = None,
+    ) -> None:
         self.delay = None if delay is None else check_delay("delay", delay)
+        self.max_attempts = None if max_attempts is None else check_max_attempts(max_attempts)
         self.reason = str(reason)
         super().__init__(self.reason or "retry")
 
@@ -64,6 +71,8 @@ class Outcome:
     result: Any = field(default=None, repr=False)
     exception: BaseException | None = field(default=None, compare=False)
     recorded: bool = False
+    # The message's limit from now on, if it is raised.
+    max_attempts: int | None = None
 
     @property
     def settled_as(self) -> str:
@@ -74,25 +83,61 @@ class Outcome:
 SUCCEEDED = Outcome(name="succeeded")
 
 
-def decide(delivery: Delivery, error: BaseException | None, backoff: Backoff, result: Any = None) -> Outcome:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a handler wants its failures to be taken.
+
+    With `retry_on` (None: anything), all other exceptions give a message up at once; so does `give_up_on`,
+    whatever `retry_on` says.
+    """
+
+    backoff: Backoff = "10m"
+    retry_on: tuple[type[BaseException], ...] | None = None
+    give_up_on: tuple[type[BaseException], ...] = ()
+
+    def gives_up_on(self, error: BaseException) -> bool:
+        """Whether another attempt is of no use, however many are left."""
+        if isinstance(error, Retry):
+            return False
+        if isinstance(error, (Reject, *self.give_up_on)):
+            return True
+        if self.retry_on is not None:
+            return not isinstance(error, self.retry_on)
+        # What we refuse today we refuse tomorrow: a payload that does not fit its class, or is no JSON.
+        return isinstance(error, (InvalidMessage, InvalidSchedule))
+
+
+def decide(delivery: Delivery, error: BaseException | None, policy: Policy, result: Any = None) -> Outcome:
     """Return what becomes of an attempt that returned `result`, or raised `error`."""
     if error is None:
         return SUCCEEDED if result is None else Outcome(name="succeeded", result=result)
     if isinstance(error, Snooze):
         return Outcome(name="snoozed", delay_seconds=error.delay, counted=False, exception=error)
-    if isinstance(error, Reject) or delivery.is_last_attempt:
-        return Outcome(name="dead", exception=error, recorded=True)
-    return Outcome(
-        name="retry", delay_seconds=_delay(delivery, error, backoff), exception=error, recorded=True
-    )
+    raised = error.max_attempts if isinstance(error, Retry) else None
+    limit = max(delivery.max_attempts, raised or 0)
+    if not policy.gives_up_on(error) and delivery.attempt < limit:
+        delay = _delay(delivery, error, policy.backoff)
+        if delay is not None:
+            return Outcome(
+                name="retry",
+                delay_seconds=delay,
+                exception=error,
+                recorded=True,
+                max_attempts=limit if limit > delivery.max_attempts else None,
+            )
+    return Outcome(name="dead", exception=error, recorded=True)
 
 
-def _delay(delivery: Delivery, error: BaseException, backoff: Backoff) -> float:
+def _delay(delivery: Delivery, error: BaseException, backoff: Backoff) -> float | None:
+    """Return the pause before the next attempt; None when the back-off gives the message up."""
     if isinstance(error, Retry) and error.delay is not None:
         return error.delay
     try:
         seconds = backoff_seconds(backoff, delivery.attempt, error)
-        return check_seconds("the back-off", seconds)
+        return None if seconds is None else check_seconds("the back-off", seconds)
+    except Reject as reject:
+        error.add_note(f"Given up by its back-off: {reject}")
+        return None
     except Exception as broken:
         # A project's function may fail, or return nonsense: the message is still retried.
         delivery.log.warning(

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import inspect
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
 
-from . import payloads, typed
+from . import functions, payloads, typed
 from .backoff import Backoff
 from .conf import with_hints
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
-from .handler_options import HandlerOptions, checked
+from .functions import Place
+from .handler_options import ExceptionClass, Exceptions, HandlerOptions, checked
 
 if TYPE_CHECKING:
     from .delivery import Delivery
@@ -39,10 +39,6 @@ RESERVED = "letsgo:"
 # The types of this app itself. Optional apps name theirs in `letsgo_types` of their AppConfig.
 OURS = frozenset({"letsgo:scheduled"})
 SHIPPED = "django_letsgo_worker."
-
-
-# It is asked for at each delivery.
-_is_async = cache(inspect.iscoroutinefunction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,25 +58,41 @@ class Handler:
     timeout: float | None = None
     atomic: bool = False
     where: Mapping[str, Any] = field(default_factory=dict)
+    retry_on: tuple[ExceptionClass, ...] | None = None
+    give_up_on: tuple[ExceptionClass, ...] = ()
+    on_dead: str | None = None
+    # Where the code registers it; None: where the function stands.
+    registered: Place | None = field(default=None, compare=False, repr=False)
+    # It is asked for at each delivery.
+    is_async: bool = field(init=False, compare=False)
 
-    @property
-    def is_async(self) -> bool:
-        return _is_async(self.function)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", functions.is_async(self.function))
+        if self.registered is None:
+            object.__setattr__(self, "registered", functions.place_of(self.function))
 
     @property
     def dotted(self) -> str:
-        function = self.function
-        return f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+        return functions.dotted(self.function)
 
     @property
     def place(self) -> str:
         """Where the function stands, for people: module, name and line."""
-        code = getattr(inspect.unwrap(self.function), "__code__", None)
-        return f"{self.dotted} (line {code.co_firstlineno})" if code else self.dotted
+        assert self.registered is not None
+        _, line = self.registered.lines[0]
+        return f"{self.dotted} (line {line})" if line else self.dotted
+
+    def is_replaced_by(self, new: Handler) -> bool:
+        """Whether this is the other's own past: its module was reloaded, or its line ran once more."""
+        assert self.registered is not None and new.registered is not None
+        if new.registered.is_after_reload_of(self.registered):
+            return True
+        is_same = (new.dotted, new.where) == (self.dotted, self.where)
+        return is_same and new.registered.is_again(self.registered)
 
     @property
     def is_shipped(self) -> bool:
-        return (self.function.__module__ or "").startswith(SHIPPED)
+        return functions.module_of(self.function).startswith(SHIPPED)
 
     def matches(self, payload: Any) -> bool:
         return isinstance(payload, dict) and all(
@@ -120,34 +132,51 @@ def handler(
     timeout: float | None = None,
     atomic: bool = False,
     where: Mapping[str, Any] | None = None,
+    retry_on: Exceptions | None = None,
+    give_up_on: Exceptions = (),
+    on_dead: str | None = None,
 ) -> Any:
     """Register the function below for messages of `type`; it is given one Delivery.
 
-    With a @message_type class for `type`, the payload that it is given is an object of that class.
-
-    queue, priority and max_attempts are frozen into each message when it is enqueued; backoff, timeout
-    (seconds) and atomic are read where it runs. `atomic=True` runs the function and the
-    acknowledgement in one transaction: its rows in this database exist exactly once, or not at all.
-    `where` narrows it to payloads whose top-level keys equal the given values; the most keys win.
-    Raises InvalidMessage for bad options, DuplicateHandler when another function has the place.
+    With a @message_type class for `type`, its payload is an object of that class. queue, priority and
+    max_attempts are frozen into each message when it is enqueued, the rest is read where it runs; `timeout`
+    is in seconds. With `atomic=True` its rows in this database exist exactly once, or not at all. `where`
+    narrows it to payloads whose top-level keys equal the given values. With `retry_on` other exceptions give
+    a message up at once, `give_up_on` ones always. `on_dead` names the type of a message that is enqueued in
+    the transaction that makes a dead letter. Raises InvalidMessage for bad options, TypeError for a function
+    that cannot be a handler, DuplicateHandler when another function has the place.
     """
-    options = checked(queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff)
-    options |= checked(timeout=timeout, where=where)
+    options = checked(
+        queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff, timeout=timeout,
+        where=where, retry_on=retry_on, give_up_on=give_up_on, on_dead=on_dead,
+    )  # fmt: skip
     message = typed.find(type)
     name = payloads.check_name("type", type if message is None else message.type)
     check_reserved(name)
 
     def register(function: F) -> F:
-        if atomic and inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"The handler of {name!r} is async: atomic=True needs a plain def, since Django's "
-                "transactions do not work in async code."
-            )
+        _check_function(name, function, atomic)
         handle = function if message is None else typed.reading(message, function)
-        add(Handler(type=name, function=handle, atomic=atomic, **options))
+        place = functions.place_of(function, sys._getframe(1))
+        add(Handler(type=name, function=handle, atomic=atomic, registered=place, **options))
         return function
 
     return register
+
+
+def _check_function(type: str, function: Callable[..., Any], atomic: bool) -> None:
+    if (why := functions.misfit(function)) is not None:
+        raise TypeError(f"The handler of {type!r} is called with a delivery and nothing else: {why}.")
+    if functions.is_generator(function):
+        raise TypeError(
+            f"The handler of {type!r} has a yield, so a call would run nothing of it: make it a function "
+            "that returns."
+        )
+    if atomic and functions.is_async(function):
+        raise TypeError(
+            f"The handler of {type!r} is async: atomic=True needs a plain def, since Django's "
+            "transactions do not work in async code."
+        )
 
 
 def check_reserved(type: str) -> None:
@@ -163,21 +192,35 @@ def check_reserved(type: str) -> None:
 
 
 def add(new: Handler) -> None:
-    """Register a handler. A project's replaces one that we ship; two of a project's are an error."""
+    """Register a handler. A project's replaces one that we ship; two of a project's are an error.
+
+    A handler takes the place of its own past: after a reload, or when a notebook's cell runs once more.
+    """
     with _lock:
         kept = []
         for old in _handlers.get(new.type, []):
-            if old.dotted == new.dotted and old.where == new.where:
+            if old.is_replaced_by(new):
                 continue
             if bool(old.where) == bool(new.where) and old.may_tie_with(new):
                 if new.is_shipped and not old.is_shipped:
                     return
                 if not old.is_shipped or new.is_shipped:
-                    raise DuplicateHandler(new.type, old.place, new.place)
+                    raise DuplicateHandler(new.type, *_places(old, new))
                 continue
             kept.append(old)
         # Most keys first, so that the first match is the one that is meant.
         _handlers[new.type] = sorted([*kept, new], key=lambda one: -len(one.where))
+
+
+def _places(*handlers: Handler) -> list[str]:
+    """Where handlers stand, for people; with what registers them where a decorator hides the difference."""
+    places = [one.place for one in handlers]
+    if len(set(places)) < len(places):
+        used = [one.registered.lines[-1] for one in handlers if one.registered is not None]
+        return [
+            f"{place} in {module}, line {line}" for place, (module, line) in zip(places, used, strict=True)
+        ]
+    return places
 
 
 def choose(type: str, payload: Any) -> Handler:
@@ -237,18 +280,43 @@ def handlers() -> list[Handler]:
     return [one for type in types() for one in _handlers[type]]
 
 
+_followers: dict[str, Callable[[str, str | None], bool]] = {}
+
+
+def follow_deaths(type: str, wanted: Callable[[str, str | None], bool]) -> None:
+    """Have a message of `type` follow each death that is wanted, as if every handler said it in on_dead.
+
+    `wanted` is asked with the type of the dead message, and with the name of its schedule if it has one.
+    """
+    _followers[type] = wanted
+
+
+def following(dead: str, schedule: str | None, on_dead: str | None) -> list[str]:
+    """Return the types of the messages that follow a death; a type never follows itself."""
+    types = [on_dead] if on_dead is not None else []
+    for type, wanted in _followers.items():
+        try:
+            types += [type] if wanted(dead, schedule) else []
+        except Exception:
+            # Whatever is wrong with it, the death is recorded.
+            logger.exception("Nobody can say whether %s follows the death of %s.", type, dead)
+    return [type for type in dict.fromkeys(types) if type != dead]
+
+
 def remove(type: Any) -> None:
     """Forget the handlers of a type, or of a @message_type class, for tests."""
     message = typed.find(type)
     _handlers.pop(type if message is None else message.type, None)
 
 
-def autodiscover(imports: Sequence[str] = ()) -> None:
-    """Import handlers.py of every installed app, then the modules in `imports`.
+def autodiscover(names: Sequence[str] = ("handlers",), imports: Sequence[str] = ()) -> None:
+    """Import the modules of these names of every installed app, then those in `imports`.
 
-    An error in one of them is raised as it is: a handler that silently is not there is worse.
+    Our own handlers are among them whatever the names are. An error in one of them is raised as it is: a
+    handler that silently is not there is worse.
     """
-    for module in (*modules_named("handlers"), *imports):
+    ours = [module for module in modules_named("handlers") if module.startswith(SHIPPED)]
+    for module in (*ours, *(module for name in names for module in modules_named(name)), *imports):
         importlib.import_module(module)
 
 

@@ -11,6 +11,11 @@ message_enqueued = Signal(use_caching=True)
 # sender=Delivery, delivery=Delivery. On the handler's thread, before its first line.
 delivery_started = Signal(use_caching=True)
 
+# sender=Delivery, delivery=Delivery, outcome=str, seconds=float, exception=BaseException, delay=float | None.
+# Where the handler raised it, inside its context and on its thread, before anything is written: for logs and
+# error trackers. `outcome` is what was decided, retry or dead; the database may still say otherwise.
+delivery_failed = Signal(use_caching=True)
+
 # sender=Delivery, delivery=Delivery, outcome=str, seconds=float, exception=BaseException | None,
 # result=object, delay=float | None. `outcome` is succeeded, retry, snoozed, dead, expired or released.
 delivery_finished = Signal(use_caching=True)
@@ -27,5 +32,6 @@ unknown_type = Signal(use_caching=True)
 # sender=ScheduledJob, schedule=ScheduledJob, problem=str. After the commit, when its problem is another.
 schedule_failed = Signal(use_caching=True)
 
-# sender=Message, message_id=int, type=str, queue=str, errors=list, delivery=Delivery | None.
+# sender=Message, message_id=int, type=str, queue=str, errors=list, delivery=Delivery | None. Lost if the
+# process is killed between the commit and this: what must follow a death is on_dead of its handler.
 message_died = Signal(use_caching=True)

@@ -6,14 +6,16 @@ pydantic does it where it is installed, else shapes.py; which function handles t
 from __future__ import annotations
 
 import dataclasses
-import inspect
+import json
+import sys
 import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from . import payloads, shapes
+from . import functions, payloads, shapes
 from .errors import DuplicateMessageType, InvalidMessage
+from .functions import Place
 from .shapes import Path, Unfit
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class MessageType:
     # Both raise Unfit: from an object to plain JSON values, and from those to an object.
     dump: Callable[[Any], Any]
     load: Callable[[Any], Any]
+    # Where the code says so.
+    place: Place
 
     def plain(self, message: Any) -> Any:
         """Return the payload of an object, once an object can be made from it again (InvalidMessage)."""
@@ -69,6 +73,16 @@ class MessageType:
             # What it was raised from may show the payload, and errors are kept and logged.
             raise self._refusal(unfit) from None
 
+    @property
+    def where(self) -> str:
+        """Where the class stands, for people."""
+        return f"{_dotted(self.cls)} (line {self.place.lines[-1][1]})"
+
+    def is_replaced_by(self, new: MessageType) -> bool:
+        """Whether this is the other's own past: its module was reloaded, or its line ran once more."""
+        is_same = _dotted(new.cls) == _dotted(self.cls)
+        return new.place.is_after_reload_of(self.place) or (is_same and new.place.is_again(self.place))
+
     def _refusal(self, unfit: Unfit) -> InvalidMessage:
         place = payloads.path_text("payload", unfit.path)
         return InvalidMessage(f"{place} does not fit {self.cls.__qualname__}: {unfit.why.rstrip('.')}.")
@@ -82,15 +96,15 @@ _lock = threading.Lock()
 def message_type(type: str) -> Callable[[C], C]:
     """Make objects of the dataclass below (or pydantic model) messages of `type`.
 
-    enqueue() takes them, and a handler of the class is given them. They are checked against their
-    annotations when they are enqueued, and again before the handler. Raises InvalidMessage for a class
-    that cannot be checked, DuplicateMessageType when another class has the type.
+    enqueue() takes them, and a handler of the class is given them. Payloads of the type are checked against
+    the annotations wherever one is enqueued or scheduled, and again before a handler of the class. Raises
+    InvalidMessage for a class that cannot be checked, DuplicateMessageType when another has the type.
     """
     payloads.check_name("type", type)
 
     def register(cls: C) -> C:
         dump, load = _with_pydantic(cls) or _without_pydantic(cls)
-        _add(MessageType(type, cls, dump, load))
+        _add(MessageType(type, cls, dump, load, functions.place_of(cls, sys._getframe(1))))
         return cls
 
     return register
@@ -99,8 +113,8 @@ def message_type(type: str) -> Callable[[C], C]:
 def _add(new: MessageType) -> None:
     with _lock:
         old = _by_type.get(new.type)
-        if old is not None and _dotted(old.cls) != _dotted(new.cls):
-            raise DuplicateMessageType(new.type, _dotted(old.cls), _dotted(new.cls))
+        if old is not None and not old.is_replaced_by(new):
+            raise DuplicateMessageType(new.type, old.where, new.where)
         before = _by_class.get(new.cls)
         if before is not None and before.type != new.type:
             raise InvalidMessage(f"{_dotted(new.cls)} is the message type {before.type!r} already.")
@@ -116,6 +130,13 @@ def find(cls: Any) -> MessageType | None:
     return _by_class.get(cls) if isinstance(cls, type) else None
 
 
+def check(type: str, payload: str) -> None:
+    """Refuse JSON that does not fit the class of its type, where the type has one (InvalidMessage)."""
+    message = _by_type.get(type)
+    if message is not None:
+        message.read(json.loads(payload))
+
+
 def remove(type: str) -> None:
     """Forget the class of a type, for tests."""
     if (old := _by_type.pop(type, None)) is not None:
@@ -124,7 +145,7 @@ def remove(type: str) -> None:
 
 def reading(message: MessageType, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function as a handler of plain payloads: it is given the object."""
-    if inspect.iscoroutinefunction(function):
+    if functions.is_async(function):
 
         @wraps(function)
         async def handle_async(delivery: Delivery) -> Any:

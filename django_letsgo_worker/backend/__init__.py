@@ -35,7 +35,7 @@ OPTIONS = [name.upper() for name in tasks.POLICY]
 class LetsGoBackend(BaseTaskBackend):
     """Tasks in the database of the project, run by `manage.py runworker`.
 
-    OPTIONS are MAX_ATTEMPTS, BACKOFF, TIMEOUT and ATOMIC, as of a handler.
+    OPTIONS are MAX_ATTEMPTS, BACKOFF, TIMEOUT, ATOMIC and ON_DEAD, as of a handler.
     """
 
     task_class = LetsGoTask

@@ -14,6 +14,7 @@ from typing import Any
 from django.utils.module_loading import import_string
 
 from .. import registry
+from ..conf import settings
 from .compat import Task, task_backends
 from .running import register, task_behind
 from .tasks import PREFIX, LetsGoTask
@@ -35,7 +36,9 @@ def _is_ours(params: dict[str, Any]) -> bool:
 
 
 def discover() -> None:
-    """Import tasks.py of every installed app."""
+    """Import tasks.py of every installed app, unless AUTODISCOVER leaves it out."""
+    if "tasks" not in settings().autodiscover:
+        return
     for module in registry.modules_named("tasks"):
         try:
             importlib.import_module(module)

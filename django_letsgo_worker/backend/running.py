@@ -6,14 +6,16 @@ Claims, outcomes and retries are the worker's, as for any other handler.
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any
 
 from asgiref.sync import sync_to_async
 
 from .. import payloads, registry
 from ..delivery import Delivery
+from ..functions import lazy_kind
 from ..outcomes import Reject
 from ..registry import Handler
 from .compat import (
@@ -76,7 +78,8 @@ def _plain(task: Task[..., Any]) -> Any:
 
         result = results.begun(task, delivery)
         task_started.send_robust(sender=sender_of(result), task_result=result)
-        return _kept(task, task.call(*_arguments(task, result), **result.kwargs))
+        value = task.call(*_arguments(task, result), **result.kwargs)
+        return _kept_later(task, value) if isawaitable(value) else _kept(task, value)
 
     handle.task = task  # type: ignore[attr-defined]
     return handle
@@ -99,8 +102,16 @@ def _arguments(task: Task[..., Any], result: TaskResult[..., Any]) -> list[Any]:
     return [TaskContext(task_result=result), *result.args] if task.takes_context else result.args
 
 
+async def _kept_later(task: Task[..., Any], value: Awaitable[Any]) -> Any:
+    """What an async function behind a plain decorator gave back: whoever called the handler awaits it."""
+    return _kept(task, await value)
+
+
 def _kept(task: Task[..., Any], value: Any) -> Any:
     """Return what a task returned as its result will be read, or end the task."""
+    if lazy_kind(value) is not None:
+        # Nothing has run: the worker says so.
+        return value
     try:
         value = as_json(value)
         payloads.encode("It", value, None)

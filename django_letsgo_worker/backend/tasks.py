@@ -13,6 +13,7 @@ from typing import Any
 from .. import payloads
 from ..conf import no_option
 from ..errors import InvalidMessage
+from ..functions import is_generator
 from ..handler_options import checked
 from .compat import InvalidTask, Task
 
@@ -20,7 +21,7 @@ from .compat import InvalidTask, Task
 PREFIX = "letsgo:task:"
 LONGEST_PATH = 255 - len(PREFIX)
 # What a task may say for itself, and OPTIONS, in capitals, for all tasks of a backend.
-POLICY = ("max_attempts", "backoff", "timeout", "atomic")
+POLICY = ("max_attempts", "backoff", "timeout", "atomic", "on_dead")
 # What Django's own using() takes.
 USING = frozenset({"priority", "queue_name", "run_after", "backend"})
 
@@ -37,6 +38,7 @@ class LetsGoTask(Task):  # type: ignore[type-arg]
     backoff: Any = field(default=None, hash=False)
     timeout: float | None = None
     atomic: bool | None = None
+    on_dead: str | None = None
     unique_key: str | None = None
 
     def using(self, *, unique_key: str | None = None, **changes: Any) -> Task[..., Any]:
@@ -105,6 +107,11 @@ def check(task: Task[..., Any], options: dict[str, Any]) -> None:
         atomic = policy_of(task, options)["atomic"]
     except InvalidMessage as error:
         raise InvalidTask(str(error)) from None
+    if is_generator(task.func):
+        raise InvalidTask(
+            f"The task {task.module_path} has a yield, so a call would run nothing of it: make it a function "
+            "that returns."
+        )
     if atomic and iscoroutinefunction(task.func):
         raise InvalidTask(
             f"The task {task.module_path} is async: atomic=True needs a plain def, since Django's "

@@ -12,8 +12,8 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
-from .. import context, schedules
-from ..conf import settings
+from .. import context, registry, schedules
+from ..conf import Settings, settings, suggestion
 from ..errors import InvalidSchedule
 from .groups import AT_START, PROJECT, alias_of_queue
 
@@ -61,6 +61,23 @@ def check_built_in_schedule(app_configs: Any, **kwargs: Any) -> list[CheckMessag
     except InvalidSchedule as error:
         return [Error(str(error), id="letsgo_worker.E005")]
     return []
+
+
+@register(PROJECT)
+def check_autodiscover(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Say that no app has a module that is to be looked for: a slip would leave handlers out in silence."""
+    if alias_of_queue() is None:
+        return []
+    known = list(Settings().autodiscover)
+    return [
+        Warning(
+            f"LETSGO_WORKER['AUTODISCOVER'] names {name!r}, and no installed app has a module of that name."
+            f"{suggestion(name, known)}",
+            id="letsgo_worker.W016",
+        )
+        for name in settings().autodiscover
+        if name not in known and not any(registry.modules_named(name))
+    ]
 
 
 @register(PROJECT)

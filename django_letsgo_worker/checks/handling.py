@@ -13,7 +13,7 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from .. import declarations, registry
-from ..conf import settings
+from ..conf import settings, suggestion
 from ..registry import Handler
 from .groups import AT_START, PROJECT, alias_of_queue
 from .routing import aliases_written, models_of_project
@@ -46,6 +46,37 @@ def _writes_to(alias: str, handler: Handler) -> bool:
     models = list(config.get_models()) if config else []
     written = aliases_written(models or models_of_project())
     return alias in written or not written
+
+
+@register(AT_START)
+def check_what_follows_deaths(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Say which on_dead names a type that nobody handles, or leads back to where it began."""
+    found: list[CheckMessage] = []
+    follows = {one.type: one.on_dead for one in registry.handlers() if one.on_dead}
+    for handler in registry.handlers():
+        if handler.on_dead is None:
+            continue
+        if registry.find(handler.on_dead) is None:
+            wrong = f"for which there is no handler.{suggestion(handler.on_dead, registry.types())}"
+        elif _leads_back(handler.type, follows):
+            wrong = "and that leads back to it: each death would be followed by another."
+        else:
+            continue
+        found.append(
+            Error(
+                f"The handler of {handler.type!r} ({handler.place}) has on_dead={handler.on_dead!r}, {wrong}",
+                id="letsgo_worker.E008",
+            )
+        )
+    return found
+
+
+def _leads_back(type: str, follows: dict[str, str]) -> bool:
+    seen, following = set[str](), follows.get(type)
+    while following is not None and following != type and following not in seen:
+        seen.add(following)
+        following = follows.get(following)
+    return following == type
 
 
 @register(PROJECT)

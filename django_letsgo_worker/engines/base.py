@@ -275,9 +275,28 @@ class Engine(Words):
     ) -> dict[int, str]:
         """Write what became of messages, under the guard (id, receipt, leased_by); inside a transaction.
 
-        Returns the outcome of each id that was written. Outcomes not in `keep` leave no archived row.
+        Returns the outcome of each id that was written. Outcomes not in `keep` leave no archived row. What
+        is to follow a death is enqueued here.
         """
         raise NotImplementedError
+
+    def settle_more(
+        self, settlements: Sequence[Settlement], written: dict[int, str], now: datetime | None
+    ) -> None:
+        """Write what few settlements bring along, in the same transaction: followers, and new limits."""
+        more = [s for s in settlements if s.has_more and s.id in written]
+        if not more:
+            return
+        assert self.connection.in_atomic_block
+        followers = [row for s in more if written[s.id] == "dead" for row in s.on_dead]
+        if followers:
+            self.insert_many(followers, now)
+        for settlement in more:
+            if settlement.max_attempts is not None and written[settlement.id] == "again":
+                self.execute(
+                    f"UPDATE {TABLE} SET max_attempts = %(most)s WHERE id = %(id)s",
+                    {"id": settlement.id, "most": settlement.max_attempts},
+                )
 
     def settle_locked(
         self, process: UUID, settlement: Settlement, *, keep: frozenset[str], now: datetime | None = None

@@ -249,6 +249,10 @@ class Settlement:
     result: str | None = field(default=None, repr=False)
     error_class: str = ""
     error_fingerprint: str = ""
+    # What is enqueued in the same transaction, if this is written and the outcome is dead.
+    on_dead: Sequence[NewRow] = ()
+    # The message's new limit, if it is raised and goes on.
+    max_attempts: int | None = None
 
     @property
     def goes_on(self) -> bool:
@@ -258,6 +262,11 @@ class Settlement:
     def length(self) -> int:
         """How much text it has that handlers can make long, in characters."""
         return len(self.result or "") + len(self.errors or "")
+
+    @property
+    def has_more(self) -> bool:
+        """Whether it takes further statements, and so a transaction around them all."""
+        return bool(self.on_dead) or self.max_attempts is not None
 
     @property
     def is_plain(self) -> bool:

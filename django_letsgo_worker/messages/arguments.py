@@ -52,12 +52,13 @@ class Given:
 NOTHING: Mapping[str, Any] = {}
 
 
-def row_of(given: Given, carried: Mapping[str, Any] = NOTHING) -> NewRow:
+def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = False) -> NewRow:
     """Check everything and return the row; InvalidMessage says what is wrong.
 
-    `carried` are headers of the context, good as they are; those of the call win.
+    `carried` are headers of the context, good as they are; those of the call win. `fits` says that the
+    payload was made from an object of its type's class, and so was checked.
     """
-    type, payload = _type_and_payload(given)
+    type, payload, is_of_object = _type_and_payload(given)
     payloads.check_name("type", type)
     registry.check_reserved(type)
     narrowed = registry.is_narrowed(type)
@@ -69,10 +70,13 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING) -> NewRow:
     priority = _first(given.priority, handler and handler.priority, 0)
     attempts = _first(given.max_attempts, handler and handler.max_attempts, defaults.max_attempts)
     delay, visible_at = _visibility(given)
+    text = payloads.encode("payload", payload, defaults.max_payload_bytes)
+    if not (fits or is_of_object):
+        typed.check(type, text)
     deadline_seconds, deadline = _deadline(given, delay, visible_at)
     return NewRow(
         type=type,
-        payload=payloads.encode("payload", payload, defaults.max_payload_bytes),
+        payload=text,
         headers=_headers(given.headers, carried),
         queue=payloads.check_name("queue", queue),
         priority=payloads.check_priority(priority),
@@ -104,9 +108,10 @@ def _first(*values: Any) -> Any:
     return None
 
 
-def _type_and_payload(given: Given) -> tuple[Any, Any]:
+def _type_and_payload(given: Given) -> tuple[Any, Any, bool]:
+    """Return type and payload, and whether these are an object's, which are checked as it is taken apart."""
     if isinstance(given.type, str):
-        return given.type, given.payload
+        return given.type, given.payload, False
     if not isinstance(given.type, Mapping):
         return _of_object(given.type, given.payload)
     if given.payload is not None:
@@ -117,13 +122,13 @@ def _type_and_payload(given: Given) -> tuple[Any, Any]:
     return _of_object(given.type["type"], given.type.get("payload"))
 
 
-def _of_object(message: Any, payload: Any) -> tuple[Any, Any]:
+def _of_object(message: Any, payload: Any) -> tuple[Any, Any, bool]:
     found = typed.find(message.__class__)
     if found is None:
-        return message, payload
+        return message, payload, False
     if payload is not None:
         raise InvalidMessage(f"An object of {found.cls.__qualname__} is the payload: give no other.")
-    return found.type, found.plain(message)
+    return found.type, found.plain(message), True
 
 
 def _headers(headers: Any, carried: Mapping[str, Any]) -> str:
@@ -176,6 +181,7 @@ class Many:
 
     def row_of(self, message: Any) -> tuple[NewRow, str]:
         """Return the row of one message, and what is to be done about a live twin."""
+        found = None
         if isinstance(message, Mapping):
             options = {**self.defaults, **message}
         elif isinstance(message, (tuple, list)) and len(message) == 2:
@@ -184,7 +190,8 @@ class Many:
             options = {**self.defaults, "type": found.type, "payload": found.plain(message)}
         else:
             raise InvalidMessage("a message is a mapping, a pair of type and payload, or a typed message.")
-        plain = self._plain_row(options)
+        fits = found is not None
+        plain = self._plain_row(options, fits)
         if plain is not None:
             return plain, "return"
         on_conflict = check_on_conflict(options.pop("on_conflict", "return"))
@@ -192,19 +199,22 @@ class Many:
         if unknown or "type" not in options:
             known = [name for name in Given.__slots__ if name != "type"]
             raise InvalidMessage(no_option("enqueue()", unknown, known) if unknown else "it has no type.")
-        row = row_of(Given(**options), self.carried)
+        row = row_of(Given(**options), self.carried, fits=fits)
         if options.keys() == PLAIN and not registry.is_narrowed(row.type):
             self._plain[row.type] = row
         return row, on_conflict
 
-    def _plain_row(self, options: dict[str, Any]) -> NewRow | None:
+    def _plain_row(self, options: dict[str, Any], fits: bool) -> NewRow | None:
         """The same as a message of this type before it, but for the payload; all else is checked already."""
         like = self._plain.get(options["type"]) if options.get("type").__class__ is str else None
         if like is None or len(options) != 2 or "payload" not in options:
             return None
+        text = payloads.encode("payload", options["payload"], self.max_bytes)
+        if not fits:
+            typed.check(like.type, text)
         return NewRow(
             type=like.type,
-            payload=payloads.encode("payload", options["payload"], self.max_bytes),
+            payload=text,
             headers=like.headers,
             queue=like.queue,
             priority=like.priority,

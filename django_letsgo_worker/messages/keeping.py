@@ -19,6 +19,7 @@ from ..models import ArchivedMessage, Message, Occurrence, Process
 from ..outcomes import dotted, error_entry, fingerprint, with_entry
 from ..signals import message_died
 from .byhand import archive
+from .following import followers_of
 
 logger = logging.getLogger("django_letsgo_worker.housekeeping")
 
@@ -181,4 +182,8 @@ def _give_up(message: Message, clock: datetime, alias: str) -> None:
     at = clock.isoformat(timespec="microseconds")
     entry = error_entry(error, attempt=message.attempts, at=at, seconds=0.0, process="housekeeping")
     message.errors = with_entry(message.errors, entry)
+    # Nobody can say on_dead for a type that nobody knows; there is what follows every death.
+    following = followers_of(message, None, entry)
     archive(message, "dead", clock, alias, error_class=dotted(error), error_fingerprint=fingerprint(error))
+    if following:
+        engine_for(alias).insert_many(following)

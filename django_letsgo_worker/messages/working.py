@@ -21,6 +21,7 @@ from ..errors import InvalidMessage, WorkerDied
 from ..models import Process
 from ..outcomes import Outcome, dotted, error_entry, fingerprint, lost_entry, with_entry
 from ..payloads import MAX_TEXT, exact_json, storable
+from .following import followers_of
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
@@ -30,6 +31,23 @@ def kept_outcomes() -> frozenset[str]:
     now = settings()
     kept = {"succeeded", "cancelled", "expired"} if now.keep_succeeded_for else set()
     return frozenset(kept | ({"dead"} if now.keep_dead_for else set()))
+
+
+def payload_of(claimed: Claimed) -> Any:
+    """Return the payload of a claimed message, to choose a handler by; None where it cannot be read."""
+    try:
+        return json.loads(claimed.payload)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _errors_of(claimed: Claimed) -> list[Any]:
+    """Return the errors so far; none where somebody has written there what is no list."""
+    try:
+        errors = json.loads(claimed.errors)
+    except (ValueError, RecursionError):
+        return []
+    return errors if isinstance(errors, list) else []
 
 
 def delivery_of(claimed: Claimed, signals: Signals | None = None) -> Delivery:
@@ -71,20 +89,27 @@ def _contents_of(claimed: Claimed) -> tuple[Any, dict[str, Any]]:
 
 
 def settlement_of(
-    claimed: Claimed, outcome: Outcome, *, seconds: float, ended_seconds_ago: float = 0.0, process: str
+    claimed: Claimed,
+    outcome: Outcome,
+    *,
+    seconds: float,
+    ended_seconds_ago: float = 0.0,
+    process: str,
+    on_dead: str | None = None,
 ) -> Settlement:
     """Return what is to be written for an attempt that ended.
 
-    `seconds` is how long the handler ran; `process` names the worker in the record of a failure.
+    `seconds` is how long the handler ran; `process` names the worker in the record of a failure;
+    `on_dead` is the handler's.
     """
-    errors = error_class = mark = None
+    entry = errors = mark = None
     if outcome.recorded and outcome.exception is not None:
         at = datetime.now(UTC).isoformat(timespec="microseconds")
         entry = error_entry(
             outcome.exception, attempt=claimed.attempts, at=at, seconds=seconds, process=process
         )
         errors = exact_json(with_entry(_errors_of(claimed), entry))
-        error_class, mark = entry["class"], fingerprint(outcome.exception)
+        mark = fingerprint(outcome.exception)
     settlement = Settlement(
         id=claimed.id,
         receipt=claimed.receipt,
@@ -94,20 +119,14 @@ def settlement_of(
         delay_seconds=outcome.delay_seconds,
         started_seconds_ago=seconds + ended_seconds_ago,
         seconds=seconds,
-        error_class=error_class or "",
+        error_class=entry["class"] if entry else "",
         error_fingerprint=mark or "",
+        on_dead=followers_of(claimed, on_dead, entry) if entry and outcome.name == "dead" else (),
+        max_attempts=outcome.max_attempts,
     )
     if outcome.result is not None:
         _keep_result(settlement, outcome, claimed)
     return settlement
-
-
-def _errors_of(claimed: Claimed) -> Any:
-    """Return the errors of earlier attempts; None where the column has no JSON in it."""
-    try:
-        return json.loads(claimed.errors)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _keep_result(settlement: Settlement, outcome: Outcome, claimed: Claimed) -> None:
@@ -186,10 +205,10 @@ def _last_heard_of(processes: set[UUID], using: str) -> dict[UUID, tuple[str, da
         return {}
 
 
-def unfit_settlement(claimed: Claimed, process: str) -> Settlement | None:
+def unfit_settlement(claimed: Claimed, process: str, on_dead: str | None = None) -> Settlement | None:
     """Return what becomes of a claimed message that must not run: worn out, or past its deadline.
 
-    The claim that found out is not counted as an attempt.
+    The claim that found out is not counted as an attempt. `on_dead` is the handler's.
     """
     if claimed.deadline is not None and claimed.deadline <= claimed.leased_at:
         return Settlement(
@@ -211,4 +230,5 @@ def unfit_settlement(claimed: Claimed, process: str) -> Settlement | None:
         deaths=claimed.deaths,
         error_class=dotted(error),
         error_fingerprint=fingerprint(error),
+        on_dead=followers_of(claimed, on_dead, entry),
     )

@@ -91,7 +91,8 @@ class ScheduledJob(ScheduleFacts):
         passed_over = {*(exclude or ()), *errors}
         for field, refusal in planning.refusals(self, database_clock(self._alias())):
             if field not in passed_over:
-                errors[field] = [ValidationError(str(refusal), code="invalid")]
+                # Not "invalid": for that a form's field has words of its own, which would be shown instead.
+                errors[field] = [ValidationError(str(refusal), code="refused")]
         if errors:
             raise ValidationError(errors)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from .. import typed
 from ..conf import settings
 from ..errors import InvalidMessage, InvalidSchedule
 from ..payloads import check_max_attempts, check_moment, check_name, check_priority, check_seconds, encode
@@ -45,7 +46,7 @@ def refusals(job: Checkable, now: datetime) -> Iterator[tuple[str, Refusal]]:
     checks: list[tuple[str, Callable[[], object]]] = [
         ("name", lambda: _check_schedule_name(job.name)),
         ("type", lambda: _check_type(job.type)),
-        ("payload", lambda: encode("payload", job.payload, settings().max_payload_bytes)),
+        ("payload", lambda: _check_payload(job.type, job.payload)),
         ("queue", lambda: job.queue is None or check_name("queue", job.queue)),
         ("priority", lambda: job.priority is None or check_priority(job.priority)),
         ("max_attempts", lambda: job.max_attempts is None or check_max_attempts(job.max_attempts)),
@@ -101,6 +102,12 @@ def _check_schedule_name(name: Any) -> None:
 def _check_type(type: Any) -> None:
     check_name("type", type)
     check_reserved(type)
+
+
+def _check_payload(type: Any, payload: Any) -> None:
+    text = encode("payload", payload, settings().max_payload_bytes)
+    if isinstance(type, str):
+        typed.check(type, text)
 
 
 def _check_deadline(deadline: Any) -> None:

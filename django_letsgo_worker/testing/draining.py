@@ -5,9 +5,7 @@ How a delivery is run and what becomes of it is the worker's; transactions of th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import logging
 import threading
 import time
@@ -20,8 +18,7 @@ from asgiref.sync import async_to_sync
 
 from .. import payloads, registry
 from ..conf import settings
-from ..context import restored
-from ..delivery import Delivery, Signals
+from ..delivery import Signals
 from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
 from ..errors import InvalidMessage, LetsGoError
 from ..messages import working
@@ -157,9 +154,9 @@ class _Drain:
     # -- one delivery ---------------------------------------------------------------------------------
 
     def _take_in_hand(self, claimed: Claimed) -> Hand:
-        payload = json.loads(claimed.payload) if registry.is_narrowed(claimed.type) else None
+        payload = working.payload_of(claimed) if registry.is_narrowed(claimed.type) else None
         hand = Hand(claimed, registry.choose(claimed.type, payload), Signals())
-        hand.refused = working.unfit_settlement(claimed, self.name)
+        hand.refused = working.unfit_settlement(claimed, self.name, hand.handler.on_dead)
         if not hand.handler.is_async:
             # An event loop has no connection, and nobody else takes what it has in hand here.
             hand.signals.extend = lambda seconds: bool(
@@ -170,9 +167,14 @@ class _Drain:
     def _deliver(self, hand: Hand) -> None:
         surroundings = Surroundings()
         registered = len(self.engine.connection.run_on_commit)
-        hand.delivery = working.delivery_of(hand.claimed, hand.signals)
-        running.announce(hand)
         hand.started = time.monotonic()
+        try:
+            hand.delivery = working.delivery_of(hand.claimed, hand.signals)
+        except (ValueError, RecursionError) as error:
+            hand.outcome = running.unhanded(hand, error)
+            self.announcer.settled(hand, self._settle(self._settlement(hand)))
+            return
+        running.announce(hand)
         hand.outcome, hand.settled = running.run(
             hand,
             # An atomic handler has a savepoint in the queue's database already.
@@ -190,7 +192,11 @@ class _Drain:
     def _settlement(self, hand: Hand) -> Settlement:
         assert hand.outcome is not None
         hand.settlement = working.settlement_of(
-            hand.claimed, hand.outcome, seconds=hand.seconds, process=self.name
+            hand.claimed,
+            hand.outcome,
+            seconds=hand.seconds,
+            process=self.name,
+            on_dead=hand.handler.on_dead,
         )
         return hand.settlement
 
@@ -206,25 +212,13 @@ def _sooner(lane: Lane) -> tuple[int, datetime, str]:
 
 
 def _call(hand: Hand) -> Any:
-    assert hand.delivery is not None
     if hand.handler.is_async:
-        result, error = async_to_sync(_within)(hand.handler.function, hand.delivery, hand.handler.timeout)
+        result, error = async_to_sync(running.attempt_async)(hand)
         if error is not None:
             raise error
         return result
     with _told_in_time(hand):
-        return hand.handler.function(hand.delivery)
-
-
-async def _within(
-    function: Any, delivery: Delivery, timeout: float | None
-) -> tuple[Any, BaseException | None]:
-    try:
-        with restored(delivery):
-            async with asyncio.timeout(timeout):
-                return await function(delivery), None
-    except BaseException as error:  # a SystemExit that leaves a task ends its event loop
-        return None, error
+        return running.call(hand)
 
 
 @contextlib.contextmanager

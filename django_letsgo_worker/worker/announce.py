@@ -35,6 +35,9 @@ class Announcer:
         if hand.refused is not None and written is not None:
             self._refused(hand.claimed, hand.refused)
         if hand.delivery is None or hand.outcome is None or hand.interrupted:
+            if hand.outcome is not None and hand.outcome.name == written == "dead":
+                # Its payload cannot be read: no delivery tells of it.
+                self._died(hand.claimed, hand.settlement, None)
             return
         name = hand.outcome.name
         if hand.settled and name == "unknown":

@@ -35,6 +35,8 @@ class Hand:
     started: float = 0.0
     ended: float = 0.0
     outcome: Outcome | None = None
+    # What was decided about the exception of its handler, where that was raised.
+    decided: Outcome | None = None
     # The handler's own transaction has written the outcome already, or nobody can know whether.
     settled: bool = False
     settlement: Settlement | None = None

@@ -18,7 +18,6 @@ from typing import Any
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
-from ..context import restored
 from ..outcomes import Outcome
 from . import running
 from .hands import Hand
@@ -124,24 +123,23 @@ async def _deliver(hand: Hand) -> Outcome:
     # A thread-sensitive context of its own: otherwise all deliveries' ORM calls would share one
     # thread, and with it one connection and one transaction.
     async with ThreadSensitiveContext():
-        result, error = await _attempt(hand)
+        result, error = await running.attempt_async(hand, _note_failure)
         return await sync_to_async(_conclude, thread_sensitive=True)(hand, error, result)
 
 
-async def _attempt(hand: Hand) -> tuple[Any, BaseException | None]:
-    """Call the handler; return its result, or whatever it raised. A time-out cancels it (TimeoutError)."""
-    try:
-        with restored(hand.delivery):
-            async with asyncio.timeout(hand.handler.timeout):
-                return await hand.handler.function(hand.delivery), None
-    except BaseException as error:  # a SystemExit that leaves a task ends its event loop
-        return None, error
+def _note_failure(hand: Hand, error: BaseException) -> None:
+    _let_go_of_connections()
+    running.note_failure(hand, error)
+
+
+def _let_go_of_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        let_go(connection)
 
 
 def _conclude(hand: Hand, error: BaseException | None, result: Any) -> Outcome:
     """What is done after the handler, on the thread of its ORM calls: it may block, and use the database."""
-    for connection in connections.all(initialized_only=True):
-        let_go(connection)
+    _let_go_of_connections()
     try:
         return running.outcome_of(hand, error, result)
     finally:

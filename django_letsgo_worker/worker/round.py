@@ -99,7 +99,7 @@ class Round:
         if any(registry.find(type) for timed in claims for type in timed.claim.unknown):
             # A receiver that heard of an unknown type has imported what registers it.
             self.lanes.learned()
-        elif _puts_back(finished, settled | written):
+        elif _makes_work(finished, settled | written):
             # A claim in the same statement could not see it.
             self.lanes.forget()
         if claims:
@@ -128,7 +128,7 @@ class Round:
         self, settlements: Sequence[Settlement], lanes: Sequence[Lane], free: int, ahead: int
     ) -> tuple[dict[int, str], Claims]:
         """One transaction: where one statement does it all, that statement."""
-        alone = self.engine.exchanges_alone and len(lanes) <= 1
+        alone = self.engine.exchanges_alone and len(lanes) <= 1 and not any(s.has_more for s in settlements)
         asked_at = time.monotonic()
         with nullcontext() if alone else self.engine.transaction():
             if not alone:
@@ -161,6 +161,7 @@ class Round:
                 seconds=hand.seconds,
                 ended_seconds_ago=ago,
                 process=self.options.name,
+                on_dead=hand.handler.on_dead,
             )
         return hand.settlement
 
@@ -370,8 +371,18 @@ def _lacks_seats(request: ClaimRequest, claim: Claim) -> bool:
     return claim.left and len(claim.rows) < request.limit
 
 
-def _puts_back(finished: Sequence[Hand], written: dict[int, str]) -> bool:
-    """Whether messages wait once more, be it that their own transactions have written it."""
+def _makes_work(finished: Sequence[Hand], written: dict[int, str]) -> bool:
+    """Whether there is new work, be it that a handler's own transaction has written it."""
     return not {"again", "released"}.isdisjoint(written.values()) or any(
-        hand.settled and hand.outcome is not None and hand.outcome.settled_as == "again" for hand in finished
+        (hand.settled and hand.outcome is not None and hand.outcome.settled_as == "again")
+        or _is_followed(hand, written)
+        for hand in finished
     )
+
+
+def _is_followed(hand: Hand, written: dict[int, str]) -> bool:
+    """Whether a message was enqueued that follows this one's death."""
+    settlement = hand.refused or hand.settlement
+    if settlement is None or not settlement.on_dead:
+        return False
+    return hand.settled or written.get(hand.claimed.id) == "dead"

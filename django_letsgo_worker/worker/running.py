@@ -5,14 +5,17 @@ An atomic handler is acknowledged here, in its own transaction; all else is sett
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
+from inspect import isawaitable
 from typing import Any
 from uuid import UUID
 
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DatabaseError, Error, connections, transaction
 from django.db.transaction import TransactionManagementError
 
@@ -21,10 +24,11 @@ from ..context import restored
 from ..delivery import Delivery
 from ..engines import Engine, Fault, Hold, Settlement, engine_for, in_short
 from ..errors import LeaseLost, OutcomeRefused
+from ..functions import lazy_kind
 from ..messages import working
-from ..outcomes import Outcome, decide
+from ..outcomes import Outcome, Policy, decide
 from ..payloads import without_frames
-from ..signals import delivery_started
+from ..signals import delivery_failed, delivery_started
 from .hands import Hand
 from .isolation import force_close
 
@@ -58,18 +62,118 @@ def _run_plain(hand: Hand, call: Call) -> Outcome:
 
 def attempt(hand: Hand, call: Call) -> tuple[Any, BaseException | None]:
     """Call the handler; return its result, or whatever it raised."""
-    try:
-        # An async one enters its context where it runs: a language, for one, holds for its thread only.
-        with restored(None if hand.handler.is_async else hand.delivery):
+    if hand.handler.is_async:
+        # It enters its context where it runs: a language, for one, holds for its thread only.
+        try:
             return call(hand), None
+        except BaseException as error:
+            return None, error
+    try:
+        with restored(hand.delivery):
+            try:
+                return call(hand), None
+            except BaseException as error:
+                note_failure(hand, error)
+                raise
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: a failed attempt, not our end
         return None, error
 
 
-def outcome_of(hand: Hand, error: BaseException | None, result: Any) -> Outcome:
-    backoff = hand.handler.backoff if hand.handler.backoff is not None else settings().backoff
+def note_failure(hand: Hand, error: BaseException) -> None:
+    """Decide about what a handler raised, and say so where it was raised, inside its context."""
+    hand.decided = outcome = outcome_of(hand, error, None)
+    is_ours = not (hand.interrupted or hand.lost)
+    if outcome.recorded and is_ours and delivery_failed.has_listeners(Delivery):
+        delivery_failed.send_robust(
+            sender=Delivery,
+            delivery=hand.delivery,
+            outcome=outcome.name,
+            seconds=time.monotonic() - hand.started,
+            exception=error,
+            delay=outcome.delay_seconds if outcome.name == "retry" else None,
+        )
+
+
+def call(hand: Hand) -> Any:
+    """Call a sync handler, on its thread. What it gives back to be awaited is awaited here as well.
+
+    That is how an async function behind a plain decorator looks; its ORM calls come back to this thread,
+    and so into the transaction of an atomic handler.
+    """
+    result = hand.handler.function(hand.delivery)
+    if result is None:
+        return None
+    if isawaitable(result):
+        result, error = async_to_sync(_awaited)(hand, result)
+        if error is not None:
+            raise error
+    return _that_has_run(hand, result)
+
+
+async def attempt_async(
+    hand: Hand, note: Callable[[Hand, BaseException], None] = note_failure
+) -> tuple[Any, BaseException | None]:
+    """Call an async handler; return its result, or whatever it raised: TimeoutError if it took too long.
+
+    `note` is told of what it raised, on the thread of its ORM calls.
+    """
+    try:
+        with restored(hand.delivery):
+            result, error = await _awaited(hand, hand.handler.function(hand.delivery))
+            try:
+                if error is not None:
+                    raise error
+                return _that_has_run(hand, result), None
+            except BaseException as raised:
+                await sync_to_async(note, thread_sensitive=True)(hand, raised)
+                raise
+    except BaseException as raised:  # a SystemExit that leaves a task ends its event loop
+        return None, raised
+
+
+async def _awaited(hand: Hand, result: Any) -> tuple[Any, BaseException | None]:
+    """Await what a handler gave back until that is a result, for no longer than its time-out."""
+    try:
+        async with asyncio.timeout(hand.handler.timeout):
+            while isawaitable(result):
+                result = await result
+            return result, None
+    except BaseException as error:
+        return None, error
+
+
+def _that_has_run(hand: Hand, result: Any) -> Any:
+    if (kind := lazy_kind(result)) is not None:
+        raise TypeError(
+            f"The handler of {hand.claimed.type!r} gave back {kind}, of which nothing has run: loop over it "
+            "in the handler."
+        )
+    return result
+
+
+def outcome_of(hand: Hand, error: BaseException | None, result: Any, *, by_handler: bool = True) -> Outcome:
+    """Decide about an attempt; what a handler says of exceptions holds for those that it raised itself."""
+    if error is not None and hand.decided is not None and hand.decided.exception is error:
+        return hand.decided
+    handler = hand.handler
+    backoff = handler.backoff if handler.backoff is not None else settings().backoff
+    if by_handler:
+        policy = Policy(backoff=backoff, retry_on=handler.retry_on, give_up_on=handler.give_up_on)
+    else:
+        policy = Policy(backoff=backoff)
     assert hand.delivery is not None
-    return decide(hand.delivery, error, backoff, result)
+    return decide(hand.delivery, error, policy, result)
+
+
+def unhanded(hand: Hand, error: BaseException) -> Outcome:
+    """Decide about a message whose payload cannot be read, or whose seat broke."""
+    if hand.delivery is not None:
+        return outcome_of(hand, error, None, by_handler=False)
+    # What is no JSON today is none tomorrow.
+    is_unreadable = isinstance(error, (ValueError, RecursionError))
+    if is_unreadable or hand.claimed.attempts >= hand.claimed.max_attempts:
+        return Outcome(name="dead", exception=error, recorded=True)
+    return Outcome(name="retry", delay_seconds=60.0, exception=error, recorded=True)
 
 
 class _AtomicRun:
@@ -110,7 +214,11 @@ class _AtomicRun:
         outcome = self._attempt_within(hold)
         seconds = time.monotonic() - self.hand.started
         settlement = working.settlement_of(
-            self.hand.claimed, outcome, seconds=seconds, process=self.process_name
+            self.hand.claimed,
+            outcome,
+            seconds=seconds,
+            process=self.process_name,
+            on_dead=self.hand.handler.on_dead,
         )
         self.hand.settlement = settlement
         if not engine.skip_locked:
@@ -137,19 +245,19 @@ class _AtomicRun:
 
     def _attempt_within(self, hold: Hold) -> Outcome:
         """Attempt it; what the handler raises takes back what it wrote, and no more."""
-        try:
+
+        def call(hand: Hand) -> Any:
             with hold:
-                result, error = attempt(self.hand, self.call)
-                if error is not None:
-                    raise error
+                result = self.call(hand)
                 if connections[self.using].needs_rollback:
                     # Django would roll back in silence, and the message would count as done.
                     raise TransactionManagementError(
                         "The handler caught a database error and went on, but its transaction cannot: what "
                         "it wrote is rolled back. Put what may fail into a transaction.atomic() of its own."
                     )
-        except BaseException as error:  # as in attempt()
-            self.raised, result = error, None
+            return result
+
+        result, self.raised = attempt(self.hand, call)
         return outcome_of(self.hand, self.raised, result)
 
     def _warn_if_long(self, seconds: float) -> None:
@@ -170,14 +278,17 @@ class _AtomicRun:
         force_close(connections[self.using])
         if not self.committing:
             # The connection broke, or the handler broke it: what it raised itself says more.
-            return outcome_of(self.hand, self.raised or error, None), False
+            by_handler = self.raised is not None
+            return outcome_of(self.hand, self.raised or error, None, by_handler=by_handler), False
         assert self.outcome is not None
         if self.committed:
             logger.error("A callback on commit of message %s failed.", self.hand.claimed.id, exc_info=error)
             return self.outcome, True
-        if isinstance(error, DatabaseError) and not engine_for(self.using).is_outage(error):
+        engine = engine_for(self.using)
+        if isinstance(error, DatabaseError) and not engine.is_outage(error):
             # A deferred constraint, or a serialization failure: the database said no, nothing was written.
-            return outcome_of(self.hand, error, None), False
+            by_handler = not engine.is_transient(error)
+            return outcome_of(self.hand, error, None, by_handler=by_handler), False
         # Nobody knows whether the commit was carried out. The message is archived, or will lapse.
         logger.warning(
             "The commit of message %s has an unknown outcome: %s", self.hand.claimed.id, in_short(error)

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
 from math import ceil
-from typing import Any
 from uuid import UUID
 
 from django.db import connections
@@ -170,11 +169,11 @@ class Seats:
                 self._send_to_loop(hand)
                 return False
             outcome, settled = running.run(
-                hand, _call, using=self.using, process=self.process, process_name=self.name
+                hand, running.call, using=self.using, process=self.process, process_name=self.name
             )
         except BaseException as error:
             logger.exception("Message %s could not be handed to its handler.", hand.claimed.id)
-            outcome, settled = _unhanded(hand, error), False
+            outcome, settled = running.unhanded(hand, error), False
         try:
             keeper.after()
         except Exception:
@@ -193,22 +192,9 @@ class Seats:
 
     def _ended_on_loop(self, hand: Hand, end: Outcome | BaseException) -> None:
         """Take back the seat of an async delivery; it runs on the event loop, and must not block it."""
-        outcome = _unhanded(hand, end) if isinstance(end, BaseException) else end
+        outcome = running.unhanded(hand, end) if isinstance(end, BaseException) else end
         self.hands.finish(hand, outcome)
         with self._called:
             self._free += 1
         self.wakeup.ring()
         self.rouse()
-
-
-def _call(hand: Hand) -> Any:
-    return hand.handler.function(hand.delivery)
-
-
-def _unhanded(hand: Hand, error: BaseException) -> Outcome:
-    """What becomes of a message whose payload cannot be read, or whose seat broke."""
-    if hand.delivery is not None:
-        return running.outcome_of(hand, error, None)
-    if hand.claimed.attempts >= hand.claimed.max_attempts:
-        return Outcome(name="dead", exception=error, recorded=True)
-    return Outcome(name="retry", delay_seconds=60.0, exception=error, recorded=True)

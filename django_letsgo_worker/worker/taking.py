@@ -5,10 +5,8 @@ Whether a hand may begin is the exchange's; what it does then, a seat's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from .. import registry
@@ -39,9 +37,9 @@ class Taker:
     def _hand(self, claimed: Claimed, handler: Handler | None) -> Hand:
         signals = Signals(partial(self._extend, (claimed.id, claimed.receipt)))
         if handler is None:
-            handler = registry.choose(claimed.type, _payload_of(claimed))
+            handler = registry.choose(claimed.type, working.payload_of(claimed))
         hand = Hand(claimed, handler, signals)
-        hand.refused = working.unfit_settlement(claimed, self.options.name)
+        hand.refused = working.unfit_settlement(claimed, self.options.name, handler.on_dead)
         return hand
 
     def _extend(self, lease: tuple[int, int], seconds: float) -> bool:
@@ -50,14 +48,6 @@ class Taker:
 
         # On the handler's thread, and so on its connection; an event loop's has none.
         return on_a_thread_with_connections(extend, seconds)
-
-
-def _payload_of(claimed: Claimed) -> Any:
-    """Return the payload; None for one that is no JSON, which its seat will find out."""
-    try:
-        return json.loads(claimed.payload)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _plain_handler(type: str) -> Handler | None:

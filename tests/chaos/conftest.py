@@ -29,15 +29,22 @@ def chaos_seconds() -> float:
 
 
 class Fleet:
-    """Worker processes on the workload; settings are LETSGO_WORKER_<NAME>, `without` takes a guard away."""
+    """Worker processes on the workload; settings are LETSGO_WORKER_<NAME>.
+
+    `without` takes a guard away, `kill_at` names a point at which a worker kills itself.
+    """
 
     def __init__(self, manage: Callable[..., Managed]) -> None:
         self._manage = manage
         self.workers: list[Managed] = []
 
-    def start(self, *arguments: object, without: str = "", url: str = "", **settings: Any) -> Managed:
+    def start(
+        self, *arguments: object, without: str = "", kill_at: str = "", url: str = "", **settings: Any
+    ) -> Managed:
         env = {f"LETSGO_WORKER_{name}": str(value) for name, value in settings.items()}
-        env |= {"WORKLOAD_WITHOUT": without} | ({"DATABASE_URL": url} if url else {})
+        env |= {"WORKLOAD_WITHOUT": without, "WORKLOAD_KILL_AT": kill_at} | (
+            {"DATABASE_URL": url} if url else {}
+        )
         worker = self._manage("runworker", *arguments, env=env, settings_module="tests.workload.settings")
         self.workers.append(worker)
         return worker

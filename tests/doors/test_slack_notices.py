@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from django_letsgo_worker import Reject, enqueue, registry, signals
 from django_letsgo_worker.contrib.slack import checks, conf, notices
-from django_letsgo_worker.messages import cancel
 from django_letsgo_worker.models import ArchivedMessage, Message, ScheduledJob
 from django_letsgo_worker.schedules import run_now
 from tests.slackserver import slack_fixture, work_off
@@ -105,18 +104,40 @@ class TestADeadLetter:
     def test_whose_worker_died_is_announced_with_its_schedule(self, slack, failing):
         ScheduledJob.objects.create(name="nightly", schedule="rate(1 hour)", type=failing)
         message = run_now("nightly")
-        cancel(message.pk)
+        Message.objects.filter(pk=message.pk).update(attempts=10)
 
-        signals.message_died.send_robust(
-            sender=Message, message_id=message.pk, type=failing, queue="default", errors=[], delivery=None
-        )
-        signals.message_died.send_robust(
-            sender=Message, message_id=10**9, type="t:gone", queue="default", errors=[], delivery=None
+        work_off()
+
+        (text,) = slack.texts
+        assert "of the schedule nightly, attempt 10\n> WorkerDied: the worker died 1 time" in text
+
+    def test_that_is_not_kept_is_announced_all_the_same(self, slack, settings, failing):
+        settings.LETSGO_WORKER = {**settings.LETSGO_WORKER, "KEEP_DEAD_FOR": 0}
+        message = enqueue(failing)
+
+        work_off()
+
+        (text,) = slack.texts
+        assert text.startswith(
+            f"*Dead letter*: message {message.pk} of type `t:fails` in the queue `default`\n"
         )
 
-        first, second = waiting()
-        assert "of the schedule nightly" in first
-        assert "of type `t:gone` in the queue `default`" in second
+    def test_is_announced_by_a_message_that_came_with_the_death(self, slack, failing):
+        message = enqueue(failing)
+
+        work_off(queues="default")
+
+        follower = Message.objects.get()
+        assert (follower.type, follower.queue) == ("letsgo:slack:dead", "letsgo-slack")
+        assert follower.payload["message"] == message.pk
+
+    def test_that_is_such_a_message_is_not_announced(self, slack):
+        enqueue("letsgo:slack:dead", "no dead letter")
+
+        work_off()
+
+        assert ArchivedMessage.objects.get().outcome == "dead"
+        assert slack.texts == [] and not Message.objects.exists()
 
     def test_says_nothing_when_switched_off(self, slack, settings, failing):
         settings.LETSGO_SLACK_NOTIFY = all_but("dead")

@@ -210,6 +210,14 @@ class TestLater:
             tasks.echo.using(run_after=run_after)
 
 
+def a_generator():
+    yield 1
+
+
+async def an_async_generator():
+    yield 1
+
+
 class TestRefusals:
     def test_a_queue_is_one_of_the_backends(self):
         with pytest.raises(InvalidTask, match="Queue 'reports' is not valid"):
@@ -262,6 +270,14 @@ class TestRefusals:
     def test_async_and_atomic_do_not_go_together(self):
         with pytest.raises(InvalidTask, match="write_later is async: atomic=True needs a plain def"):
             task(atomic=True)(tasks.write_later.func)
+
+    @pytest.mark.parametrize("function", [a_generator, an_async_generator])
+    def test_what_has_a_yield_is_refused(self, function):
+        with pytest.raises(
+            InvalidTask, match=f"{function.__name__} has a yield, so a call would run nothing"
+        ):
+            task(function)
+        assert registry.types() == []
 
     @needs_options
     def test_a_word_that_nobody_knows_is_refused(self):

@@ -84,6 +84,20 @@ class TestSuccess:
         assert run(tasks.write_later, 5).return_value == 1
         assert Entry.objects.get().n == 5
 
+    def test_an_async_task_behind_a_plain_decorator_runs(self):
+        result = run(tasks.write_behind_a_decorator, 5)
+
+        assert (result.status, result.return_value) == (TaskResultStatus.SUCCESSFUL, [1])
+        assert Entry.objects.get().n == 5
+
+    def test_a_task_that_gives_back_a_generator_has_failed(self):
+        result = run(tasks.loop_over_nothing, 5)
+
+        assert (result.status, result.attempts) == (TaskResultStatus.FAILED, 3)
+        last = ArchivedMessage.objects.get().errors[-1]
+        assert last["class"] == "TypeError"
+        assert "gave back a generator, of which nothing has run" in last["message"]
+
     def test_the_worker_is_named(self):
         result = tasks.echo.enqueue()
         work("--name", "the-one")

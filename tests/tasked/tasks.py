@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import wraps
 
 from django_letsgo_worker import Snooze
 from tests.workload.models import Effect, Entry
@@ -33,6 +34,29 @@ async def write_later(n):
     await asyncio.sleep(0)
     await Entry.objects.acreate(n=n, receipt=0, attempt=0, process=0)
     return await Entry.objects.acount()
+
+
+def plainly(function):
+    """A decorator that knows nothing of async functions."""
+
+    @wraps(function)
+    def wrapper(*args):
+        return function(*args)
+
+    return wrapper
+
+
+@task
+@plainly
+async def write_behind_a_decorator(n):
+    await Entry.objects.acreate(n=n, receipt=0, attempt=0, process=0)
+    return (await Entry.objects.acount(),)
+
+
+@task
+@plainly
+def loop_over_nothing(n):
+    yield Entry.objects.create(n=n, receipt=0, attempt=0, process=0)
 
 
 @task

@@ -73,11 +73,15 @@ def test_a_function_is_given_the_attempt_and_the_error():
 
 
 @pytest.mark.parametrize(
-    "nonsense", [None, -1, float("nan"), float("inf"), True, "10m", "5", [1], timedelta(seconds=1)], ids=repr
+    "nonsense", [-1, float("nan"), float("inf"), True, "10m", "5", [1], timedelta(seconds=1)], ids=repr
 )
 def test_a_function_that_returns_nonsense_is_a_value_error(nonsense):
     with pytest.raises(ValueError, match="must"):
         backoff_seconds(lambda attempt, error: nonsense, 1, ERROR)
+
+
+def test_a_function_that_returns_none_gives_up():
+    assert backoff_seconds(lambda attempt, error: None, 1, ERROR) is None
 
 
 def test_an_error_of_the_function_is_not_hidden():

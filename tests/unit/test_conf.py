@@ -42,6 +42,7 @@ class TestDefaults:
             "redact": redact,
             "schedule": "rate(1 hour)",
             "schedule_timezone": "UTC",
+            "autodiscover": ("handlers", "tasks"),
             "imports": (),
             "context": (),
             "close_connections": False,
@@ -95,6 +96,7 @@ EVERY_KEY_BY_ENVIRONMENT = [
     ("SCHEDULE", "", ""),
     ("SCHEDULE", "*/5 9-17 * * MON-FRI", "*/5 9-17 * * MON-FRI"),
     ("SCHEDULE_TIMEZONE", "Europe/Berlin", "Europe/Berlin"),
+    ("AUTODISCOVER", "handlers, jobs", ("handlers", "jobs")),
     ("IMPORTS", "shop.work,shop.more_work", ("shop.work", "shop.more_work")),
     ("CONTEXT", "language, trace", ("language", "trace")),
     ("CLOSE_CONNECTIONS", "True", True),
@@ -145,7 +147,7 @@ class TestEnvironment:
             return
         assert limit == 262_144
 
-    @pytest.mark.parametrize("key", ["IMPORTS", "CONTEXT", "REDACT"])
+    @pytest.mark.parametrize("key", ["AUTODISCOVER", "IMPORTS", "CONTEXT", "REDACT"])
     def test_an_empty_list_is_an_answer(self, key):
         assert getattr(load({key: ["a"]}, {f"LETSGO_WORKER_{key}": ""}), key.lower()) == ()
 
@@ -188,7 +190,7 @@ NUMBERS = (*WHOLE, "LEASE_SECONDS", "DRAIN_SECONDS", "POLL_SECONDS", "KEEP_SUCCE
            "KEEP_OCCURRENCES_FOR")  # fmt: skip
 MAY_BE_NONE = ("MAX_PAYLOAD_BYTES", "MAX_RESULT_BYTES", "POLL_SECONDS")
 TEXTS = ("DATABASE", "SCHEDULE", "SCHEDULE_TIMEZONE")
-LISTS = ("QUEUES", "REDACT", "IMPORTS", "CONTEXT")
+LISTS = ("QUEUES", "REDACT", "AUTODISCOVER", "IMPORTS", "CONTEXT")
 
 
 def refusal(key, value):

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from django_letsgo_worker import Delivery, Reject, Retry, Snooze
-from django_letsgo_worker.errors import InvalidMessage
-from django_letsgo_worker.outcomes import decide, dotted, error_entry, fingerprint, with_entry
+from django_letsgo_worker.errors import InvalidMessage, InvalidSchedule
+from django_letsgo_worker.outcomes import Policy, decide, dotted, error_entry, fingerprint, with_entry
 
 KIB_64 = 64 * 1024
 
@@ -33,6 +33,10 @@ def raised(error):
         raise error
     except BaseException as caught:
         return caught
+
+
+def give_up(attempt, error):
+    raise Reject("three times the same")
 
 
 LATER = {"counted": True, "recorded": True}
@@ -59,7 +63,7 @@ class TestDecide:
         ],
     )
     def test_the_table(self, attempt, error, expected):
-        outcome = decide(delivery(attempt), error, 7)
+        outcome = decide(delivery(attempt), error, Policy(backoff=7))
 
         assert {name: getattr(outcome, name) for name in expected} == expected
         assert outcome.exception is error
@@ -69,38 +73,111 @@ class TestDecide:
         [(None, "succeeded"), (ValueError(), "again"), (Snooze(1), "again"), (Reject(), "dead")],
     )
     def test_the_settlements_word(self, error, settled_as):
-        assert decide(delivery(), error, "10m").settled_as == settled_as
+        assert decide(delivery(), error, Policy()).settled_as == settled_as
 
     @pytest.mark.parametrize("result", [0, "", False, [], {"a": 1}])
     def test_what_was_returned_is_kept(self, result):
-        assert decide(delivery(), None, 7, result).result is result
+        assert decide(delivery(), None, Policy(), result).result is result
 
     def test_a_subclass_is_what_its_parent_is(self):
         class NotToday(Snooze):
             pass
 
-        assert decide(delivery(3), NotToday(5), 7).name == "snoozed"
+        assert decide(delivery(3), NotToday(5), Policy()).name == "snoozed"
 
     def test_the_back_off_is_asked_with_the_attempt_and_the_error(self):
         error = ValueError()
-        outcome = decide(delivery(2), error, lambda attempt, given: 100 * attempt + (given is error))
+        outcome = decide(
+            delivery(2), error, Policy(backoff=lambda attempt, given: 100 * attempt + (given is error))
+        )
 
         assert outcome.delay_seconds == 201.0
 
     @pytest.mark.parametrize(
         "backoff",
         [
-            lambda attempt, error: 1 / 0, lambda attempt, error: None, lambda attempt, error: -1,
+            lambda attempt, error: 1 / 0, lambda attempt, error: -1,
             lambda attempt, error: float("nan"), lambda attempt: 1, lambda attempt, error: "5",
         ],
-        ids=["raises", "None", "negative", "nan", "wrong signature", "text"],
+        ids=["raises", "negative", "nan", "wrong signature", "text"],
     )  # fmt: skip
     def test_a_back_off_that_fails_is_said_and_ten_minutes_serves(self, backoff, caplog):
         with caplog.at_level(logging.WARNING, "django_letsgo_worker"):
-            outcome = decide(delivery(), ValueError(), backoff)
+            outcome = decide(delivery(), ValueError(), Policy(backoff=backoff))
 
         assert (outcome.name, 3.75 <= outcome.delay_seconds <= 5) == ("retry", True)
         assert "back-off of job failed" in caplog.text
+
+
+class Broken(ValueError):
+    pass
+
+
+class TestPolicy:
+    """retry_on and give_up_on, by (policy, error): whether there is another attempt."""
+
+    @pytest.mark.parametrize(
+        ("policy", "error", "becomes"),
+        [
+            ({"retry_on": (ValueError,)}, ValueError(), "retry"),
+            ({"retry_on": (ValueError,)}, Broken(), "retry"),
+            ({"retry_on": (ValueError,)}, KeyError(), "dead"),
+            ({"retry_on": (ValueError,)}, SystemExit(), "dead"),
+            ({"retry_on": (ValueError,)}, TimeoutError(), "dead"),
+            ({"retry_on": ()}, ValueError(), "dead"),
+            ({"retry_on": ()}, Retry(), "retry"),
+            ({"retry_on": ()}, Snooze(1), "snoozed"),
+            ({"give_up_on": (Broken,)}, Broken(), "dead"),
+            ({"give_up_on": (Broken,)}, ValueError(), "retry"),
+            ({"give_up_on": (Exception,)}, Retry(), "retry"),
+            ({"give_up_on": (Exception,)}, Snooze(1), "snoozed"),
+            ({"retry_on": (ValueError,), "give_up_on": (Broken,)}, Broken(), "dead"),
+            ({"retry_on": (Broken,), "give_up_on": (ValueError,)}, Broken(), "dead"),
+            ({"retry_on": (Exception,)}, Reject(), "dead"),
+            ({}, InvalidMessage("no"), "dead"),
+            ({}, InvalidSchedule("no"), "dead"),
+            ({"retry_on": (InvalidMessage,)}, InvalidMessage("no"), "retry"),
+            ({}, Broken(), "retry"),
+        ],
+    )
+    def test_the_table(self, policy, error, becomes):
+        assert decide(delivery(), error, Policy(**policy)).name == becomes
+        assert decide(delivery(3), error, Policy(**policy)).name in ("dead", "snoozed")
+
+    @pytest.mark.parametrize("end", [lambda attempt, error: None, give_up])
+    def test_a_back_off_function_may_give_up(self, end):
+        error = ValueError("no")
+        outcome = decide(delivery(), error, Policy(backoff=end))
+
+        assert (outcome.name, outcome.exception) == ("dead", error)
+
+    def test_its_reason_stands_in_the_record(self):
+        error = raised(ValueError("no"))
+        decide(delivery(), error, Policy(backoff=give_up))
+
+        assert "Given up by its back-off: three times the same" in entry_of(error)["traceback"]
+
+    def test_a_retry_that_says_when_asks_no_function(self):
+        outcome = decide(delivery(), Retry(5), Policy(backoff=give_up))
+
+        assert (outcome.name, outcome.delay_seconds) == ("retry", 5.0)
+
+    @pytest.mark.parametrize(
+        ("attempt", "asked", "expected"),
+        [
+            (3, 5, ("retry", 5)), (4, 5, ("retry", 5)), (5, 5, ("dead", None)), (1, 2, ("retry", None)),
+            (1, 3, ("retry", None)), (3, 3, ("dead", None)), (1, 4, ("retry", 4)), (3, None, ("dead", None)),
+        ],
+    )  # fmt: skip
+    def test_a_retry_raises_the_limit_and_never_lowers_it(self, attempt, asked, expected):
+        outcome = decide(delivery(attempt), Retry(0, max_attempts=asked), Policy())
+
+        assert (outcome.name, outcome.max_attempts) == expected
+
+    @pytest.mark.parametrize("limit", [0, -1, True, 1.5, "5", 32_001])
+    def test_a_limit_that_is_none_is_refused_where_it_is_written(self, limit):
+        with pytest.raises(InvalidMessage, match="^max_attempts is a whole number from 1 to"):
+            Retry(max_attempts=limit)
 
 
 class TestArguments:
@@ -215,7 +292,7 @@ class TestRecordingNeverFails:
         assert dotted(error).encode()
 
     def test_it_is_decided_like_any_other(self, make):
-        assert decide(delivery(), make(), 7).name == "retry"
+        assert decide(delivery(), make(), Policy()).name == "retry"
 
 
 class TestEntries:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from types import SimpleNamespace
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from django.apps import AppConfig, apps
@@ -32,6 +34,34 @@ def a_function(name="handle", module="shop.handlers"):
 
 def shipped(name="handle"):
     return a_function(name, "django_letsgo_worker.contrib.something.handlers")
+
+
+def generator(delivery):
+    yield delivery
+
+
+async def async_generator(delivery):
+    yield delivery
+
+
+class GeneratorCallable:
+    def __call__(self, delivery):
+        yield delivery
+
+
+class AsyncCallable:
+    async def __call__(self, delivery):
+        pass
+
+
+GENERATORS = {
+    "a generator": generator,
+    "an async generator": async_generator,
+    "an object whose call is one": GeneratorCallable(),
+    "a method": GeneratorCallable().__call__,
+    "a partial": partial(partial(generator)),
+    "a static method": staticmethod(generator),
+}
 
 
 class TestOneType:
@@ -92,12 +122,20 @@ class TestTwoForOneType:
         )
         assert registry.get("job").function(None) == "first"
 
-    def test_a_module_that_is_imported_again_replaces_its_own(self):
-        handler("job", queue="old")(a_function())
-        handler("job", queue="new")(a_function())
+    def test_two_functions_of_one_name_are_an_error_that_names_both_lines(self):
+        handler("job")(a_function())
+        with pytest.raises(DuplicateHandler) as caught:
+            handler("job")(a_function())
 
-        assert registry.get("job").queue == "new"
-        assert len(registry.handlers()) == 1
+        here = r"shop\.handlers\.handle \(line \d+\) in tests\.unit\.test_registry, line (\d+)"
+        first, second = re.search(f"{here} and {here}", str(caught.value)).groups()
+        assert int(second) == int(first) + 2
+
+    def test_a_line_that_runs_again_replaces_its_own(self):
+        for queue in ("old", "new"):
+            handler("job", queue=queue)(a_function())
+
+        assert [one.queue for one in registry.handlers()] == ["new"]
 
     @pytest.mark.parametrize("order", [[shipped, a_function], [a_function, shipped]], ids=["after", "before"])
     def test_a_projects_takes_the_place_of_a_shipped_one_in_either_order(self, order):
@@ -168,6 +206,9 @@ class TestOptions:
             {"timeout": 0}, {"timeout": -1}, {"timeout": "5"}, {"timeout": float("nan")}, {"timeout": True},
             {"where": {}}, {"where": []}, {"where": {1: 2}}, {"where": {"a": {1, 2}}},
             {"where": {"a": float("inf")}}, {"where": "type"},
+            {"retry_on": ValueError()}, {"retry_on": [ValueError, "KeyError"]}, {"retry_on": int},
+            {"give_up_on": "ValueError"}, {"give_up_on": [lambda error: True]},
+            {"on_dead": ""}, {"on_dead": 7}, {"on_dead": "a b"},
         ],
         ids=repr,
     )  # fmt: skip
@@ -195,6 +236,71 @@ class TestOptions:
                 pass
 
         assert registry.types() == []
+
+    def test_an_object_whose_call_is_async_is_async(self):
+        with pytest.raises(TypeError, match="'job' is async: atomic=True needs a plain def"):
+            handler("job", atomic=True)(AsyncCallable())
+
+        handler("job")(AsyncCallable())
+        assert registry.get("job").is_async
+
+    @pytest.mark.parametrize("name", GENERATORS)
+    def test_what_has_a_yield_is_refused_in_one_sentence(self, name):
+        with pytest.raises(TypeError) as caught:
+            handler("job")(GENERATORS[name])
+
+        assert str(caught.value) == (
+            "The handler of 'job' has a yield, so a call would run nothing of it: make it a function that "
+            "returns."
+        )
+        assert registry.types() == []
+
+    @pytest.mark.parametrize(
+        ("given", "kept"),
+        [
+            (None, None), ((), ()), ([], ()), (ValueError, (ValueError,)),
+            ([ValueError, KeyError], (ValueError, KeyError)), ({OSError}, (OSError,)),
+        ],
+    )  # fmt: skip
+    def test_exceptions_are_a_class_or_a_list_of_them(self, given, kept):
+        handler("job", retry_on=given)(a_function())
+
+        assert registry.get("job").retry_on == kept
+
+    @pytest.mark.parametrize(
+        ("function", "why"),
+        [
+            (lambda: 1, "too many positional arguments"),
+            (lambda delivery, more: 1, "missing a required argument: 'more'"),
+            (lambda *, delivery: 1, "too many positional arguments"),
+            (lambda delivery, *, more: 1, "missing a required"),
+            (GeneratorCallable, "too many positional arguments"),
+            (AsyncCallable.__call__, "missing a required argument: 'delivery'"),
+            (partial(lambda delivery: 1, 2), "too many positional arguments"),
+            (7, "it is no function but int"),
+            (None, "it is no function but NoneType"),
+        ],
+    )
+    def test_what_cannot_be_called_with_one_argument_is_refused(self, function, why):
+        with pytest.raises(TypeError) as caught:
+            handler("job")(function)
+
+        sentence = str(caught.value)
+        assert sentence.startswith("The handler of 'job' is called with a delivery and nothing else: ")
+        assert why in sentence
+        assert registry.types() == []
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            print, [].append, int, max, lambda *all: 1, lambda delivery=None: 1, lambda delivery, more=1: 1,
+            partial(lambda more, delivery: 1, 2), AsyncCallable(), Mock(), AsyncMock(),
+        ],
+    )  # fmt: skip
+    def test_what_can_or_does_not_say_is_registered(self, function):
+        handler("job")(function)
+
+        assert registry.types() == ["job"]
 
     def test_changing_the_callers_where_afterwards_changes_nothing(self):
         where = {"type": "paid"}

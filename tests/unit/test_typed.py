@@ -210,7 +210,8 @@ class TestTheRegistry:
     def test_two_classes_of_a_type_are_an_error(self):
         as_type(Order)
         with pytest.raises(
-            DuplicateMessageType, match=r"'t:x': .*\.Order and .*\.Line\. Give one of them another type\.$"
+            DuplicateMessageType,
+            match=r"'t:x': .*\.Order \(line \d+\) and .*\.Line \(line \d+\)\. Give one of them another",
         ):
             as_type(Line)
 

@@ -16,3 +16,8 @@ class WorkloadConfig(AppConfig):
             from .guards import switch_off
 
             switch_off(without)
+        point = os.environ.get("WORKLOAD_KILL_AT", "")
+        if point:
+            from .guards import kill_at
+
+            kill_at(point)

@@ -1,11 +1,14 @@
 """Takes one guard out of the worker, so that a test can show that without it the invariant breaks.
 
-Only processes that a test starts with WORKLOAD_WITHOUT=<guard> in their environment come here.
+Only processes that a test starts with WORKLOAD_WITHOUT=<guard> in their environment come here, or with
+WORKLOAD_KILL_AT=<point>: those kill themselves there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -15,6 +18,7 @@ from django.db import connection
 from django_letsgo_worker.engines import Engine, engine_on
 from django_letsgo_worker.engines.base import TABLE
 from django_letsgo_worker.outcomes import SUCCEEDED
+from django_letsgo_worker.worker.announce import Announcer
 from django_letsgo_worker.worker.running import _AtomicRun
 
 
@@ -26,6 +30,7 @@ def switch_off(guard: str) -> None:
         "the transaction": without_the_transaction,
         "doubt about commits": without_doubt_about_commits,
         "lonely suspects": without_lonely_suspects,
+        "one transaction for deaths": without_one_transaction_for_deaths,
     }[guard](type(engine_on(connection)))
 
 
@@ -92,6 +97,41 @@ def without_lonely_suspects(engine: type[Engine]) -> None:
 
     base._is_suspect = lambda *facts: False  # type: ignore[assignment]
     _rewrite(engine, lambda sql: sql.replace("(suspects = 0 OR place = 1)", "(suspects >= 0)"))
+
+
+def without_one_transaction_for_deaths(engine: type[Engine]) -> None:
+    """Enqueue what follows a death once that is committed, as a receiver of message_died would."""
+    from django_letsgo_worker import enqueue
+    from django_letsgo_worker.signals import message_died
+
+    engine.settle_more = lambda *arguments: None  # type: ignore[method-assign]
+
+    def follow(message_id: int, **facts: Any) -> None:
+        enqueue("work:mourn", {"message": message_id})
+
+    message_died.connect(follow, weak=False)
+
+
+def kill_at(point: str) -> None:
+    """Have this process kill itself at a point of its first death."""
+    engine = type(engine_on(connection))
+    follow, died = engine.settle_more, Announcer._died
+
+    def kill_when_following(self: Any, settlements: Any, written: dict[int, str], now: Any) -> None:
+        dies = "dead" in written.values()
+        if dies and point == "the death is written":
+            os.kill(os.getpid(), signal.SIGKILL)
+        follow(self, settlements, written, now)
+        if dies and point == "its follower is written":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def kill_when_told(self: Any, *facts: Any) -> None:
+        if point == "both are committed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        died(self, *facts)
+
+    engine.settle_more = kill_when_following  # type: ignore[method-assign]
+    Announcer._died = kill_when_told  # type: ignore[method-assign]
 
 
 def _rewrite(engine: type[Engine], change: Callable[[str], str]) -> None:

@@ -10,7 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from django_letsgo_worker import Delivery, handler
+from django_letsgo_worker import Delivery, Reject, handler
 
 from .models import Effect, Entry
 
@@ -97,3 +97,24 @@ async def write_an_entry_from_a_loop(delivery: Delivery) -> None:
     await Entry.objects.acreate(
         n=delivery.payload["n"], receipt=delivery.receipt, attempt=delivery.attempt, process=os.getpid()
     )
+
+
+@handler("work:mourn", max_attempts=1000, backoff=[0.05])
+def mourn(delivery: Delivery) -> None:
+    """Write an entry about a message that died."""
+    Entry.objects.create(n=delivery.payload["message"], receipt=0, attempt=0, process=os.getpid())
+
+
+@handler("work:reject", on_dead="work:mourn")
+def reject(delivery: Delivery) -> None:
+    raise Reject("never")
+
+
+@handler("work:reject-atomic", on_dead="work:mourn", atomic=True)
+def reject_in_a_transaction(delivery: Delivery) -> None:
+    raise Reject("never")
+
+
+@handler("work:die-mourned", on_dead="work:mourn")
+def die_and_be_mourned(delivery: Delivery) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

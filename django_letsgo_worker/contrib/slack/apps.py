@@ -12,7 +12,7 @@ class SlackConfig(AppConfig):
     label = "letsgo_slack"
     verbose_name = _("Slack")
     default_auto_field = "django.db.models.BigAutoField"
-    letsgo_types = ("letsgo:slack", "letsgo:tenant:new", "letsgo:tenant:deleted")
+    letsgo_types = ("letsgo:slack", "letsgo:slack:dead", "letsgo:tenant:new", "letsgo:tenant:deleted")
 
     def ready(self) -> None:
         from . import checks, receivers

@@ -1,15 +1,22 @@
-"""The handlers of this app: one sends to Slack, two announce tenants; a project's own take their place."""
+"""The handlers of this app: one sends to Slack, the others announce; a project's own take their place."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
+from ... import messages
 from ...delivery import Delivery
+from ...errors import MessageNotFound
 from ...outcomes import Reject, Snooze
 from ...registry import handler
 from . import client, conf, notices, turns
-from .outbox import TYPE, send_slack_message
+from .outbox import DEAD, TYPE, announce, send_slack_message
 
 # Seconds: the first tries soon, for a slip of the network; the last spread over hours, for an outage.
 BACKOFF = [2, 10, 60, 300, 900, 1_800, 3_600]
+# Of one type, or one schedule, so many dead letters are announced within an hour.
+MOST_DEAD, DEAD_WINDOW = 10, timedelta(hours=1)
 
 
 @handler(TYPE, queue="letsgo-slack", max_attempts=12, backoff=BACKOFF)
@@ -45,6 +52,26 @@ def _judge(answer: client.Answer) -> None:
     if 300 <= answer.status < 400:
         raise Reject(f"{said}: redirects are not followed.")
     raise Reject(f"{said}.")
+
+
+@handler(DEAD, queue="letsgo-slack", atomic=True)
+def announce_dead_letter(delivery: Delivery) -> None:
+    """Tell Slack of a dead letter, unless it has heard of enough like it; atomic, so that it is told once."""
+    if not isinstance(delivery.payload, dict):
+        raise Reject("It tells of no dead letter.")
+    type, schedule = str(delivery.payload.get("type")), delivery.headers.get("schedule")
+    text = notices.dead_letter(delivery.payload, _attempt(delivery.payload.get("message")), schedule)
+    announce(f"dead {type} {schedule or ''}", text, most=MOST_DEAD, per=DEAD_WINDOW)
+
+
+def _attempt(message_id: Any) -> int | None:
+    """Return at which attempt a message died; None where dead letters are not kept, or this one is gone."""
+    try:
+        errors = messages.find(message_id).errors
+    except MessageNotFound:
+        return None
+    last = errors[-1] if errors else None
+    return last.get("attempt") if isinstance(last, dict) else None
 
 
 @handler("letsgo:tenant:new", atomic=True)

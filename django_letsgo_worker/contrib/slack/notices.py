@@ -95,18 +95,17 @@ def _amount(thing: Mapping[str, Any], *, paid: bool) -> str:
     return f"{amount} of the smallest unit of {short(currency, 10).upper()}"
 
 
-def dead_letter(message_id: int, type: str, queue: str, errors: list[Any], schedule: str | None) -> Mrkdwn:
+def dead_letter(payload: Any, attempt: int | None, schedule: str | None) -> Mrkdwn:
     """Return the notice of a message that was given up, with the first line of its last error."""
-    last = _facts(errors[-1]) if errors else {}
-    words = str(last.get("message") or "").strip().splitlines()
-    kind = _first(last, "class").rpartition(".")[2]
-    attempt = _first(last, "attempt")
+    facts = _facts(payload)
+    words = str(facts.get("error") or "").strip().splitlines()
+    kind = _first(facts, "error_class").rpartition(".")[2]
     return _lines(
         mrkdwn(
             "*Dead letter*: message {} of type `{}` in the queue `{}`{}{}",
-            message_id,
-            short(type),
-            short(queue),
+            _first(facts, "message") or UNKNOWN,
+            _first(facts, "type") or UNKNOWN,
+            _first(facts, "queue") or UNKNOWN,
             f" of the schedule {short(schedule)}" if schedule else "",
             f", attempt {attempt}" if attempt else "",
         ),

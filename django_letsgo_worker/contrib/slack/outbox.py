@@ -20,6 +20,8 @@ from . import conf
 from .formatting import escape
 
 TYPE = "letsgo:slack"
+# Follows each dead letter that is to be announced, in the transaction that makes it one.
+DEAD = "letsgo:slack:dead"
 # A notice that could not be sent for so long is of no use any more: it is archived as expired.
 USEFUL_FOR = timedelta(days=1)
 
@@ -67,10 +69,12 @@ def announce(about: str, text: str, *, most: int = 1, per: timedelta = USEFUL_FO
     mark = hashlib.blake2b(about.encode("utf-8", "replace"), digest_size=16).hexdigest()
     keys = [f"{mark}:{number}" for number in range(most)]
     alias = settings().database
+    # What waits first: what is archived between the two questions is seen twice, not never.
+    waiting = Message.objects.using(alias).filter(type=TYPE, unique_key__in=keys)
+    used = set(waiting.values_list("unique_key", flat=True))
     sent = ArchivedMessage.objects.using(alias).filter(
         type=TYPE, finished_at__gte=timezone.now() - per, unique_key__in=keys
     )
-    waiting = Message.objects.using(alias).filter(type=TYPE, unique_key__in=keys)
-    used = {*sent.values_list("unique_key", flat=True), *waiting.values_list("unique_key", flat=True)}
+    used |= set(sent.values_list("unique_key", flat=True))
     free = [key for key in keys if key not in used]
     return send_slack_message(text, unique_key=free[0]) if free else None

@@ -1,60 +1,41 @@
 """What this app hears from the core, and whether it becomes a notice.
 
-Receivers run on the worker's own thread, after the fact is in the database: they only enqueue. A worker
-killed between the two says nothing in Slack; the log, the admin and `letsgo doctor` do.
+A dead letter is followed by a message of ours, in the transaction that makes it one. Receivers run on the
+worker's own thread, after the fact is in the database: they only enqueue. A worker killed between the two
+says nothing in Slack; the log, the admin and `letsgo doctor` do.
 """
 
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
 from typing import Any
 
-from ... import messages, signals
+from ... import registry, signals
 from ...delivery import Delivery
-from ...errors import MessageNotFound
 from ...models import Message, ScheduledJob
 from . import conf, notices
-from .outbox import TYPE, announce
-
-# Of one type, or one schedule, so many dead letters are announced within an hour.
-MOST_DEAD, DEAD_WINDOW = 10, timedelta(hours=1)
+from .outbox import DEAD, TYPE, announce
 
 
 def connect() -> None:
     """Listen; to do so twice changes nothing."""
     prefix = "django_letsgo_worker.contrib.slack"
-    signals.message_died.connect(on_message_died, Message, dispatch_uid=f"{prefix}.died")
+    registry.follow_deaths(DEAD, wants_death)
     signals.unknown_type.connect(on_unknown_type, Message, dispatch_uid=f"{prefix}.unknown")
     signals.schedule_failed.connect(on_schedule_failed, ScheduledJob, dispatch_uid=f"{prefix}.schedule")
     signals.delivery_finished.connect(on_delivery_finished, Delivery, dispatch_uid=f"{prefix}.finished")
 
 
-def on_message_died(
-    message_id: int, type: str, queue: str, errors: list[Any], delivery: Delivery | None, **kwargs: Any
-) -> None:
-    """Announce a dead letter, unless it is a Slack message itself: that would never end."""
-    if type == TYPE or not (conf.notifies("dead") or conf.notifies("schedules")):
-        return
-    schedule = delivery.schedule if delivery is not None else _schedule_of(message_id)
-    if not conf.notifies("dead") and schedule is None:
-        return
-    text = notices.dead_letter(message_id, type, queue, errors, schedule)
-    announce(f"dead {type} {schedule or ''}", text, most=MOST_DEAD, per=DEAD_WINDOW)
-
-
-def _schedule_of(message_id: int) -> str | None:
-    """Return the schedule of a message that died without a delivery: its worker did, or nobody knew it."""
-    try:
-        found = messages.find(message_id)
-    except MessageNotFound:  # dead letters are not kept here
-        return None
-    return found.headers.get("schedule") if found.planned_at else None
+def wants_death(type: str, schedule: str | None) -> bool:
+    """Whether to announce a dead letter; never one of Slack's own: that would never end."""
+    if type in (TYPE, DEAD):
+        return False
+    return conf.notifies("dead") or (schedule is not None and conf.notifies("schedules"))
 
 
 def on_unknown_type(queue: str, type: str, **kwargs: Any) -> None:
     """Announce, once a day, that messages wait whose type a worker does not know."""
-    if type != TYPE and conf.notifies("unknown"):
+    if type not in (TYPE, DEAD) and conf.notifies("unknown"):
         announce(f"unknown {queue} {type}", notices.unknown_type(queue, type))
 
 

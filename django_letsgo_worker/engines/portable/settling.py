@@ -66,6 +66,7 @@ class Settling(ValuesInserting):
         self._archive([s for s in kept if not s.is_plain], SETTLED, outcomes, now)
         self._delete([id for id, outcome in outcomes.items() if outcome not in GOING_ON])
         self._put_back([s for s in settlements if outcomes.get(s.id) in GOING_ON], outcomes, now)
+        self.settle_more(settlements, outcomes, now)
         return outcomes
 
     def _rows(

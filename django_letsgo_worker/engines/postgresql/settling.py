@@ -110,7 +110,9 @@ class Settling(Claiming):
         now: datetime | None = None,
     ) -> dict[int, str]:
         sql = f"WITH {self.settling(now)} SELECT id, outcome FROM held"
-        return dict(self.execute(sql, self.settle_params(process, settlements, keep, now)))
+        written = dict(self.execute(sql, self.settle_params(process, settlements, keep, now)))
+        self.settle_more(settlements, written, now)
+        return written
 
     def settle_locked(
         self, process: UUID, settlement: Settlement, *, keep: frozenset[str], now: datetime | None = None
@@ -134,7 +136,9 @@ class Settling(Claiming):
             "now": now,
         }
         sql = SETTLE_ONE.format(clock=clock, started=self.plus_sql(clock, "%(started)s"))
-        return dict(self.execute(sql, params))
+        written = dict(self.execute(sql, params))
+        self.settle_more([settlement], written, now)
+        return written
 
     def exchange(
         self, process: UUID, settlements: Sequence[Settlement], keep: frozenset[str], request: ClaimRequest
@@ -145,6 +149,7 @@ class Settling(Claiming):
             f"WITH {self.settling(request.now)}, {self.claiming(request, OTHERS)} {LOOKED} {SETTLED}", params
         )
         written = {row[2]: row[1] for row in rows if row[0] is None}
+        self.settle_more(settlements, written, request.now)
         claim = self.read_claim([row for row in rows if row[0] is not None], request, request.limit)
         return written, claim
 

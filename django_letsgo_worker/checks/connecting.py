@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from django.core.checks import CheckMessage, Warning, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
 from ..conf import settings
+from ..engines import engine_on
+from ..errors import NotReady
 from ..payloads import counted
 from .groups import AT_START, alias_of_queue
 
@@ -26,11 +28,16 @@ _POOL_SIZE = 4
 
 @register(AT_START)
 def check_connection(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say which of its options make work slow or fail where many connect."""
+    """Say that nothing can be done with it, or which of its options make work slow or fail."""
     alias = alias_of_queue()
     if alias is None:
         return []
     connection = connections[alias]
+    try:
+        engine_on(connection)
+    except NotReady as error:
+        hint = f"Or keep the queue elsewhere: LETSGO_WORKER['DATABASE'] is {alias!r}."
+        return [Error(str(error), hint=hint, id="letsgo_worker.E009")]
     options = connection.settings_dict["OPTIONS"]
     if connection.vendor == "sqlite":
         return list(_check_sqlite(alias, str(connection.settings_dict["NAME"]), options))

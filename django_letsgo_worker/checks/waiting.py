@@ -14,6 +14,7 @@ from django.db import connections
 
 from .. import processes, registry
 from ..engines import engine_for
+from ..errors import NotReady
 from ..models import Message, Process, ScheduledJob
 from .groups import alias_of_queue
 
@@ -25,13 +26,18 @@ LOOK_AT = 1_000
 def check_rows(app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Say which waiting messages, schedules and queues nobody will see to."""
     alias = alias_of_queue()
-    if alias is None or alias not in (databases or ()) or not _has_tables(alias):
+    if alias is None or alias not in (databases or ()) or not _can_be_read(alias):
         return []
     return [*_check_messages(alias), *_check_schedules(alias), *_check_queues(alias)]
 
 
-def _has_tables(alias: str) -> bool:
+def _can_be_read(alias: str) -> bool:
     """Whether there is anything to read: `migrate` makes these checks before it makes the tables."""
+    try:
+        engine_for(alias)
+    except NotReady:
+        # Which is said by another check.
+        return False
     tables = connections[alias].introspection.table_names()
     return all(model._meta.db_table in tables for model in (Message, ScheduledJob, Process))
 

@@ -59,7 +59,7 @@ def engine_for(using: str) -> Engine:
 
 
 def engine_on(connection: BaseDatabaseWrapper) -> Engine:
-    """Return the engine that speaks through this connection; NotReady for an unknown database."""
+    """Return the engine that speaks through this connection; NotReady for one that none of ours can."""
     return _class_for(connection.vendor)(connection)
 
 
@@ -72,7 +72,15 @@ def _class_for(vendor: str) -> type[Engine]:
             f"django_letsgo_worker does not know the database {vendor!r}: "
             "use PostgreSQL, SQLite, MariaDB or MySQL."
         ) from None
-    engine: type[Engine] = getattr(import_module(f".{module}", __name__), name)
+    try:
+        engine: type[Engine] = getattr(import_module(f".{module}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise NotReady(
+            "django_letsgo_worker needs psycopg 3 for PostgreSQL, and psycopg2 is all that is here: install "
+            "django-letsgo-worker[postgres], and from then on Django uses psycopg 3 for the whole project."
+        ) from None
     return engine
 
 

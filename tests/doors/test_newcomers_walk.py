@@ -317,9 +317,8 @@ class TestMistakesOnTheCommandLine:
             said = project.run("python manage.py runworker --until-empty --queues defualt")
 
         assert "Nobody uses the queue 'defualt', and 'default' has messages: did you mean that one?" in said
-        assert (
-            "scheduler    none lives, and 1 schedule is on: --with-scheduler here, or manage.py runscheduler"
-        ) in said
+        instead = "--with-scheduler here, or manage.py runscheduler"
+        assert f"scheduler    none lives yet, and 1 schedule is on: {instead}" in said
 
     def test_a_mistyped_type_is_named_with_its_likeness_where_it_waits(self, project, waiting):
         said = project.run("python manage.py runworker --until-empty")

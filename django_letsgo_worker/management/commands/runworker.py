@@ -144,7 +144,7 @@ def _say_where_schedules_fire(using: str) -> str:
     if not on or any(process.kind == "scheduler" for process in alive):
         return "not here: manage.py runscheduler"
     are_on = payloads.counted(len(on), "schedule is", "schedules are")
-    return f"none lives, and {are_on} on: --with-scheduler here, or manage.py runscheduler"
+    return f"none lives yet, and {are_on} on: --with-scheduler here, or manage.py runscheduler"
 
 
 def _warn_of_queues(asked: Options) -> None:

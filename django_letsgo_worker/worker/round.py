@@ -119,7 +119,7 @@ class Round:
         except Refused as refused:
             if not settlements:
                 return {}, self._claim_apart(lanes, free, ahead, refused)
-            if len(settlements) > 1:
+            if not all(hand.is_reported for hand in hands):
                 why = in_short(refused)
                 logger.warning("A round is refused, its messages are settled one by one: %s", why)
         return self._settle_singly(hands), []

@@ -89,8 +89,8 @@ FOR UPDATE OF m {{waiting}}
 
 # One statement can change a row only once: what it settles, it does not claim.
 OTHERS = "AND (leased_by IS DISTINCT FROM %(process)s OR id <> ALL(%(ids)s::bigint[]))"
-# What was settled, behind what was looked at.
-SETTLED = f"UNION ALL SELECT NULL, outcome, id{', NULL' * 15} FROM held"
+# What was settled, behind what was looked at: as many columns as LOOKED has.
+SETTLED = f"UNION ALL SELECT NULL, outcome, id{', NULL' * 16} FROM held"
 
 
 class Settling(Claiming):

@@ -33,11 +33,13 @@ answers = {}
 for name, code in json.load(sys.stdin).items():
     said = io.StringIO()
     logging.getLogger("django_letsgo_worker").handlers = [logging.StreamHandler(said)]
-    names = {"__name__": "shop.handlers"}
+    # As if it stood in handlers.py.
+    module = sys.modules.get("shop.handlers")
+    names = {"__name__": "shop.handlers", "__spec__": module and module.__spec__}
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
             exec("from django_letsgo_worker import enqueue, handler, schedule, schedules", names)
-            exec(code, names)
+            exec(compile(code, "shop/handlers.py", "exec"), names)
         except Exception as error:
             said.write(f"{type(error).__name__}: {error}")
     answers[name] = said.getvalue()

@@ -26,7 +26,8 @@ class LetsGoWorkerConfig(AppConfig):
         from . import checks, logs, registry  # noqa: F401
 
         logs.connect()
-        registry.autodiscover(*self._modules())
+        names, imports = self._modules()
+        registry.autodiscover(imports, names=names)
         if _names_our_tasks():
             _connect_tasks()
 

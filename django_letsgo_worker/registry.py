@@ -309,7 +309,7 @@ def remove(type: Any) -> None:
     _handlers.pop(type if message is None else message.type, None)
 
 
-def autodiscover(names: Sequence[str] = ("handlers",), imports: Sequence[str] = ()) -> None:
+def autodiscover(imports: Sequence[str] = (), *, names: Sequence[str] = ("handlers",)) -> None:
     """Import the modules of these names of every installed app, then those in `imports`.
 
     Our own handlers are among them whatever the names are. An error in one of them is raised as it is: a

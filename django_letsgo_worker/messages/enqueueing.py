@@ -49,8 +49,8 @@ class EnqueueOptions(TypedDict, total=False):
     using: str | None
 
 
-@with_hints("enqueue()")
 @private(Error)
+@with_hints("enqueue()")
 def enqueue(
     type: str | Mapping[str, Any] | TypedMessage,
     payload: Any = None,

@@ -33,8 +33,8 @@ FIELDS = (
 DECIDED = ScheduledJob.decided_columns()
 
 
-@with_hints("A schedule")
 @private(Error)
+@with_hints("A schedule")
 def add(
     name: str,
     schedule: str,

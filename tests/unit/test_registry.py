@@ -207,7 +207,7 @@ class TestOptions:
             {"where": {}}, {"where": []}, {"where": {1: 2}}, {"where": {"a": {1, 2}}},
             {"where": {"a": float("inf")}}, {"where": "type"},
             {"retry_on": ValueError()}, {"retry_on": [ValueError, "KeyError"]}, {"retry_on": int},
-            {"give_up_on": "ValueError"}, {"give_up_on": [lambda error: True]},
+            {"give_up_on": "ValueError"}, {"give_up_on": [len]},
             {"on_dead": ""}, {"on_dead": 7}, {"on_dead": "a b"},
         ],
         ids=repr,

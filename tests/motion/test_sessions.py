@@ -330,6 +330,25 @@ def test_the_zone_of_a_server_that_is_not_in_utc_does_not_come_back(neighbours):
     assert after == before == [["UTC"]]
 
 
+def test_failures_of_statements_are_told_apart_by_the_handlers_that_sent_them(handle, work_off):
+    """What looks at each statement is on the stack of all of them."""
+
+    @handle("t:here", max_attempts=1)
+    def fail_here(delivery):
+        connection.cursor().execute("SELECT nonsense FROM nowhere")
+
+    @handle("t:there", max_attempts=1)
+    def fail_there(delivery):
+        connection.cursor().execute("SELECT nonsense FROM nowhere")
+
+    for name in ("t:here", "t:there", "t:here"):
+        enqueue(name)
+    work_off()
+
+    here, there, again = ArchivedMessage.objects.order_by("pk").values_list("error_fingerprint", flat=True)
+    assert here == again != there
+
+
 # -- how long a session lives --------------------------------------------------------------------------------
 
 

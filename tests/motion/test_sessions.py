@@ -95,11 +95,11 @@ LEFT = {
         ),
         "an advisory lock": (
             "SELECT pg_advisory_lock(4711)",
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'",
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
         ),
         "an advisory lock, from a table": (
             "SELECT pg_try_advisory_lock(oid::bigint) FROM pg_class LIMIT 1",
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'",
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
         ),
         "a channel": ("LISTEN somewhere", "SELECT count(*) FROM pg_listening_channels()"),
         "a cursor": (
@@ -122,10 +122,13 @@ LEFT = {
         "reading only": ("SET SESSION TRANSACTION READ ONLY", "SELECT @@session.tx_read_only"),
         "a database": ("USE information_schema", "SELECT DATABASE()"),
         "a temporary table": ("CREATE TEMPORARY TABLE left_behind (n int)", "SELECT n FROM left_behind"),
-        "a lock": ("SELECT GET_LOCK('left behind', 0)", "SELECT IS_USED_LOCK('left behind')"),
+        "a lock": (
+            "SELECT GET_LOCK(CONCAT('of ', DATABASE()), 0)",
+            "SELECT IS_USED_LOCK(CONCAT('of ', DATABASE()))",
+        ),
         "a lock, from a table": (
-            "SELECT GET_LOCK('left behind', 0) FROM information_schema.engines LIMIT 1",
-            "SELECT IS_USED_LOCK('left behind')",
+            "SELECT GET_LOCK(CONCAT('of ', DATABASE()), 0) FROM information_schema.engines LIMIT 1",
+            "SELECT IS_USED_LOCK(CONCAT('of ', DATABASE()))",
         ),
     },
     "sqlite": {

@@ -19,6 +19,7 @@ from .errors import InvalidMessage, InvalidSchedule, WorkerDied
 from .payloads import check_delay, check_max_attempts, check_seconds, storable
 
 KEPT_ERRORS = 10
+PACKAGE = PurePath(__file__).parent
 
 
 class Retry(Exception):
@@ -220,13 +221,18 @@ def _traceback(error: BaseException) -> str:
         return "".join(traceback.format_tb(error.__traceback__))
 
 
+def _is_of_project(file: PurePath) -> bool:
+    """Whether a line of this file says where it failed; ours are behind each statement, in a checkout too."""
+    return "site-packages" not in file.parts and not file.is_relative_to(PACKAGE)
+
+
 def fingerprint(error: BaseException) -> str:
     """Return the same text for failures that are the same to a person: class, place and words.
 
     Numbers and quoted parts of the words are left out.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in PurePath(frame.filename).parts] or list(frames)
+    own = [frame for frame in frames if _is_of_project(PurePath(frame.filename))] or list(frames)
     place = f"{PurePath(own[-1].filename).name}:{own[-1].name}" if own else ""
     words = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "*", _text(error)[:1000])
     text = f"{dotted(error)}|{place}|{words}"

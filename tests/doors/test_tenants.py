@@ -115,7 +115,7 @@ def package(tmp_path_factory):
 @pytest.fixture
 def site(package, manage):
     """Run commands, and code, of the site on a database of its own with two tenants: ada and bob."""
-    name = "letsgo_rented"
+    name = f"{connection.settings_dict['NAME']}_rented"
 
     def on_the_server(sql):
         with connection.cursor() as cursor:

@@ -95,11 +95,11 @@ LEFT = {
         ),
         "an advisory lock": (
             "SELECT pg_advisory_lock(4711)",
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'",
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
         ),
         "an advisory lock, from a table": (
             "SELECT pg_try_advisory_lock(oid::bigint) FROM pg_class LIMIT 1",
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'",
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
         ),
         "a channel": ("LISTEN somewhere", "SELECT count(*) FROM pg_listening_channels()"),
         "a cursor": (
@@ -122,10 +122,13 @@ LEFT = {
         "reading only": ("SET SESSION TRANSACTION READ ONLY", "SELECT @@session.tx_read_only"),
         "a database": ("USE information_schema", "SELECT DATABASE()"),
         "a temporary table": ("CREATE TEMPORARY TABLE left_behind (n int)", "SELECT n FROM left_behind"),
-        "a lock": ("SELECT GET_LOCK('left behind', 0)", "SELECT IS_USED_LOCK('left behind')"),
+        "a lock": (
+            "SELECT GET_LOCK(CONCAT('of ', DATABASE()), 0)",
+            "SELECT IS_USED_LOCK(CONCAT('of ', DATABASE()))",
+        ),
         "a lock, from a table": (
-            "SELECT GET_LOCK('left behind', 0) FROM information_schema.engines LIMIT 1",
-            "SELECT IS_USED_LOCK('left behind')",
+            "SELECT GET_LOCK(CONCAT('of ', DATABASE()), 0) FROM information_schema.engines LIMIT 1",
+            "SELECT IS_USED_LOCK(CONCAT('of ', DATABASE()))",
         ),
     },
     "sqlite": {
@@ -328,6 +331,25 @@ def test_the_zone_of_a_server_that_is_not_in_utc_does_not_come_back(neighbours):
     before, after = neighbours(lambda: rows("SET search_path = pg_catalog"), lambda: answer("SHOW TimeZone"))
 
     assert after == before == [["UTC"]]
+
+
+def test_failures_of_statements_are_told_apart_by_the_handlers_that_sent_them(handle, work_off):
+    """What looks at each statement is on the stack of all of them."""
+
+    @handle("t:here", max_attempts=1)
+    def fail_here(delivery):
+        connection.cursor().execute("SELECT nonsense FROM nowhere")
+
+    @handle("t:there", max_attempts=1)
+    def fail_there(delivery):
+        connection.cursor().execute("SELECT nonsense FROM nowhere")
+
+    for name in ("t:here", "t:there", "t:here"):
+        enqueue(name)
+    work_off()
+
+    here, there, again = ArchivedMessage.objects.order_by("pk").values_list("error_fingerprint", flat=True)
+    assert here == again != there
 
 
 # -- how long a session lives --------------------------------------------------------------------------------

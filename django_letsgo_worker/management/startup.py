@@ -12,14 +12,15 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 
 from django.apps import apps
 from django.core.management.base import CommandError
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from ..engines import engine_for
 from ..errors import LetsGoError
 
 logger = logging.getLogger("django_letsgo_worker.startup")
@@ -60,13 +61,17 @@ def refuse_green_threads() -> None:
     )
 
 
-def wait_for_database(using: str, stop: threading.Event) -> bool:
-    """Wait until the database answers, with back-off; False when told to stop before it does."""
+def wait_for_database(using: str, stop: threading.Event, ask: Callable[[], None] = lambda: None) -> bool:
+    """Wait until the database answers, all that a start asks it, too; False when told to stop before that."""
     failures = 0
     while not stop.is_set():
         try:
             connections[using].ensure_connection()
-        except (OperationalError, InterfaceError) as error:
+            ask()
+        except Error as error:
+            if not engine_for(using).is_outage(error):
+                raise
+            connections[using].close()
             if not failures:
                 # A wrong name or password may be put right while this goes on, as an outage is.
                 logger.warning(

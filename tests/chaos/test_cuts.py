@@ -17,6 +17,7 @@ from django.db import connection
 from django.db.models import F
 
 from django_letsgo_worker import enqueue_many
+from django_letsgo_worker.engines import TABLE
 from django_letsgo_worker.models import ArchivedMessage, Message, Process
 from tests.support import PATIENCE, database_url, wait_until
 from tests.workload.models import Effect, Entry
@@ -207,3 +208,15 @@ def test_a_server_that_is_gone_is_waited_for_with_every_outcome_and_its_result(f
     assert Entry.objects.count() == 20
     worker.wait_for_line("The database is back")
     assert fleet.stop() == [0]
+
+
+@pytest.mark.parametrize("said", [b"django_migrations", b"letsgo_process", TABLE.encode()])
+@pytest.mark.parametrize("command", ["runworker", "runscheduler"])
+def test_a_process_that_is_cut_off_while_it_starts_starts_all_the_same(command, said, manage, proxied):
+    proxied.spoil = lambda chunk: "before" if said in chunk and proxied.cuts < 3 else None
+    process = manage(command, env={"DATABASE_URL": proxied.url}, settings_module="tests.workload.settings")
+
+    process.wait_for_line("Worker " if command == "runworker" else "Scheduler ")
+    wait_until(lambda: Process.objects.filter(state="running").exists())
+    assert process.stop() == 0
+    assert "Traceback" not in process.output

@@ -62,16 +62,19 @@ class Command(BaseCommand):
         startup.refuse_unfit_connection(using)
         schedules.declared_in_settings()
         with monitor.monitored(options, stop, self.stderr) as watch:
-            if not startup.wait_for_database(using, stop):
-                return True
-            startup.require_tables(using)
-            if self._from_command_line:
-                logs.to_console(options["verbosity"])
             scheduler = Scheduler(name, using, stop)
-            self._say_hello(scheduler)
+            if not startup.wait_for_database(using, stop, lambda: self._begin(scheduler, options)):
+                return True
             watch(scheduler)
             scheduler.run()
         return True
+
+    def _begin(self, scheduler: Scheduler, options: dict[str, Any]) -> None:
+        """Ask the database what a start needs to know, and say it."""
+        startup.require_tables(scheduler.using)
+        if self._from_command_line:
+            logs.to_console(options["verbosity"])
+        self._say_hello(scheduler)
 
     def _say_hello(self, scheduler: Scheduler) -> None:
         count = ScheduledJob.objects.using(scheduler.using).count()

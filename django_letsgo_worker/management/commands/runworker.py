@@ -99,17 +99,20 @@ class Command(BaseCommand):
         using = settings().database
         startup.refuse_unfit_connection(using)
         with monitor.monitored(options, stop, self.stderr) as watch:
-            if not startup.wait_for_database(using, stop):
-                return True
-            startup.require_tables(using)
-            if self.is_from_command_line:
-                logs.to_console(options["verbosity"])
             asked = _worker_options(options)
-            self._say_hello(asked, options)
-            _warn_of_queues(asked)
+            if not startup.wait_for_database(using, stop, lambda: self._begin(asked, options)):
+                return True
             connections[using].close()
             with _scheduler(asked, watch) if options["with_scheduler"] else contextlib.nullcontext():
                 return _run(asked, options, stop, hurry, watch)
+
+    def _begin(self, asked: Options, options: dict[str, Any]) -> None:
+        """Ask the database what a start needs to know, and say it."""
+        startup.require_tables(asked.using)
+        if self.is_from_command_line:
+            logs.to_console(options["verbosity"])
+        _warn_of_queues(asked)
+        self._say_hello(asked, options)
 
     def _say_hello(self, asked: Options, options: dict[str, Any]) -> None:
         if options["child_of"]:

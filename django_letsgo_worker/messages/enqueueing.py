@@ -49,7 +49,7 @@ class EnqueueOptions(TypedDict, total=False):
     using: str | None
 
 
-@private(Error)
+@private(Error, TypeError)
 @with_hints("enqueue()")
 def enqueue(
     type: str | Mapping[str, Any] | TypedMessage,
@@ -86,7 +86,7 @@ def enqueue(
     return _insert(row_of(given, context.captured()), on_conflict, using or settings().database)
 
 
-@private(Error)
+@private(Error, TypeError)
 async def aenqueue(
     type: str | Mapping[str, Any] | TypedMessage, payload: Any = None, **options: Unpack[EnqueueOptions]
 ) -> Message:

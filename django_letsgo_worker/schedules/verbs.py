@@ -33,7 +33,7 @@ FIELDS = (
 DECIDED = ScheduledJob.decided_columns()
 
 
-@private(Error)
+@private(Error, TypeError)
 @with_hints("A schedule")
 def add(
     name: str,
@@ -112,6 +112,7 @@ def update(
     return job
 
 
+@private(Error)
 def ensure(
     name: str,
     schedule: str | None = None,

@@ -248,6 +248,20 @@ def payloads_that_are_no_json() -> None:
         asyncio.run(aenqueue("tracked:sync", order(bad={1})))
     with reported():
         schedules.add("tracked", "@hourly", "tracked:sync", order(bad={1}))
+    with reported():
+        schedules.ensure("tracked", "@hourly", "tracked:sync", payload=order(bad={1}))
+
+
+@case
+def options_that_there_are_not() -> None:
+    with reported():
+        enqueue("tracked:sync", order(), countdown=60)  # type: ignore[call-arg]
+    with reported():
+        asyncio.run(aenqueue("tracked:sync", order(), countdown=60))  # type: ignore[call-arg]
+    with reported():
+        enqueue_many([("tracked:sync", order())], countdown=60)
+    with reported():
+        schedules.add("tracked", "@hourly", "tracked:sync", order(), every=60)  # type: ignore[call-arg]
 
 
 @case

@@ -174,7 +174,6 @@ def test_many_large_payloads_are_enqueued_in_order(small_packets):
 
 def test_many_large_dead_letters_are_redriven_at_once(small_packets):
     ids = enqueue_many([("t:it", {"n": n, "text": "x" * 100_000}) for n in range(30)])
-    engine = engine_for("default")
     with connection.cursor() as cursor:
         columns = (
             "id, type, payload, headers, queue, priority, visible_at, enqueued_at, attempts, "
@@ -182,7 +181,7 @@ def test_many_large_dead_letters_are_redriven_at_once(small_packets):
         )
         cursor.execute(
             f"INSERT INTO {ARCHIVE} ({columns}, outcome, finished_at, error_class, error_fingerprint) "
-            f"SELECT {columns}, 'dead', {engine.now_sql(None).replace('%%', '%')}, '', '' "
+            f"SELECT {columns}, 'dead', enqueued_at, '', '' "
             f"FROM {Message._meta.db_table}"
         )
     Message.objects.all().delete()

@@ -19,7 +19,12 @@ _ABOUT_ROWS = re.compile(
     re.DOTALL,
 )
 _FROM = re.compile(r"\bfrom\b")
-_INTO_TEMPORARY = re.compile(r"\binto\s+(?:(?:global|local)\s+)?temp")
+# One number or setting, or one call of a function that sets nothing, ours among them.
+_JUST_READS = re.compile(
+    r"\s*select\s+(?:(?:@@)?[\w.]+|(?:now|version|(?:statement_|clock_|utc_)timestamp|strftime|nextval|currval|"
+    r"lastval|last_insert_id|last_insert_rowid|pg_notify|pg_backend_pid|connection_id)\([^()]*\))\s*"
+)
+_INTO_TEMPORARY = re.compile(r"\binto\s+(?:(?:global|local)\s+)?temp(?:orary)?\b")
 # Functions that set something, a view that can be written to, and a second statement behind the first.
 _WORDS = ("set_config", "pg_settings", "advisory", "get_lock", "load_extension", "dblink", ";")
 # One at-sign: a variable. Two: a setting that is read.
@@ -69,7 +74,7 @@ def may_set(sql: Any, vendor: str) -> bool:
             return True
     if begins[1] and " from " not in text and not _FROM.search(text):
         # It calls functions only, whatever they do.
-        return True
+        return _JUST_READS.fullmatch(text) is None
     if vendor == "mysql":
         return "@" in text and _VARIABLE.search(text) is not None
     return "temp" in text and _INTO_TEMPORARY.search(text) is not None

@@ -33,7 +33,7 @@ class ConnectionKeeper:
         for connection in self._connections:
             watch_session(connection)
         # What wrappers of the project's know besides what Django's do, as it is on a new one: the tenant.
-        self._own = {c.alias: _own_state(c) for c in self._connections if has_own_cursors(c)}
+        self._own = {c.alias: _own_state(c) for c in self._connections if _extends_djangos(c)}
 
     def before(self) -> None:
         """Close connections that died, or grew too old, while the thread rested."""
@@ -67,6 +67,12 @@ class ConnectionKeeper:
         return new
 
 
+def _extends_djangos(connection: BaseDatabaseWrapper) -> bool:
+    """Whether this is one of Django's wrappers with something of the project's around its cursors."""
+    kind: Any = type(connection)
+    return has_own_cursors(connection) and _djangos(kind) is not BaseDatabaseWrapper
+
+
 def _own_state(connection: BaseDatabaseWrapper) -> dict[str, Any]:
     """Return the attributes of a connection that Django's wrapper does not have."""
     kind: Any = type(connection)
@@ -78,10 +84,15 @@ def _own_state(connection: BaseDatabaseWrapper) -> dict[str, Any]:
     }
 
 
+def _djangos(kind: type[BaseDatabaseWrapper]) -> Any:
+    """Return the class of Django's behind one of a project's."""
+    return next(parent for parent in kind.__mro__ if parent.__module__.startswith("django."))
+
+
 @cache
 def _names_of_djangos(kind: type[BaseDatabaseWrapper]) -> tuple[type, frozenset[str]]:
-    """Return the class of Django's behind one of a project's, and what an instance of it begins with."""
-    djangos: Any = next(parent for parent in kind.__mro__ if parent.__module__.startswith("django."))
+    """Return the same, and what an instance of it begins with."""
+    djangos = _djangos(kind)
     return djangos, frozenset(vars(djangos({}, "")))
 
 

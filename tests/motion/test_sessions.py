@@ -11,11 +11,17 @@ from functools import partial
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.client import BaseDatabaseClient
+from django.db.backends.base.creation import BaseDatabaseCreation
+from django.db.backends.base.features import BaseDatabaseFeatures
+from django.db.backends.base.introspection import BaseDatabaseIntrospection
+from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.backends.signals import connection_created
 from django.db.utils import ConnectionHandler
 from django.test import override_settings
 
-from django_letsgo_worker import enqueue
+from django_letsgo_worker import enqueue, enqueue_many, messages, schedules
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.scheduler import Scheduler
 from tests.support import PATIENCE, wait_until
@@ -265,6 +271,10 @@ def rows_of_all_kinds():
     list(Effect.objects.filter(n=1).union(Effect.objects.filter(n=2)).iterator(chunk_size=1))
     Effect.objects.all().delete()
     enqueue("t:none", delay=3600)
+    enqueue_many([("t:none", n) for n in range(3)], delay=3600)
+    messages.cancel(messages.find(enqueue("t:none", delay=3600).pk).pk)
+    schedules.add("often", "@daily", "t:none")
+    rows("SELECT 1")
 
 
 @pytest.mark.usefixtures("connection_is")
@@ -500,6 +510,34 @@ def test_under_debug_a_scheduler_keeps_the_statements_of_one_round_at_most():
         thread.join(PATIENCE)
 
     assert rounds == [0] * 5
+
+
+class Foreign(BaseDatabaseWrapper):
+    """As of a database that Django knows nothing of: with nothing of its own between it and the base."""
+
+    vendor = "foreign"
+    client_class = BaseDatabaseClient
+    creation_class = BaseDatabaseCreation
+    features_class = BaseDatabaseFeatures
+    introspection_class = BaseDatabaseIntrospection
+    ops_class = BaseDatabaseOperations
+
+    def create_cursor(self, name=None):
+        raise NotImplementedError
+
+
+def test_a_backend_of_no_relation_to_djangos_does_no_harm(monkeypatch, neighbours):
+    create = ConnectionHandler.create_connection
+    monkeypatch.setitem(connections.settings, "foreign", {**connections.settings["default"]})
+    monkeypatch.setattr(
+        ConnectionHandler,
+        "create_connection",
+        lambda handler, alias: Foreign({}, alias) if alias == "foreign" else create(handler, alias),
+    )
+
+    before, after = neighbours(lambda: connections["foreign"].alias, lambda: connections["foreign"].vendor)
+
+    assert after == before == "foreign"
 
 
 # -- pools -------------------------------------------------------------------------------------------------

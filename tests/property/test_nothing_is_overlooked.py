@@ -128,7 +128,9 @@ def locked(ids):
     def hold():
         try:
             with transaction.atomic():
-                list(Message.objects.select_for_update().filter(pk__in=ids).values_list("pk"))
+                # One by one: of several MariaDB may lock all between them, too.
+                for id in ids:
+                    Message.objects.select_for_update().get(pk=id)
                 holds.set()
                 may_end.wait(PATIENCE)
         finally:

@@ -190,7 +190,8 @@ def test_a_worker_that_ends_when_nothing_is_due_leaves_none_of_it(begun, mix, se
     ids = list(known().order_by("pk").values_list("pk", flat=True))[::each]
 
     with locked(ids) as may_end, working(seats, until_empty=True) as thread:
-        if connection.features.has_select_for_update_skip_locked:
+        # InnoDB passes over more than is locked, while another session looks at an older state.
+        if connection.vendor == "postgresql":
             wait_until(lambda: known().count() == len(ids), what="the end of all that is not locked")
             assert thread.is_alive()
         may_end.set()

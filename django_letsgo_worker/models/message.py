@@ -6,7 +6,7 @@ The live table holds only what waits or runs, so that a claim costs the same wha
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -62,7 +62,7 @@ class Message(MessageFacts):
     # Whether enqueue() made this row, or found a live twin. None for rows read from the database.
     created: bool | None = None
 
-    objects = models.Manager.from_queryset(Rows["Message"])()
+    objects: ClassVar[models.Manager[Message]] = models.Manager.from_queryset(Rows["Message"])()
 
     class Meta:
         verbose_name = _("message")

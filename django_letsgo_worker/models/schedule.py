@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.core.exceptions import ValidationError
 from django.db import models, router
@@ -65,7 +65,7 @@ class ScheduledJob(ScheduleFacts):
         ]
         constraints = CONSTRAINTS
 
-    objects = models.Manager.from_queryset(ScheduledJobs)()
+    objects: ClassVar[models.Manager[ScheduledJob]] = models.Manager.from_queryset(ScheduledJobs)()
 
     SWITCH = SWITCH
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 
-# What a call may give back instead of running: nothing happens before somebody loops over it.
+# What a call may give back instead of running: nothing happens until it is looped over.
 _LAZY = {
     GeneratorType: "a generator",
     AsyncGeneratorType: "an async generator",

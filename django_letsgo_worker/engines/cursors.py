@@ -1,4 +1,4 @@
-"""Whether a project sends its statements by cursors of its own, which ours must not go past.
+"""Whether a project has cursors of a kind that our fast paths must not go past.
 
 A tenant's schema is set there, statements are counted, traced, logged or refused.
 """

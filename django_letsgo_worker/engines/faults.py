@@ -1,6 +1,6 @@
 """What an error of the database is about: the moment, the server or the statement. By code, never by text.
 
-One table for all engines. What is done about each kind is decided by whoever sent the statement.
+One table for all engines. The sender of a statement decides what is done about each kind.
 """
 
 from __future__ import annotations

@@ -56,5 +56,5 @@ def _headers_of(dead: Claimed | Message) -> Mapping[str, Any]:
         headers = None
     if not isinstance(headers, dict):
         return {}
-    # A header that somebody else has named so is no schedule's.
+    # A header of this name on any other message is not a schedule's.
     return headers if dead.planned_at else {k: v for k, v in headers.items() if k != "schedule"}

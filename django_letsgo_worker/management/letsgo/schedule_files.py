@@ -57,7 +57,7 @@ def _entry(row: ScheduledJob, call: Call) -> dict[str, Any]:
 
 
 def _next_run_by_hand(row: ScheduledJob, now: datetime) -> datetime | None:
-    """Return the next run if somebody chose another one than the rule gives; that, each site finds out."""
+    """Return the next run if it was chosen by hand; what the rule gives, each site works out itself."""
     if not row.enabled or row.next_run_at is None or row.next_run_at <= now:
         return None
     try:

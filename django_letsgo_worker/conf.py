@@ -20,7 +20,7 @@ from django.core.signals import setting_changed
 
 from .backoff import NAMED, Backoff, check_backoff
 from .errors import InvalidMessage
-from .payloads import check_name, show
+from .validation import check_name, show
 
 NAME = "LETSGO_WORKER"
 F = TypeVar("F", bound=Callable[..., Any])

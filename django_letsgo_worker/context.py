@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from django.utils import translation
 
-from . import payloads
+from . import validation
 from .conf import settings, suggestion
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def captured() -> dict[str, Any]:
     for name in names:
         with _tolerated(name):
             found = _carriers[name].capture()
-            payloads.encode(f"the context {name!r}", found, MOST_BYTES)
+            validation.encode(f"the context {name!r}", found, MOST_BYTES)
             headers |= found
     return headers
 

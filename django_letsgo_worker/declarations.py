@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 
-from . import payloads, registry, typed
+from . import registry, typed, validation
 from .conf import no_option
 from .errors import InvalidSchedule
 from .functions import Place, place_of
@@ -84,7 +84,7 @@ def schedule(
     InvalidSchedule or InvalidMessage for what cannot be a schedule.
     """
     Recurrence.parse(expression, timezone)
-    text = payloads.encode("payload", payload, None)
+    text = validation.encode("payload", payload, None)
     columns = _columns({**fields})
 
     def declare(function: F) -> F:
@@ -122,7 +122,7 @@ def _columns(fields: dict[str, Any]) -> dict[str, Any]:
         raise InvalidSchedule(no_option("A schedule", unknown, known), field=unknown[0])
     for length in LENGTHS & set(fields):
         if fields[length] is not None:
-            fields[length] = timedelta(seconds=payloads.check_seconds(length, fields[length]))
+            fields[length] = timedelta(seconds=validation.check_seconds(length, fields[length]))
     return fields
 
 

@@ -27,7 +27,7 @@ else:
 logger = logging.getLogger("django_letsgo_worker.handler")
 
 
-class Signals:
+class Control:
     """What the worker tells a running handler: the two flags, and how to ask for more time."""
 
     __slots__ = ("extend", "lease_lost", "should_stop")
@@ -62,7 +62,7 @@ class Delivery(Generic[P]):
     deadline: datetime | None = None
     planned_at: datetime | None = None
     schedule: str | None = None
-    _signals: Signals = field(default_factory=Signals, repr=False, compare=False)
+    _control: Control = field(default_factory=Control, repr=False, compare=False)
 
     @property
     def is_last_attempt(self) -> bool:
@@ -72,12 +72,12 @@ class Delivery(Generic[P]):
     @property
     def lease_lost(self) -> bool:
         """Whether somebody else may hold the message: what this handler returns will not be recorded."""
-        return self._signals.lease_lost
+        return self._control.lease_lost
 
     @property
     def should_stop(self) -> bool:
         """Whether the handler should come to an end: time-out, shutdown or a lost lease."""
-        return self._signals.should_stop or self.lease_lost
+        return self._control.should_stop or self.lease_lost
 
     def extend(self, seconds: float) -> None:
         """Keep the lease for at least `seconds` from now; it is never shortened.
@@ -89,9 +89,9 @@ class Delivery(Generic[P]):
             raise ValueError("extend() takes a number of seconds.")
         if not math.isfinite(seconds) or seconds <= 0:
             raise ValueError("extend() takes a positive, finite number of seconds.")
-        renew = self._signals.extend
+        renew = self._control.extend
         if self.lease_lost or (renew is not None and not renew(seconds)):
-            self._signals.lease_lost = True
+            self._control.lease_lost = True
             raise LeaseLost(self.message_id, self.attempt)
 
     @property

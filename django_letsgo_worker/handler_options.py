@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypedDict
 
-from . import payloads
+from . import validation
 from .backoff import Backoff, check_backoff
 from .errors import InvalidMessage
 
@@ -44,7 +44,7 @@ def _checked_where(where: Any) -> dict[str, Any]:
     if not isinstance(where, Mapping) or not where or not all(isinstance(key, str) for key in where):
         raise InvalidMessage("where is a dictionary of top-level keys of the payload and their values.")
     # As it compares with a payload that has been through the database: tuples are lists.
-    checked: dict[str, Any] = json.loads(payloads.encode("where", dict(where), payloads.MAX_TEXT))
+    checked: dict[str, Any] = json.loads(validation.encode("where", dict(where), validation.MAX_TEXT))
     return checked
 
 
@@ -52,23 +52,23 @@ def _checked_exceptions(option: str, value: Any) -> tuple[ExceptionClass, ...]:
     classes = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
     for one in classes:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise InvalidMessage(f"{option} is a list of exception classes; {payloads.show(one)} is none.")
+            raise InvalidMessage(f"{option} is a list of exception classes; {validation.show(one)} is none.")
     return classes
 
 
 def _checked_on_dead(type: Any) -> str:
     try:
-        return payloads.check_name("type", type)
+        return validation.check_name("type", type)
     except InvalidMessage as error:
         raise InvalidMessage(f"on_dead names a type of message. {error}") from None
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "queue": partial(payloads.check_name, "queue"),
-    "priority": payloads.check_priority,
-    "max_attempts": payloads.check_max_attempts,
+    "queue": partial(validation.check_name, "queue"),
+    "priority": validation.check_priority,
+    "max_attempts": validation.check_max_attempts,
     "backoff": _checked_backoff,
-    "timeout": payloads.check_timeout,
+    "timeout": validation.check_timeout,
     "where": _checked_where,
     "retry_on": partial(_checked_exceptions, "retry_on"),
     "give_up_on": partial(_checked_exceptions, "give_up_on"),

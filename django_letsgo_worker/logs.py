@@ -12,8 +12,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from .delivery import Delivery
-from .payloads import counted
 from .signals import delivery_failed, delivery_finished, message_died, occurrence_fired
+from .validation import counted
 
 if TYPE_CHECKING:
     from .models import Message, Occurrence, ScheduledJob

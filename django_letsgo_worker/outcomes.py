@@ -16,7 +16,7 @@ from typing import Any
 from .backoff import Backoff, backoff_seconds
 from .delivery import Delivery
 from .errors import InvalidMessage, InvalidSchedule, WorkerDied
-from .payloads import check_delay, check_max_attempts, check_seconds, storable
+from .validation import check_delay, check_max_attempts, check_seconds, storable
 
 KEPT_ERRORS = 10
 PACKAGE = PurePath(__file__).parent

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
-from . import messages, payloads
+from . import messages, validation
 from .conf import settings
 from .engines import engine_for
 from .models import Queue
@@ -29,14 +29,14 @@ def pause(
     Workers notice within a second; what runs goes on. Resume times are kept to the minute.
     """
     alias = using or settings().database
-    payloads.check_name("queue", name)
+    validation.check_name("queue", name)
     clock = engine_for(alias).clock()
     if seconds is not None:
         resume_at = clock + timedelta(
-            seconds=payloads.check_seconds("seconds", seconds, least_exclusive=True)
+            seconds=validation.check_seconds("seconds", seconds, least_exclusive=True)
         )
     elif resume_at is not None:
-        resume_at = payloads.check_moment("resume_at", resume_at)
+        resume_at = validation.check_moment("resume_at", resume_at)
     facts = {"paused_at": clock, "paused_by": by[:150], "pause_reason": reason[:255], "resume_at": resume_at}
     queue, _ = Queue.objects.using(alias).update_or_create(name=name, defaults=facts)
     return queue
@@ -52,7 +52,7 @@ def _resume(name: str, alias: str) -> bool:
     rows = Queue.objects.using(alias).filter(name=name, paused_at__isnull=False)
     changed = rows.update(paused_at=None, paused_by="", pause_reason="", resume_at=None)
     if changed:
-        engine_for(alias).nudge(name, 0)
+        engine_for(alias).notify(name, 0)
     return bool(changed)
 
 
@@ -85,7 +85,7 @@ def purge(name: str, *, using: str | None = None) -> int:
     transaction is left alone. Raises InvalidMessage for what is no name.
     """
     alias = using or settings().database
-    payloads.check_name("queue", name)
+    validation.check_name("queue", name)
     until = engine_for(alias).clock()
     total = 0
     while batch := messages.purge_batch(name, until=until, using=alias):

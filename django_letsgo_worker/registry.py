@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
 
-from . import functions, payloads, typed
+from . import functions, typed, validation
 from .backoff import Backoff
 from .conf import with_hints
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
@@ -151,7 +151,7 @@ def handler(
         where=where, retry_on=retry_on, give_up_on=give_up_on, on_dead=on_dead,
     )  # fmt: skip
     message = typed.find(type)
-    name = payloads.check_name("type", type if message is None else message.type)
+    name = validation.check_name("type", type if message is None else message.type)
     check_reserved(name)
 
     def register(function: F) -> F:

@@ -19,7 +19,7 @@ from . import __version__, processes, schedules
 from .conf import settings
 from .engines import engine_for
 from .errors import InvalidMessage, InvalidSchedule
-from .housekeeping import Housekeeper
+from .maintenance import Housekeeper
 from .models import Process
 
 logger = logging.getLogger("django_letsgo_worker.scheduler")

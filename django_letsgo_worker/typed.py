@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from . import functions, payloads, shapes
+from . import functions, shapes, validation
 from .errors import DuplicateMessageType, InvalidMessage
 from .functions import Place
 from .shapes import Path, Unfit
@@ -54,7 +54,7 @@ class MessageType:
         """Return the payload of an object, once an object can be made from it again (InvalidMessage)."""
         try:
             payload = self.dump(message)
-            payloads.encode("payload", payload, None)
+            validation.encode("payload", payload, None)
             self.load(payload)
         except Unfit as unfit:
             raise self._refusal(unfit) from None
@@ -64,7 +64,7 @@ class MessageType:
             raise InvalidMessage(f"An object of {self.cls.__qualname__} is no JSON: {error}.") from None
         return payload
 
-    @payloads.private()
+    @validation.private()
     def read(self, payload: Any) -> Any:
         """Return the object of a payload (InvalidMessage)."""
         try:
@@ -84,7 +84,7 @@ class MessageType:
         return new.place.is_after_reload_of(self.place) or (is_same and new.place.is_again(self.place))
 
     def _refusal(self, unfit: Unfit) -> InvalidMessage:
-        place = payloads.path_text("payload", unfit.path)
+        place = validation.path_text("payload", unfit.path)
         return InvalidMessage(f"{place} does not fit {self.cls.__qualname__}: {unfit.why.rstrip('.')}.")
 
 
@@ -100,7 +100,7 @@ def message_type(type: str) -> Callable[[C], C]:
     the annotations wherever one is enqueued or scheduled, and again before a handler of the class. Raises
     InvalidMessage for a class that cannot be checked, DuplicateMessageType when another has the type.
     """
-    payloads.check_name("type", type)
+    validation.check_name("type", type)
 
     def register(cls: C) -> C:
         dump, load = _with_pydantic(cls) or _without_pydantic(cls)
@@ -188,7 +188,7 @@ def _with_pydantic(cls: type) -> Both | None:
 
     def load(payload: Any) -> Any:
         try:
-            return adapter.validate_json(payloads.exact_json(payload), strict=strict)
+            return adapter.validate_json(validation.exact_json(payload), strict=strict)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             why = first["msg"]

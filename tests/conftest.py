@@ -22,13 +22,13 @@ ONE_ENGINE_IS_ENOUGH = (
     "architecture",
     "browser",
     "property/test_recurrence",
-    "doors/test_newcomers_walk",
+    "docs/test_newcomers_walk",
 )
 ASK_FOR_A_DATABASE = {"db", "transactional_db", "engine"}
 
-# Tests of processes, commands and pages, which a busy machine can fail in many ways: with --reruns they have
-# a second try. What races, and what must never break, is in the other folders, and has one.
-HAVE_A_SECOND_TRY = ("motion", "doors", "seeds", "browser")
+# What races, and what must never break, has one try. All others are tests of processes, commands and pages,
+# which a busy machine can fail in many ways: with --reruns they have a second one.
+HAVE_ONE_TRY = ("architecture", "chaos", "conformance", "property", "unit")
 
 FILLED_BY_MIGRATE = {"django_content_type", "auth_permission"}
 
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("reruns", None):
         return
     for item in items:
-        if item.path.relative_to(ROOT / "tests").as_posix().startswith(HAVE_A_SECOND_TRY):
+        if not item.path.relative_to(ROOT / "tests").as_posix().startswith(HAVE_ONE_TRY):
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun="."))
 
 

@@ -14,10 +14,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from ..models import ArchivedMessage
-from . import showing
+from . import formatting
 from .base import reading_of
-from .facts import MessageFactsAdmin, types_beginning
 from .filters import OutcomeFilter, TypeFilter
+from .message_base import MessageFactsAdmin, types_beginning
 
 KINDS = {"succeeded": "good", "dead": "bad", "cancelled": "off", "expired": "warn"}
 
@@ -48,31 +48,31 @@ class EndedAdmin(MessageFactsAdmin):
 
     @admin.display(description=_("outcome"))
     def outcome_shown(self, row: ArchivedMessage) -> SafeString:
-        return showing.badge(KINDS.get(row.outcome, "calm"), row.get_outcome_display())
+        return formatting.badge(KINDS.get(row.outcome, "calm"), row.get_outcome_display())
 
     @admin.display(description=_("finished"))
     def finished(self, row: ArchivedMessage) -> SafeString | str:
-        return showing.when(row.finished_at, reading_of(row).now)
+        return formatting.when(row.finished_at, reading_of(row).now)
 
     @admin.display(description=_("took"))
     def took(self, row: ArchivedMessage) -> str:
-        return showing.NOTHING if row.seconds is None else showing.span(row.seconds)
+        return formatting.NOTHING if row.seconds is None else formatting.span(row.seconds)
 
     @admin.display(description=_("error"))
     def error(self, row: ArchivedMessage) -> str:
-        return showing.cut(row.error_class) or showing.NOTHING
+        return formatting.cut(row.error_class) or formatting.NOTHING
 
     @admin.display(description=_("unique key"))
     def unique_key_shown(self, row: ArchivedMessage) -> str:
-        return row.unique_key or showing.NOTHING
+        return row.unique_key or formatting.NOTHING
 
     @admin.display(description=_("result"))
     def result_shown(self, row: ArchivedMessage) -> SafeString | str:
-        return showing.NOTHING if row.result is None else showing.pre(showing.json_text(row.result))
+        return formatting.NOTHING if row.result is None else formatting.pre(formatting.json_text(row.result))
 
     @admin.display(description=_("result"))
     def result_hidden(self, row: ArchivedMessage) -> SafeString:
-        return showing.hidden_payload()
+        return formatting.hidden_payload()
 
 
 @admin.register(ArchivedMessage)

@@ -25,7 +25,7 @@ from django.utils.translation import gettext as _
 
 from ..conf import settings
 from .paging import CappedPaginator, DoorChangeList
-from .reading import Reading, reading
+from .snapshot import Reading, reading
 
 APP = "django_letsgo_worker"
 FILTERS = "_changelist_filters"

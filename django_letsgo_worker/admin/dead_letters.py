@@ -24,11 +24,11 @@ from django.utils.translation import ngettext
 
 from .. import messages
 from ..models import DeadLetter
-from . import bulk, showing
+from . import bulk, formatting
 from .archive import EndedAdmin
 from .filters import FingerprintFilter, TypeFilter
 from .paging import MOST_COUNTED
-from .reading import reading
+from .snapshot import reading
 
 
 class NewestError(Func):
@@ -73,8 +73,10 @@ class DeadLetterAdmin(EndedAdmin):
 
     @admin.display(description=_("error"))
     def error_shown(self, row: Any) -> SafeString:
-        words = showing.cut(row.newest_error or "", 120)
-        return showing.two_lines(self._same(row, showing.cut(row.error_class) or showing.NOTHING), words)
+        words = formatting.cut(row.newest_error or "", 120)
+        return formatting.two_lines(
+            self._same(row, formatting.cut(row.error_class) or formatting.NOTHING), words
+        )
 
     @admin.display(description=_("the same error"))
     def same_error(self, row: Any) -> SafeString | str:
@@ -83,7 +85,7 @@ class DeadLetterAdmin(EndedAdmin):
     def _same(self, row: Any, text: str) -> SafeString | str:
         if not row.error_fingerprint:
             return text
-        return showing.link(
+        return formatting.link(
             f"{self.url('changelist')}?{urlencode({'error_fingerprint': row.error_fingerprint})}", text
         )
 

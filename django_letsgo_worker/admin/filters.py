@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import registry
 from ..models import ArchivedMessage, ScheduledJob
-from .reading import reading
+from .snapshot import reading
 
 Choices = list[tuple[str, Any]]
 

@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import payloads, redaction, registry
+from .. import redaction, registry, validation
 from ..conf import settings
 from ..errors import InvalidMessage
 from ..models import ScheduledJob
@@ -119,7 +119,7 @@ class PayloadField(forms.JSONField):
     def to_python(self, value: Any) -> Any:
         try:
             read = super().to_python(value)
-            payloads.encode("payload", read, settings().max_payload_bytes)
+            validation.encode("payload", read, settings().max_payload_bytes)
         except InvalidMessage as error:
             raise ValidationError(str(error)) from None
         except (RecursionError, ValueError):

@@ -12,7 +12,7 @@ from datetime import datetime
 from ..engines import Lane
 from ..models import Message
 from .paging import MOST_COUNTED, AtLeast
-from .reading import Reading
+from .snapshot import Reading
 
 
 @dataclass(slots=True)

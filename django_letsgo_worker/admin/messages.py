@@ -21,11 +21,11 @@ from django.utils.translation import ngettext
 from .. import messages, registry
 from ..errors import LetsGoError, MessageNotFound
 from ..models import ArchivedMessage, Message
-from . import bulk, showing
+from . import bulk, formatting
 from .base import reading_of
-from .facts import MessageFactsAdmin, types_beginning
 from .filters import LIVE, LiveTypeFilter, QueueFilter, StateFilter
-from .reading import reading
+from .message_base import MessageFactsAdmin, types_beginning
+from .snapshot import reading
 from .window import WINDOW, Wanted, WindowPaginator, find_ids
 
 KEY = "key:"
@@ -104,18 +104,18 @@ class MessageAdmin(MessageFactsAdmin):
         state = row.state_at(page.now)
         kind, label = LABELS[state]
         if state != "ready":
-            return showing.badge(kind, label)
+            return formatting.badge(kind, label)
         if row.queue in page.paused:
-            return showing.badge("off", _("paused"), _("its queue is paused"))
+            return formatting.badge("off", _("paused"), _("its queue is paused"))
         if not page.workers:
-            return showing.badge("warn", label, _("no worker is running"))
+            return formatting.badge("warn", label, _("no worker is running"))
         if not page.is_taken(row.queue, row.type):
-            return showing.badge("warn", label, _("no worker takes this type from this queue"))
-        return showing.badge(kind, label)
+            return formatting.badge("warn", label, _("no worker takes this type from this queue"))
+        return formatting.badge(kind, label)
 
     @admin.display(description=_("unique key"))
     def unique_key_shown(self, row: Message) -> str:
-        return row.unique_key or showing.NOTHING
+        return row.unique_key or formatting.NOTHING
 
     # -- one message -----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 
 from .. import processes
 from ..models import Process
-from . import showing
+from . import formatting
 from .base import ReadOnlyAdmin, reading_of
 from .filters import Filter
 
@@ -51,7 +51,7 @@ class ProcessAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("name"))
     def name_shown(self, row: Process) -> str:
-        return showing.cut(row.name) or str(row.pk)
+        return formatting.cut(row.name) or str(row.pk)
 
     @admin.display(description=_("kind"))
     def kind_shown(self, row: Process) -> str:
@@ -60,44 +60,46 @@ class ProcessAdmin(ReadOnlyAdmin):
     @admin.display(description=_("state"))
     def state_shown(self, row: Process) -> SafeString:
         if row.state == Process.State.STOPPED:
-            return showing.badge("off", row.get_state_display())
+            return formatting.badge("off", row.get_state_display())
         if processes.is_silent(row, reading_of(row).now):
-            return showing.badge("bad", _("silent"), _("no heartbeat; its messages are taken up by others"))
+            return formatting.badge(
+                "bad", _("silent"), _("no heartbeat; its messages are taken up by others")
+            )
         if row.state == Process.State.DRAINING:
-            return showing.badge("wait", row.get_state_display())
+            return formatting.badge("wait", row.get_state_display())
         if row.stop_requested:
-            return showing.badge("wait", _("stopping"), _("asked to stop"))
-        return showing.badge("good", _("living"))
+            return formatting.badge("wait", _("stopping"), _("asked to stop"))
+        return formatting.badge("good", _("living"))
 
     @admin.display(description=_("host and pid"))
     def place(self, row: Process) -> str:
-        return f"{showing.cut(row.host)}:{row.pid}"
+        return f"{formatting.cut(row.host)}:{row.pid}"
 
     @admin.display(description=_("queues"))
     def queues_shown(self, row: Process) -> Any:
         if row.kind == Process.Kind.SCHEDULER:
-            return showing.NOTHING
-        return _("all") if row.queues is None else showing.cut(", ".join(map(str, row.queues)))
+            return formatting.NOTHING
+        return _("all") if row.queues is None else formatting.cut(", ".join(map(str, row.queues)))
 
     @admin.display(description=_("types"))
     def types_count(self, row: Process) -> Any:
-        return showing.NOTHING if row.kind == Process.Kind.SCHEDULER else len(row.types or ())
+        return formatting.NOTHING if row.kind == Process.Kind.SCHEDULER else len(row.types or ())
 
     @admin.display(description=_("types"))
     def types_shown(self, row: Process) -> str:
-        return ", ".join(map(str, row.types or ())) or showing.NOTHING
+        return ", ".join(map(str, row.types or ())) or formatting.NOTHING
 
     @admin.display(description=_("busy of seats"))
     def seats_shown(self, row: Process) -> str:
-        return showing.NOTHING if row.kind == Process.Kind.SCHEDULER else f"{row.busy} / {row.seats}"
+        return formatting.NOTHING if row.kind == Process.Kind.SCHEDULER else f"{row.busy} / {row.seats}"
 
     @admin.display(description=_("started"))
     def started(self, row: Process) -> SafeString | str:
-        return showing.when(row.started_at, reading_of(row).now)
+        return formatting.when(row.started_at, reading_of(row).now)
 
     @admin.display(description=_("heartbeat"))
     def heartbeat(self, row: Process) -> SafeString | str:
-        return showing.when(row.heartbeat_at, reading_of(row).now)
+        return formatting.when(row.heartbeat_at, reading_of(row).now)
 
     def offered(self, row: Process) -> tuple[str, ...]:
         return () if row.state == Process.State.STOPPED or row.stop_requested else tuple(self.buttons)

@@ -24,15 +24,15 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import payloads, queues
+from .. import queues, validation
 from ..errors import InvalidMessage, LetsGoError
 from ..models import Queue
-from . import showing
+from . import formatting
 from .base import FILTERS, ReadOnlyAdmin, reading_of
 from .forms import PauseForm, ReasonActionForm
 from .lanes import WorkInQueue, work_in_queues
 from .paging import CappedPaginator, DoorChangeList
-from .reading import reading
+from .snapshot import reading
 
 
 class QueueChangeList(DoorChangeList):
@@ -84,7 +84,7 @@ class QueueAdmin(ReadOnlyAdmin):
 
     def find(self, request: HttpRequest, object_id: str) -> Queue | None:
         try:
-            name = payloads.check_name("queue", object_id)
+            name = validation.check_name("queue", object_id)
         except InvalidMessage:
             return None
         found: Queue | None = self.get_queryset(request).filter(pk=name).first()
@@ -99,17 +99,19 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("queue"))
     def name_shown(self, row: Any) -> SafeString:
-        return showing.link(self.url("change", quote(row.pk)), showing.cut(row.name))
+        return formatting.link(self.url("change", quote(row.pk)), formatting.cut(row.name))
 
     @admin.display(description=_("state"))
     def state(self, row: Any) -> SafeString:
         if not row.is_paused:
-            return showing.badge("good", _("open"))
+            return formatting.badge("good", _("open"))
         now = reading_of(row).now
-        until = _t("until %(when)s") % {"when": showing.relative(row.resume_at, now)} if row.resume_at else ""
-        by = _t("by %(who)s") % {"who": showing.cut(row.paused_by)} if row.paused_by else ""
-        facts = [by, showing.relative(row.paused_at, now), until, showing.cut(row.pause_reason)]
-        return showing.badge("off", _("paused"), " · ".join(fact for fact in facts if fact))
+        until = (
+            _t("until %(when)s") % {"when": formatting.relative(row.resume_at, now)} if row.resume_at else ""
+        )
+        by = _t("by %(who)s") % {"who": formatting.cut(row.paused_by)} if row.paused_by else ""
+        facts = [by, formatting.relative(row.paused_at, now), until, formatting.cut(row.pause_reason)]
+        return formatting.badge("off", _("paused"), " · ".join(fact for fact in facts if fact))
 
     @admin.display(description=_("ready"))
     def ready(self, row: Any) -> SafeString | str:
@@ -126,18 +128,18 @@ class QueueAdmin(ReadOnlyAdmin):
             return "0"
         query = urlencode({"queue": row.name, **({"state": state} if state else {})})
         url = reverse("admin:django_letsgo_worker_message_changelist", current_app=self.admin_site.name)
-        return showing.link(f"{url}?{query}", str(count))
+        return formatting.link(f"{url}?{query}", str(count))
 
     @admin.display(description=_("oldest ready"))
     def oldest(self, row: Any) -> SafeString | str:
         work: WorkInQueue = row.work
-        return showing.when(work.oldest_ready, reading_of(row).now)
+        return formatting.when(work.oldest_ready, reading_of(row).now)
 
     @admin.display(description=_("workers"))
     def served(self, row: Any) -> SafeString | str:
         page = reading_of(row)
         count = sum(1 for worker in page.workers if worker.queues is None or row.name in worker.queues)
-        return str(count) if count else showing.badge("warn", "0", _("no worker serves it"))
+        return str(count) if count else formatting.badge("warn", "0", _("no worker serves it"))
 
     @admin.display(description="")
     def switch(self, row: Any) -> SafeString | str:
@@ -227,7 +229,7 @@ class QueueAdmin(ReadOnlyAdmin):
             return self.back(request)
         context = {
             **self.admin_site.each_context(request),
-            "title": _t("Pause the queue %(name)s") % {"name": showing.cut(queue.name)},
+            "title": _t("Pause the queue %(name)s") % {"name": formatting.cut(queue.name)},
             "opts": self.opts,
             "form": form,
             "media": self.media + form.media,

@@ -12,7 +12,7 @@ from datetime import datetime
 from django.db.models import OuterRef, Subquery
 
 from ..models import ArchivedMessage, Message, Occurrence, ScheduledJob
-from .reading import Reading
+from .snapshot import Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from django.utils.translation import gettext_lazy as _
 from ..errors import InvalidSchedule
 from ..models import ScheduledJob
 from ..recurrence import Recurrence
-from . import showing
+from . import formatting
 from .base import DoorAdmin, reading_of
-from .reading import Reading
 from .runs import Run, last_runs
+from .snapshot import Reading
 
 NEXT_RUNS = 5
 LAST_RUNS = 20
@@ -43,14 +43,14 @@ class ScheduleColumns(DoorAdmin):
 
     @admin.display(description=_("name and type"))
     def name_shown(self, row: Any) -> SafeString:
-        code = showing.badge("calm", _("code")) if row.declared_in_code else ""
-        name = format_html("{} {}", showing.cut(row.name), code)
-        return showing.two_lines(name, showing.cut(row.type))
+        code = formatting.badge("calm", _("code")) if row.declared_in_code else ""
+        name = format_html("{} {}", formatting.cut(row.name), code)
+        return formatting.two_lines(name, formatting.cut(row.type))
 
     @admin.display(description=_("schedule"))
     def schedule_shown(self, row: Any) -> SafeString:
-        text = format_html("<code>{}</code>", showing.cut(row.schedule))
-        return showing.two_lines(text, self.english(row))
+        text = format_html("<code>{}</code>", formatting.cut(row.schedule))
+        return formatting.two_lines(text, self.english(row))
 
     @admin.display(description=_("in English"))
     def english(self, row: Any) -> str:
@@ -63,39 +63,39 @@ class ScheduleColumns(DoorAdmin):
     def state_shown(self, row: ScheduledJob) -> SafeString:
         page, state = reading_of(row), row.state
         if state == "off":
-            return showing.badge("off", _("off"), _switched(row, page))
+            return formatting.badge("off", _("off"), _switched(row, page))
         if state == "broken":
-            return showing.badge("bad", _("problem"), showing.cut(row.problem, 300))
+            return formatting.badge("bad", _("problem"), formatting.cut(row.problem, 300))
         if state == "completed":
-            return showing.badge("calm", _("over"), _("no run is to come"))
+            return formatting.badge("calm", _("over"), _("no run is to come"))
         if row.next_run_at is not None and row.next_run_at + row.misfire_grace < page.now:
             why = _("its time has come, and no scheduler took it up")
-            return showing.badge(
+            return formatting.badge(
                 "warn", _("late"), why if page.has_scheduler else _("no scheduler is running")
             )
         if not page.knows(row.type):
-            return showing.badge("warn", _("on"), _("no handler of this type is known here"))
-        return showing.badge("good", _("on"))
+            return formatting.badge("warn", _("on"), _("no handler of this type is known here"))
+        return formatting.badge("good", _("on"))
 
     @admin.display(description=_("next run"))
     def next_run(self, row: Any) -> SafeString | str:
         if not row.enabled or row.next_run_at is None:
-            return showing.NOTHING
+            return formatting.NOTHING
         now = reading_of(row).now
-        moment = showing.in_zone(row.next_run_at, showing.zone_of(row.timezone), now)
-        away = showing.relative(row.next_run_at, now)
-        return showing.two_lines(moment, away if row.timezone == "UTC" else f"{away} · {row.timezone}")
+        moment = formatting.in_zone(row.next_run_at, formatting.zone_of(row.timezone), now)
+        away = formatting.relative(row.next_run_at, now)
+        return formatting.two_lines(moment, away if row.timezone == "UTC" else f"{away} · {row.timezone}")
 
     @admin.display(description=_("last run"))
     def last_run(self, row: Any) -> SafeString | str:
         run: Run | None = row.newest_run
         now = reading_of(row).now
         if run is None:
-            return showing.when(row.last_run_at, now)
-        shown = showing.two_lines(self._result(run, now), showing.when(run.occurrence.planned_at, now))
+            return formatting.when(row.last_run_at, now)
+        shown = formatting.two_lines(self._result(run, now), formatting.when(run.occurrence.planned_at, now))
         if row.last_run_at is not None and row.last_run_at > run.occurrence.fired_at:
-            by_hand = _t("by hand %(when)s") % {"when": showing.relative(row.last_run_at, now)}
-            return showing.two_lines(shown, by_hand)
+            by_hand = _t("by hand %(when)s") % {"when": formatting.relative(row.last_run_at, now)}
+            return formatting.two_lines(shown, by_hand)
         return shown
 
     @admin.display(description=_("next runs"))
@@ -115,8 +115,8 @@ class ScheduleColumns(DoorAdmin):
         now = reading_of(row).now
         lines = [
             (
-                *(showing.in_zone(moment, showing.zone_of(zone), now) for zone in zones),
-                showing.relative(moment, now),
+                *(formatting.in_zone(moment, formatting.zone_of(zone), now) for zone in zones),
+                formatting.relative(moment, now),
                 _t("moved by a clock change") if recurrence.is_moved(moment) else "",
             )
             for moment in moments
@@ -124,7 +124,7 @@ class ScheduleColumns(DoorAdmin):
         caption = (
             _("When it would run, if it were on") if not row.enabled else _("The next five planned times")
         )
-        return showing.table((*zones, _("from now"), ""), lines, caption)
+        return formatting.table((*zones, _("from now"), ""), lines, caption)
 
     @admin.display(description=_("last runs"))
     def last_runs(self, row: ScheduledJob) -> SafeString | str:
@@ -134,13 +134,13 @@ class ScheduleColumns(DoorAdmin):
             return _t("none yet")
         lines = [
             (
-                showing.when(run.occurrence.planned_at, page.now),
-                showing.span((run.occurrence.fired_at - run.occurrence.planned_at).total_seconds()),
+                formatting.when(run.occurrence.planned_at, page.now),
+                formatting.span((run.occurrence.fired_at - run.occurrence.planned_at).total_seconds()),
                 self._result(run, page.now),
             )
             for run in runs
         ]
-        return showing.table(
+        return formatting.table(
             (_("planned"), _("fired after"), _("result")), lines, _("The last twenty planned times")
         )
 
@@ -153,26 +153,28 @@ class ScheduleColumns(DoorAdmin):
                 if occurrence.skipped_count > 1
                 else ""
             )
-            because = showing.cut(occurrence.skipped_because)
-            return showing.badge(kind, label, ", ".join(part for part in (because, more) if part))
+            because = formatting.cut(occurrence.skipped_because)
+            return formatting.badge(kind, label, ", ".join(part for part in (because, more) if part))
         if run.message is None:
-            return showing.badge(kind, label)
+            return formatting.badge(kind, label)
         seconds = getattr(run.message, "seconds", None)
         facts = [
-            "" if seconds is None else showing.span(seconds),
-            showing.cut(getattr(run.message, "error_class", "")),
+            "" if seconds is None else formatting.span(seconds),
+            formatting.cut(getattr(run.message, "error_class", "")),
         ]
         model = "archivedmessage" if hasattr(run.message, "outcome") else "message"
-        mark = showing.badge(kind, label, ", ".join(fact for fact in facts if fact))
-        return format_html("{}", showing.link_to(self.admin_site.name, model, run.message.pk, mark))
+        mark = formatting.badge(kind, label, ", ".join(fact for fact in facts if fact))
+        return format_html("{}", formatting.link_to(self.admin_site.name, model, run.message.pk, mark))
 
 
 def _switched(row: ScheduledJob, page: Reading) -> str:
     """Say who switched a schedule off, when, why and until when."""
     facts = [
-        _t("by %(who)s") % {"who": showing.cut(row.switched_by)} if row.switched_by else "",
-        showing.relative(row.switched_at, page.now) if row.switched_at else "",
-        _t("until %(when)s") % {"when": showing.relative(row.resume_at, page.now)} if row.resume_at else "",
-        showing.cut(row.switch_reason),
+        _t("by %(who)s") % {"who": formatting.cut(row.switched_by)} if row.switched_by else "",
+        formatting.relative(row.switched_at, page.now) if row.switched_at else "",
+        _t("until %(when)s") % {"when": formatting.relative(row.resume_at, page.now)}
+        if row.resume_at
+        else "",
+        formatting.cut(row.switch_reason),
     ]
     return " · ".join(fact for fact in facts if fact)

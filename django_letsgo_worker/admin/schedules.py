@@ -21,12 +21,12 @@ from django.utils.translation import ngettext
 from .. import schedules
 from ..errors import InvalidSchedule, LetsGoError
 from ..models import ScheduledJob
-from . import showing
+from . import formatting
 from .filters import ScheduleStateFilter, ScheduleTypeFilter
 from .forms import ReasonActionForm, ScheduledJobForm
-from .reading import reading
 from .runs import newest_runs
 from .schedule_columns import ScheduleColumns
+from .snapshot import reading
 
 WHAT = ("name", "type", "schedule", "timezone", "payload")
 WHERE = ("queue", "priority", "max_attempts", "deadline")
@@ -66,16 +66,16 @@ class ScheduledJobAdmin(ScheduleColumns):
     @admin.display(description=_("on"))
     def switch(self, row: Any) -> SafeString | str:
         if not self.has_switch_permission(row.request):
-            return showing.two_lines(_t("on") if row.enabled else _t("off"), self._run_button(row))
+            return formatting.two_lines(_t("on") if row.enabled else _t("off"), self._run_button(row))
         switch = format_html(
             '<button type="submit" class="lg-switch" role="switch" aria-checked="{}" aria-label="{}" '
             'formmethod="post" formaction="{}"><span aria-hidden="true">{}</span></button>',
             "true" if row.enabled else "false",
-            showing.cut(row.name),
+            formatting.cut(row.name),
             self.do_url(row, "disable" if row.enabled else "enable"),
             _("on") if row.enabled else _("off"),
         )
-        return showing.two_lines(switch, self._run_button(row))
+        return formatting.two_lines(switch, self._run_button(row))
 
     def _run_button(self, row: Any) -> SafeString | str:
         return self.button(row, "run_now", _("Run now")) if self.has_run_permission(row.request) else ""
@@ -107,11 +107,11 @@ class ScheduledJobAdmin(ScheduleColumns):
 
     @admin.display(description=_("payload"))
     def payload_shown(self, row: ScheduledJob) -> SafeString:
-        return showing.pre(showing.json_text(row.payload))
+        return formatting.pre(formatting.json_text(row.payload))
 
     @admin.display(description=_("payload"))
     def payload_hidden(self, row: ScheduledJob) -> SafeString:
-        return showing.hidden_payload()
+        return formatting.hidden_payload()
 
     def save_model(self, request: HttpRequest, obj: ScheduledJob, form: Any, change: bool) -> None:
         if not change:
@@ -195,7 +195,7 @@ class ScheduledJobAdmin(ScheduleColumns):
 
         def run(name: str) -> object:
             message = schedules.run_now(name, by=by, using=self.alias)
-            number = showing.link_to(self.admin_site.name, "message", message.pk, message.pk)
+            number = formatting.link_to(self.admin_site.name, "message", message.pk, message.pk)
             self.say(
                 request, format_html(_t("{name} runs now as message {number}."), name=name, number=number)
             )

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from ..engines import Lane
 from ..models import Message
 from .paging import AtLeast, CappedPaginator
-from .reading import Reading
+from .snapshot import Reading
 
 # So many messages are looked at, over all lanes together, however many there are.
 WINDOW = 10_000

@@ -1,6 +1,6 @@
 """The django.tasks backend: a task is one more message, of the type letsgo:task: and its module path.
 
-How it is run stands in running.py, how it is read back in results.py. Nothing here imports models: tasks
+How it is run stands in handlers.py, how it is read back in results.py. Nothing here imports models: tasks
 are decorated while Django loads its apps.
 """
 
@@ -14,8 +14,8 @@ from django.core import checks
 
 from ..conf import suggestion
 from ..errors import InvalidMessage, MessageNotFound
-from ..payloads import check_name, show
-from . import finding, receivers, running, tasks
+from ..validation import check_name, show
+from . import discovery, handlers, receivers, tasks
 from .compat import (
     BaseTaskBackend,
     InvalidTaskBackend,
@@ -69,7 +69,7 @@ class LetsGoBackend(BaseTaskBackend):
         """
         super().validate_task(tasks.dated(task))
         tasks.check(task, self.options)
-        running.register(task, self.options)
+        handlers.register(task, self.options)
 
     def enqueue(  # type: ignore[override]
         self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -85,7 +85,7 @@ class LetsGoBackend(BaseTaskBackend):
         self.validate_task(task)
         message = messages.enqueue(
             tasks.type_of(task),
-            {"args": running.as_json(args), "kwargs": running.as_json(kwargs)},
+            {"args": handlers.as_json(args), "kwargs": handlers.as_json(kwargs)},
             queue=task.queue_name,
             priority=int(task.priority),
             max_attempts=tasks.policy_of(task, self.options).get("max_attempts"),
@@ -109,7 +109,7 @@ class LetsGoBackend(BaseTaskBackend):
             message = results.find(results.number_in(result_id))
         except MessageNotFound:
             raise TaskResultDoesNotExist(result_id) from None
-        return results.result_of(message, finding.task_of(message.type), id=result_id)
+        return results.result_of(message, discovery.task_of(message.type), id=result_id)
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         """Return what is wrong with the settings of this backend."""
@@ -149,9 +149,9 @@ def message_id_of(result_id: str) -> int:
 
 def connect() -> None:
     """Find the project's tasks, where one of its backends is this one."""
-    aliases = finding.ours()
+    aliases = discovery.ours()
     for alias in aliases:
         # To make it is to check its OPTIONS, and to hang it on the worker's signals.
         task_backends[alias]
     if aliases:
-        finding.discover()
+        discovery.discover()

@@ -12,8 +12,8 @@ from ..delivery import Delivery
 from ..errors import MessageNotFound
 from ..signals import delivery_finished, message_died, unknown_type
 from .compat import TaskResult, task_finished
-from .finding import task_of
-from .running import sender_of
+from .discovery import task_of
+from .handlers import sender_of
 from .tasks import PREFIX
 
 logger = logging.getLogger("django_letsgo_worker.tasks")

@@ -19,7 +19,7 @@ from ..engines import engine_for
 from ..errors import InvalidMessage, MessageNotFound
 from ..models import ArchivedMessage, Message, Process
 from ..outcomes import attempts_of, error_entry
-from ..payloads import show
+from ..validation import show
 from .compat import Task, TaskError, TaskResult, TaskResultStatus
 from .tasks import PREFIX, copy_of
 
@@ -33,7 +33,7 @@ SALT = "django_letsgo_worker.backend.result"
 # Django promises that ids are shorter than 64 characters; that of the largest number has 55.
 LONGEST_ID = 63
 # A return value that is not JSON ends a task at once, by an error of ours; Django's tasks know it as this.
-READ_AS = {"django_letsgo_worker.backend.running.UnfitReturnValue": "builtins.TypeError"}
+READ_AS = {"django_letsgo_worker.backend.handlers.UnfitReturnValue": "builtins.TypeError"}
 
 
 def headers_of(task: Task[..., Any], alias: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from inspect import iscoroutinefunction
 from typing import Any
 
-from .. import payloads
+from .. import validation
 from ..conf import no_option
 from ..errors import InvalidMessage
 from ..functions import is_generator
@@ -79,8 +79,8 @@ def visibility_of(task: Task[..., Any]) -> dict[str, Any]:
     if run_after is None:
         return {}
     if isinstance(run_after, timedelta):
-        return {"delay": payloads.check_seconds("run_after", run_after)}
-    return {"visible_at": payloads.check_moment("run_after", run_after)}
+        return {"delay": validation.check_seconds("run_after", run_after)}
+    return {"visible_at": validation.check_moment("run_after", run_after)}
 
 
 def policy_of(task: Task[..., Any] | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def policy_of(task: Task[..., Any] | None, options: dict[str, Any]) -> dict[str,
         policy[name] = options.get(name.upper()) if own is None else own
     atomic = policy.pop("atomic")
     if not (atomic is None or isinstance(atomic, bool)):
-        raise InvalidMessage(f"atomic is True or False, not {payloads.show(atomic)}.")
+        raise InvalidMessage(f"atomic is True or False, not {validation.show(atomic)}.")
     return {**checked(**policy), "atomic": bool(atomic)}
 
 
@@ -99,11 +99,11 @@ def check(task: Task[..., Any], options: dict[str, Any]) -> None:
     """Refuse what Django lets pass and no worker could do (InvalidTask)."""
     try:
         _check_place(task)
-        payloads.check_name("queue", task.queue_name)
+        validation.check_name("queue", task.queue_name)
         visibility_of(task)
         key = getattr(task, "unique_key", None)
         if key is not None:
-            payloads.check_unique_key(key)
+            validation.check_unique_key(key)
         atomic = policy_of(task, options)["atomic"]
     except InvalidMessage as error:
         raise InvalidTask(str(error)) from None
@@ -123,9 +123,9 @@ def _check_place(task: Task[..., Any]) -> None:
     if task.func.__module__ == "__main__":
         raise InvalidTask(f"Workers cannot import {task.module_path}: define the task in a module.")
     try:
-        payloads.check_name("type", type_of(task))
+        validation.check_name("type", type_of(task))
     except InvalidMessage:
         raise InvalidTask(
-            f"Workers cannot import {payloads.show(task.module_path)}: the path of a task is at most "
+            f"Workers cannot import {validation.show(task.module_path)}: the path of a task is at most "
             f"{LONGEST_PATH} ASCII letters, digits, underscores and dots."
         ) from None

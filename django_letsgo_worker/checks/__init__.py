@@ -3,17 +3,17 @@
 Each file is about one thing that can be wrong; which checks are made when stands in groups.
 """
 
-from . import commands, configuration, connecting, handling, routing, waiting
-from .groups import alias_of_queue
-from .waiting import types_waiting
+from . import commands, configuration, database, handling, routing, rows
+from .rows import types_waiting
+from .tags import alias_of_queue
 
 __all__ = [
     "alias_of_queue",
     "commands",
     "configuration",
-    "connecting",
+    "database",
     "handling",
     "routing",
+    "rows",
     "types_waiting",
-    "waiting",
 ]

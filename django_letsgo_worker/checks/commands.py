@@ -10,7 +10,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Warning, register
 from django.core.management import get_commands
 
-from .groups import PROJECT
+from .tags import PROJECT
 
 APP = "django_letsgo_worker"
 # What else calls the same.

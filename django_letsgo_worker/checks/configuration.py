@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from .. import context, registry, schedules
 from ..conf import Settings, settings, suggestion
 from ..errors import InvalidSchedule
-from .groups import AT_START, PROJECT, alias_of_queue
+from .tags import AT_START, PROJECT, alias_of_queue
 
 # What a heartbeat may take on a busy host, in seconds; three of them should fit into a lease.
 SLOW_HEARTBEAT = 1.0

@@ -15,8 +15,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from .. import declarations, registry
 from ..conf import settings, suggestion
 from ..registry import Handler
-from .groups import AT_START, PROJECT, alias_of_queue
 from .routing import aliases_written, models_of_project
+from .tags import AT_START, PROJECT, alias_of_queue
 
 DEFAULT_QUEUE = "default"
 

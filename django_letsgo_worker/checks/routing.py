@@ -16,7 +16,7 @@ from django.db.models import Model
 
 from ..engines import has_own_cursors
 from ..models import Message
-from .groups import PROJECT, alias_of_queue
+from .tags import PROJECT, alias_of_queue
 
 OURS = "django_letsgo_worker"
 ROUTER = f"{OURS}.routers.LetsGoRouter"

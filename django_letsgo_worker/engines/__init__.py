@@ -13,11 +13,11 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..errors import NotReady
+from .atomic import AtomicScope
 from .base import ARCHIVE, TABLE, Engine
 from .cursors import has_own_cursors
 from .faults import Fault, Refused, in_short
-from .holding import Hold
-from .rows import MOVED, AtLeast, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
+from .records import MOVED, AtLeast, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
 from .sessions import SessionWatch, watch_of, watch_session
 
 __all__ = [
@@ -25,12 +25,12 @@ __all__ = [
     "MOVED",
     "TABLE",
     "AtLeast",
+    "AtomicScope",
     "Claim",
     "ClaimRequest",
     "Claimed",
     "Engine",
     "Fault",
-    "Hold",
     "Inserted",
     "Lane",
     "NewRow",

@@ -20,7 +20,7 @@ from django.db import Error, transaction
 
 from ..models import ArchivedMessage, Message, Queue
 from .faults import Fault, Refused
-from .rows import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
+from .records import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
 from .words import Words
 
 TABLE = Message._meta.db_table
@@ -165,7 +165,7 @@ class Engine(Words):
         """Return what puts back, for the open transaction, the settings that our own statements depend on."""
         return lambda: None
 
-    def cut_line(self) -> None:
+    def abort_connection(self) -> None:
         """End a transaction from another thread, so that what it locks is free; its code can do no more."""
 
     def data_version(self) -> int | None:
@@ -184,7 +184,7 @@ class Engine(Words):
     def tell_revoked(self, processes: Iterable[UUID]) -> None:
         """Tell processes that messages which they hold are theirs no longer, where that is possible."""
 
-    def nudge(self, queue: str, priority: int) -> None:
+    def notify(self, queue: str, priority: int) -> None:
         """Tell idle workers that a lane has work, where that is possible."""
 
     def set_waiting(self, queues: Iterable[str], waiting: bool) -> None:
@@ -209,8 +209,8 @@ class Engine(Words):
         raise NotImplementedError
 
     @property
-    def exchanges_alone(self) -> bool:
-        """Whether exchange() is one statement, and so needs no transaction around it."""
+    def settles_and_claims_at_once(self) -> bool:
+        """Whether settle_and_claim() is one statement, and so needs no transaction around it."""
         return False
 
     def claim(self, request: ClaimRequest) -> Claim:
@@ -221,7 +221,7 @@ class Engine(Words):
             claim.go_on(further)
         return claim
 
-    def exchange(
+    def settle_and_claim(
         self, process: UUID, settlements: Sequence[Settlement], keep: frozenset[str], request: ClaimRequest
     ) -> tuple[dict[int, str], Claim]:
         """Settle, and claim among the first rows of a lane. What it settles, it does not claim."""
@@ -232,7 +232,7 @@ class Engine(Words):
 
         It looks once more and further, ten times its limit at the most. None when there is no need.
         """
-        stopped = claim.saw_all or claim.left or any(row.is_suspect for row in claim.rows)
+        stopped = claim.saw_all or claim.left or any(row.is_poison_suspect for row in claim.rows)
         if not claim.unknown or stopped or len(claim.rows) == request.limit:
             return None
         window = LOOK_PAST * request.limit
@@ -304,8 +304,8 @@ class Engine(Words):
         """The same for one message that this transaction has locked."""
         return self.settle(process, [settlement], keep=keep, now=now)
 
-    def hold(self, process: UUID, lease: tuple[int, int]) -> Any:
-        """Return the Hold that an atomic handler is to run in, inside the transaction that is open."""
+    def atomic_scope(self, process: UUID, lease: tuple[int, int]) -> Any:
+        """Return the AtomicScope that an atomic handler is to run in, inside the transaction that is open."""
         raise NotImplementedError
 
     def renew(

@@ -12,7 +12,7 @@ from .base import TABLE
 from .faults import Fault
 from .lines import cut
 from .portable import SETTLED, PortableEngine
-from .rows import Inserted, NewRow
+from .records import Inserted, NewRow
 from .sessions import watch_of
 from .values import INSERTED
 
@@ -85,7 +85,7 @@ class MySQLEngine(PortableEngine):
 
         return put_back
 
-    def cut_line(self) -> None:
+    def abort_connection(self) -> None:
         if self.connection.connection is not None:
             cut(self.connection.connection.fileno())
 

@@ -15,7 +15,7 @@ from . import faults
 from .base import TABLE
 from .faults import Fault
 from .portable import SETTLED, PortableEngine
-from .rows import Inserted, NewRow
+from .records import Inserted, NewRow
 from .values import INSERTED
 
 # SQLite reckons in milliseconds: the last three of a moment's six digits are passed by it.
@@ -80,7 +80,7 @@ class SQLiteEngine(PortableEngine):
     def has_leftovers(self) -> bool:
         return bool(self.connection.connection.in_transaction)
 
-    def cut_line(self) -> None:
+    def abort_connection(self) -> None:
         # There is no server that would notice: the connection itself is closed, which rolls back. What
         # its handler does with it from now on fails.
         raw = self.connection.connection

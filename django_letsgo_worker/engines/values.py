@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from .base import Engine
-from .rows import NewRow
+from .records import NewRow
 
 # What insert_columns() gives values for, in its order.
 INSERTED = (

@@ -4,9 +4,9 @@ enqueueing.py adds them, working.py claims and settles for workers, byhand.py is
 keeping.py for the housekeeping. Nothing here runs a handler.
 """
 
-from .byhand import BulkResult, cancel, discard, discard_many, find, redrive, redrive_many
 from .enqueueing import aenqueue, enqueue, enqueue_many, enqueue_occurrence
-from .keeping import expire, give_up_unknown_types, prune, prune_batch, purge_batch
+from .maintenance import expire, give_up_unknown_types, prune, prune_batch, purge_batch
+from .operations import BulkResult, cancel, discard, discard_many, find, redrive, redrive_many
 
 __all__ = [
     "BulkResult",

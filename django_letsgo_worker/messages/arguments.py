@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-from .. import payloads, registry, typed
+from .. import registry, typed, validation
 from ..conf import no_option, settings, suggestion
 from ..engines import NewRow
 from ..errors import InvalidMessage
@@ -59,7 +59,7 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = F
     payload was made from an object of its type's class, and so was checked.
     """
     type, payload, is_of_object = _type_and_payload(given)
-    payloads.check_name("type", type)
+    validation.check_name("type", type)
     registry.check_reserved(type)
     narrowed = registry.is_narrowed(type)
     handler = registry.choose(type, payload) if narrowed else registry.find(type)
@@ -70,7 +70,7 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = F
     priority = _first(given.priority, handler and handler.priority, 0)
     attempts = _first(given.max_attempts, handler and handler.max_attempts, defaults.max_attempts)
     delay, visible_at = _visibility(given)
-    text = payloads.encode("payload", payload, defaults.max_payload_bytes)
+    text = validation.encode("payload", payload, defaults.max_payload_bytes)
     if not (fits or is_of_object):
         typed.check(type, text)
     deadline_seconds, deadline = _deadline(given, delay, visible_at)
@@ -78,14 +78,14 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = F
         type=type,
         payload=text,
         headers=_headers(given.headers, carried),
-        queue=payloads.check_name("queue", queue),
-        priority=payloads.check_priority(priority),
-        max_attempts=payloads.check_max_attempts(attempts),
+        queue=validation.check_name("queue", queue),
+        priority=validation.check_priority(priority),
+        max_attempts=validation.check_max_attempts(attempts),
         delay_seconds=delay,
         visible_at=visible_at,
         deadline_seconds=deadline_seconds,
         deadline=deadline,
-        unique_key=None if given.unique_key is None else payloads.check_unique_key(given.unique_key),
+        unique_key=None if given.unique_key is None else validation.check_unique_key(given.unique_key),
     )
 
 
@@ -133,19 +133,19 @@ def _of_object(message: Any, payload: Any) -> tuple[Any, Any, bool]:
 
 def _headers(headers: Any, carried: Mapping[str, Any]) -> str:
     if headers is None:
-        return payloads.exact_json(carried) if carried else "{}"
+        return validation.exact_json(carried) if carried else "{}"
     if not isinstance(headers, Mapping):
         raise InvalidMessage(f"headers is a dictionary, not {headers!r}.")
-    text = payloads.encode("headers", dict(headers), payloads.MAX_TEXT)
-    return payloads.exact_json({**carried, **headers}) if carried else text
+    text = validation.encode("headers", dict(headers), validation.MAX_TEXT)
+    return validation.exact_json({**carried, **headers}) if carried else text
 
 
 def _visibility(given: Given) -> tuple[float, datetime | None]:
     if given.delay is not None and given.visible_at is not None:
         raise InvalidMessage("Give delay or visible_at, not both.")
     if given.visible_at is not None:
-        return 0.0, payloads.check_moment("visible_at", given.visible_at)
-    return (0.0 if given.delay is None else payloads.check_delay("delay", given.delay)), None
+        return 0.0, validation.check_moment("visible_at", given.visible_at)
+    return (0.0 if given.delay is None else validation.check_delay("delay", given.delay)), None
 
 
 def _deadline(
@@ -157,11 +157,11 @@ def _deadline(
     now = machine_clock()
     visible = visible_at or now + timedelta(seconds=delay)
     if isinstance(given.deadline, (timedelta, str)):
-        seconds = payloads.check_delay("deadline", given.deadline, least_exclusive=True)
+        seconds = validation.check_delay("deadline", given.deadline, least_exclusive=True)
         if now + timedelta(seconds=seconds) < visible:
             raise InvalidMessage("The deadline is before the time at which the message becomes visible.")
         return seconds, None
-    deadline = payloads.check_moment("deadline", given.deadline)
+    deadline = validation.check_moment("deadline", given.deadline)
     if deadline <= now:
         raise InvalidMessage(f"The deadline is past: {deadline.isoformat()}.")
     if deadline < visible:
@@ -209,7 +209,7 @@ class Many:
         like = self._plain.get(options["type"]) if options.get("type").__class__ is str else None
         if like is None or len(options) != 2 or "payload" not in options:
             return None
-        text = payloads.encode("payload", options["payload"], self.max_bytes)
+        text = validation.encode("payload", options["payload"], self.max_bytes)
         if not fits:
             typed.check(like.type, text)
         return NewRow(

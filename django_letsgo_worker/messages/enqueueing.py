@@ -20,11 +20,11 @@ from ..conf import settings, with_hints
 from ..engines import Inserted, NewRow, engine_for
 from ..errors import DuplicateMessage, InvalidMessage
 from ..models import Message
-from ..payloads import private
 from ..signals import message_enqueued
 from ..typed import TypedMessage
+from ..validation import private
 from .arguments import Given, Many, check_on_conflict, row_of
-from .nudging import nudge_on_commit
+from .notify import notify_on_commit
 from .twins import twin_of
 
 # How often a live twin may vanish between our INSERT and our look at it before we say so.
@@ -165,7 +165,7 @@ def _insert_rows(rows: list[tuple[NewRow, str]], alias: str) -> list[int]:
             ids.append(_insert(row, on_conflict, alias).pk)
     flush()
     for queue, priority in {(row.queue, row.priority) for row, _ in rows}:
-        nudge_on_commit(alias, queue, priority)
+        notify_on_commit(alias, queue, priority)
     return ids
 
 
@@ -221,8 +221,8 @@ def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
     texts = {"payload": row.payload, "headers": row.headers, "errors": "[]"}
     message = Message.in_hand(alias, known, facts, **texts)
     message.created = True
-    if not inserted.nudged:
-        nudge_on_commit(alias, row.queue, row.priority)
+    if not inserted.notified:
+        notify_on_commit(alias, row.queue, row.priority)
     if message_enqueued.receivers and message_enqueued.has_listeners(Message):
         message_enqueued.send_robust(sender=Message, message=message, using=alias)
     return message

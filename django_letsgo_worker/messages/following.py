@@ -13,7 +13,7 @@ from typing import Any
 from .. import registry
 from ..engines import Claimed, NewRow
 from ..models import Message
-from ..payloads import storable
+from ..validation import storable
 from .arguments import Given, row_of
 
 logger = logging.getLogger("django_letsgo_worker.worker")

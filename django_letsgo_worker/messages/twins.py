@@ -13,7 +13,7 @@ from django.db import OperationalError, connections, transaction
 from ..engines import NewRow, engine_for
 from ..errors import DuplicateMessage
 from ..models import Message
-from .nudging import nudge
+from .notify import notify
 
 
 def twin_of(row: NewRow, on_conflict: str, alias: str) -> Message | None:
@@ -66,7 +66,7 @@ def _replace(row: NewRow, alias: str) -> Message | None:
         twin.attempts, twin.receipt = 0, twin.receipt + 1
         twin.save(using=alias)
         twin.created = False
-    nudge(alias, row.queue, row.priority)
+    notify(alias, row.queue, row.priority)
     return twin
 
 

@@ -13,7 +13,7 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Func, Value
 
-from ..payloads import exact_json
+from ..validation import exact_json
 
 
 class JSONText(Func):

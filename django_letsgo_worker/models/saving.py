@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 from django.db import models
 
-from ..payloads import exact_json
+from ..validation import exact_json
 from .fields import ExactJSONField
 
 Row = TypeVar("Row", bound="WrittenWhereChanged")

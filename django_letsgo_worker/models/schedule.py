@@ -182,7 +182,7 @@ class ScheduledJob(ScheduleFacts):
         if planning.carries_on(self):
             pass
         elif self.enabled or self._changed(EXPRESSION):
-            plan = planning.make(self, now, anchor=self.anchor if self._changed(["anchor"]) else None)
+            plan = planning.plan(self, now, anchor=self.anchor if self._changed(["anchor"]) else None)
             self.anchor = plan.anchor
             by_hand = self.enabled and chosen is not None and self._changed(["next_run_at"])
             self.next_run_at = chosen if by_hand else plan.next_run_at
@@ -218,7 +218,7 @@ class ScheduledJob(ScheduleFacts):
         """
         first, anchor = self.next_run_at, self.anchor
         if not (planning.is_planned(self) or planning.carries_on(self)):
-            plan = planning.make(self, database_clock(self._alias()))
+            plan = planning.plan(self, database_clock(self._alias()))
             first, anchor = plan.next_run_at, plan.anchor
         if not self.enabled or first is None:
             return []

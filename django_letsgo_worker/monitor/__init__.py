@@ -3,6 +3,6 @@
 What is counted is in metrics, and where the numbers come from in counting, gauges and children.
 """
 
-from .commands import Watch, add_arguments, monitored
+from .cli import Watch, add_arguments, monitored
 
 __all__ = ["Watch", "add_arguments", "monitored"]

@@ -13,11 +13,11 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import ledger
-from .counting import Counting
-from .ledger import Ledger
+from . import mmap_counters
+from .counters import Tally
 from .metrics import METRICS, Key
-from .tally import Tally
+from .mmap_counters import Ledger
+from .receivers import Counting
 from .watching import WORKER, Vitals, Watchable, look_at
 
 # How often a child says how it is, in seconds.
@@ -93,8 +93,8 @@ class Gathering:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _living(self) -> Iterable[dict[Key, float]]:
-        for path in sorted(self.directory.glob(f"*{ledger.SUFFIX}")):
-            values, lives = ledger.read(path)
+        for path in sorted(self.directory.glob(f"*{mmap_counters.SUFFIX}")):
+            values, lives = mmap_counters.read(path)
             if lives:
                 yield values
             else:

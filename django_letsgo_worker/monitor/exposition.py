@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from .counters import LIMITS
 from .metrics import COUNTER, GAUGE, HISTOGRAM, METRICS, SUM, Metric, Values
-from .tally import LIMITS
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 

@@ -12,7 +12,7 @@ from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from .asking import Question
+from .background import Question
 from .watching import PARENT, WORKER, Vitals
 
 APP = "django_letsgo_worker"

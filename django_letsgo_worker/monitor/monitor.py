@@ -9,14 +9,14 @@ import threading
 
 from django.core.management.base import CommandError
 
-from .asking import Question
+from .background import Question
 from .children import Gathering
-from .counting import Counting
+from .counters import Tally
 from .gauges import Gauges
 from .health import Readiness, stuck
 from .metrics import Key
+from .receivers import Counting
 from .server import Answer, Server
-from .tally import Tally
 from .watching import Look, Vitals, Watchable, look_at
 
 # How long the gauges of the database are believed, and how long a scrape waits for new ones, in seconds.

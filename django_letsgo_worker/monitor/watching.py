@@ -44,17 +44,17 @@ def look_at(subject: Watchable) -> Look:
 
 
 def _worker(worker: Worker) -> Vitals:
-    exchange = worker.exchange
+    loop = worker.loop
     values: dict[Key, float] = {
         ("letsgo_seats", ()): worker.options.seats,
-        ("letsgo_seats_busy", ()): len(worker.hands.in_state("running")),
+        ("letsgo_seats_busy", ()): len(worker.inflight.in_state("running")),
     }
-    for result, count in exchange.turns.results.items():
+    for result, count in loop.stats.results.items():
         values["letsgo_polls_total", (result,)] = count
     return Vitals(
         name=WORKER,
         # One that broke down turns no more, however short the time.
-        turned_at=float("-inf") if exchange.error is not None else exchange.turns.at,
+        turned_at=float("-inf") if loop.error is not None else loop.stats.at,
         longest_turn=STUCK_AFTER + (worker.options.poll_seconds or 0.0),
         is_draining=worker.stopping.is_set(),
         values=values,

@@ -3,7 +3,7 @@
 Pure: no database and no clock; whoever asks says what time it is.
 """
 
-from .due import Due, Planned, look, spread_delay
+from .due import Due, Planned, decide_due, spread_delay
 from .former import FormerPlan, look_back, noted_plans, replaced_plans, to_note
 from .plans import (
     STATES,
@@ -14,8 +14,8 @@ from .plans import (
     is_due,
     is_new_or_edited,
     is_planned,
-    make,
     mend,
+    plan,
     planned_text,
 )
 from .rules import check_expression, refusals
@@ -29,15 +29,15 @@ __all__ = [
     "Planned",
     "carries_on",
     "check_expression",
+    "decide_due",
     "first_run",
     "is_due",
     "is_new_or_edited",
     "is_planned",
-    "look",
     "look_back",
-    "make",
     "mend",
     "noted_plans",
+    "plan",
     "planned_text",
     "refusals",
     "replaced_plans",

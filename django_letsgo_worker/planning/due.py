@@ -46,7 +46,7 @@ class Due:
     next_run_at: datetime | None
 
 
-def look(job: DueJob, now: datetime) -> Due:
+def decide_due(job: DueJob, now: datetime) -> Due:
     """Decide about a row whose next_run_at has come. Raises InvalidSchedule.
 
     All times follow from the planned one, never from now, so that a late round moves nothing.

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ..errors import InvalidSchedule
 from ..recurrence import Recurrence
-from .due import DueJob, Planned, look
+from .due import DueJob, Planned, decide_due
 from .plans import STATES, PlannedJob, is_due, moment_text
 
 SWITCHED_OFF = "edit: the schedule was switched off before it ran"
@@ -88,7 +88,7 @@ def look_back(plan: FormerPlan, job: DueJob, now: datetime) -> tuple[list[Planne
     try:
         if not job.enabled:
             return [_skipped(plan)], None
-        due = look(replace(plan, misfire=job.misfire, misfire_grace=job.misfire_grace), now)
+        due = decide_due(replace(plan, misfire=job.misfire, misfire_grace=job.misfire_grace), now)
     except InvalidSchedule:
         return [Planned(_first(plan), UNREADABLE, 1)], None
     left = None if due.next_run_at is None else replace(plan, next_run_at=due.next_run_at)

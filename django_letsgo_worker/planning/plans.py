@@ -107,7 +107,7 @@ def _means_the_same(one: tuple[str, str], other: tuple[str, str]) -> bool:
         return False
 
 
-def make(job: Plannable, now: datetime, *, anchor: datetime | None = None) -> Plan:
+def plan(job: Plannable, now: datetime, *, anchor: datetime | None = None) -> Plan:
     """Plan a row anew, from now: what it missed before is not made up.
 
     The anchor, if none is given, moves only with the expression or starts_at. Raises InvalidSchedule: also

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 from .. import typed
 from ..conf import settings
 from ..errors import InvalidMessage, InvalidSchedule
-from ..payloads import check_max_attempts, check_moment, check_name, check_priority, check_seconds, encode
 from ..recurrence import Recurrence
 from ..registry import check_reserved
-from .plans import Plannable, make
+from ..validation import check_max_attempts, check_moment, check_name, check_priority, check_seconds, encode
+from .plans import Plannable, plan
 
 LONGEST_NAME = 200
 LONGEST_SPREAD = 24 * 60
@@ -76,7 +76,7 @@ def check_expression(schedule: str, timezone: str) -> None:
 
 def _times(job: Checkable, now: datetime) -> Iterator[tuple[str, Refusal]]:
     try:
-        make(job, now)
+        plan(job, now)
     except InvalidSchedule as error:
         yield error.field, error
     if job.starts_at is not None and job.ends_at is not None and job.ends_at < job.starts_at:

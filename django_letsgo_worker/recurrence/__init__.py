@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from django_letsgo_worker.errors import InvalidSchedule
 
 from . import zones
-from .forms import Form, Newest
+from .base import Form, Newest
 from .grammar import read
 from .intervals import Grid, Interval
 from .once import Once

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from django_letsgo_worker.errors import InvalidSchedule
-from django_letsgo_worker.payloads import counted
+from django_letsgo_worker.validation import counted
 
 from . import fields
 from .dayfields import read_days

@@ -12,7 +12,7 @@ from fractions import Fraction
 from django_letsgo_worker.errors import InvalidSchedule
 
 from . import english
-from .forms import Newest
+from .base import Newest
 
 UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 RATE = re.compile(r"([0-9]{1,6}) +(MINUTE|HOUR|DAY)S?")

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from django_letsgo_worker.errors import InvalidSchedule
 
 from . import english, zones
-from .forms import Newest
+from .base import Newest
 
 MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
 OFFSET = re.compile(r".*T.*(Z|[+-][0-9:]+)")

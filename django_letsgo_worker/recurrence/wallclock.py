@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from . import english, zones
-from .forms import Newest
+from .base import Newest
 from .pattern import Pattern
 from .zones import Span
 

@@ -5,9 +5,9 @@ planned time becomes is decided in planning; when to look is the scheduler's.
 """
 
 from ..declarations import Declared
-from .declared import BUILT_IN, declared_in_code, declared_in_settings, is_built_in_used, sync_declared
 from .firing import fire_due, mend_plans, resume_due, seconds_until_next
-from .verbs import DECIDED, add, disable, enable, ensure, find, remove, restore, run_now, update
+from .operations import DECIDED, add, disable, enable, ensure, find, remove, restore, run_now, update
+from .sync import BUILT_IN, declared_in_code, declared_in_settings, is_built_in_used, sync_declared
 
 __all__ = [
     "BUILT_IN",

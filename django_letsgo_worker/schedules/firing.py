@@ -18,10 +18,10 @@ from .. import planning
 from ..engines import Engine, Fault, engine_for
 from ..errors import InvalidSchedule, LetsGoError
 from ..models import Message, ScheduledJob
-from ..payloads import storable
 from ..signals import schedule_failed
-from .recording import fire, settle
-from .rows import Overtaken, alias_of, lock, move
+from ..validation import storable
+from .locking import Overtaken, alias_of, lock, move
+from .occurrences import fire, settle
 
 logger = logging.getLogger("django_letsgo_worker.schedules")
 
@@ -216,7 +216,7 @@ def _said(job: ScheduledJob) -> dict[str, Any]:
 
 def _resume(job: ScheduledJob, clock: datetime, using: str) -> None:
     job.enabled = True
-    plan = planning.make(job, clock)
+    plan = planning.plan(job, clock)
     switch = {"switched_at": clock, "switched_by": "", "switch_reason": ""}
     _move_to(job, plan, using, enabled=True, resume_at=None, **switch)
     logger.info("Schedule %r is on again, as was planned.", job.name, extra={"schedule": job.name})
@@ -227,7 +227,7 @@ def _replan(job: ScheduledJob, clock: datetime, using: str) -> None:
     if planning.carries_on(job):
         move(job, using, planned_from=planning.planned_text(job, job.next_run_at), problem="")
         return
-    plan = planning.make(job, clock)
+    plan = planning.plan(job, clock)
     _move_to(job, plan, using)
     line = "Schedule %r was planned again; its next run: %s."
     logger.info(line, job.name, plan.next_run_at, extra=_said(job))

@@ -10,13 +10,13 @@ _HOMES = {
     "drain": "draining",
     "fire_due": "planned",
     "occurrences_between": "planned",
-    "assert_enqueued": "asserting",
+    "assert_enqueued": "assertions",
     "ImmediateBackend": "tasks",
     "RecordingBackend": "tasks",
 }
 
 if TYPE_CHECKING:
-    from .asserting import assert_enqueued as assert_enqueued
+    from .assertions import assert_enqueued as assert_enqueued
     from .draining import drain as drain
     from .planned import fire_due as fire_due
     from .planned import occurrences_between as occurrences_between

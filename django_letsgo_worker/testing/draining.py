@@ -16,17 +16,17 @@ from uuid import uuid4
 
 from asgiref.sync import async_to_sync
 
-from .. import payloads, registry
+from .. import registry, validation
 from ..conf import settings
-from ..delivery import Signals
+from ..delivery import Control
 from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
 from ..errors import InvalidMessage, LetsGoError
-from ..messages import working
-from ..worker import running
-from ..worker.announce import Announcer
-from ..worker.hands import Hand
+from ..messages import settlements
+from ..worker import executor
+from ..worker.events import Events
+from ..worker.inflight import InFlight
 from ..worker.options import default_name
-from .surroundings import Surroundings, run_callbacks
+from .transactions import Surroundings, run_callbacks
 
 logger = logging.getLogger("django_letsgo_worker.testing")
 
@@ -63,7 +63,7 @@ def _names(queues: Iterable[str] | None) -> frozenset[str] | None:
         return None
     if isinstance(queues, str):
         raise InvalidMessage(f"queues is a list of names, such as [{queues!r}].")
-    return frozenset(payloads.check_name("queue", name) for name in queues)
+    return frozenset(validation.check_name("queue", name) for name in queues)
 
 
 class _Drain:
@@ -71,42 +71,42 @@ class _Drain:
 
     def __init__(self, queues: frozenset[str] | None, now: datetime | None, using: str, at_most: int) -> None:
         self.queues = queues
-        self.now = None if now is None else payloads.check_moment("now", now)
+        self.now = None if now is None else validation.check_moment("now", now)
         self.using = using
         self.at_most = at_most
         self.engine = engine_for(using)
         self.process = uuid4()
         self.name = default_name()
         self.lease_seconds = settings().lease_seconds
-        self.announcer = Announcer()
+        self.events = Events()
 
     def run(self) -> int:
         handled = 0
         while True:
             registered = len(self.engine.connection.run_on_commit)
-            hand = self._next(may_run=handled < self.at_most)
-            if hand is None:
+            entry = self._next(may_run=handled < self.at_most)
+            if entry is None:
                 return handled
-            if hand.refused is None:
-                self._deliver(hand)
+            if entry.refusal is None:
+                self._deliver(entry)
                 handled += 1
-            self._run_callbacks(hand, registered)
+            self._run_callbacks(entry, registered)
 
-    def _next(self, *, may_run: bool) -> Hand | None:
+    def _next(self, *, may_run: bool) -> InFlight | None:
         """Claim a message; what must not run is settled at once."""
         with self.engine.transaction():
             claimed = self._claim()
             if claimed is None:
                 return None
-            hand = self._take_in_hand(claimed)
-            if hand.refused is None:
+            entry = self._take_in(claimed)
+            if entry.refusal is None:
                 if not may_run:
                     # Raised here, it takes back the claim.
                     raise LetsGoError(ENDLESS.format(self.at_most, claimed.type))
-                return hand
-            written = self._settle(hand.refused)
-        self.announcer.settled(hand, written)
-        return hand
+                return entry
+            written = self._settle(entry.refusal)
+        self.events.settled(entry, written)
+        return entry
 
     # -- claim and settle -----------------------------------------------------------------------------
 
@@ -135,9 +135,9 @@ class _Drain:
                     now=self.now,
                 )
             )
-            self.announcer.unknown(lane.queue, claim.unknown)
+            self.events.unknown(lane.queue, claim.unknown)
             if claim.rows:
-                self.engine.write_errors(self.process, working.note_lost_attempts(claim.rows, self.using))
+                self.engine.write_errors(self.process, settlements.note_lost_attempts(claim.rows, self.using))
                 return claim.rows[0]
             if any(registry.find(type) for type in claim.unknown):
                 continue  # whoever was told knows its handler
@@ -147,87 +147,87 @@ class _Drain:
 
     def _settle(self, settlement: Settlement) -> str | None:
         with self.engine.transaction():
-            kept = working.kept_outcomes()
+            kept = settlements.kept_outcomes()
             written = self.engine.settle(self.process, [settlement], keep=kept, now=self.now)
         return written.get(settlement.id)
 
     # -- one delivery ---------------------------------------------------------------------------------
 
-    def _take_in_hand(self, claimed: Claimed) -> Hand:
-        payload = working.payload_of(claimed) if registry.is_narrowed(claimed.type) else None
-        hand = Hand(claimed, registry.choose(claimed.type, payload), Signals())
-        hand.refused = working.unfit_settlement(claimed, self.name, hand.handler.on_dead)
-        if not hand.handler.is_async:
-            # An event loop has no connection, and nobody else takes what it has in hand here.
-            hand.signals.extend = lambda seconds: bool(
-                self.engine.renew(self.process, [hand.lease], seconds, self.now)
+    def _take_in(self, claimed: Claimed) -> InFlight:
+        payload = settlements.payload_of(claimed) if registry.is_narrowed(claimed.type) else None
+        entry = InFlight(claimed, registry.choose(claimed.type, payload), Control())
+        entry.refusal = settlements.refusal_of(claimed, self.name, entry.handler.on_dead)
+        if not entry.handler.is_async:
+            # An event loop has no connection, and nobody else takes what it has in flight here.
+            entry.control.extend = lambda seconds: bool(
+                self.engine.renew(self.process, [entry.lease], seconds, self.now)
             )
-        return hand
+        return entry
 
-    def _deliver(self, hand: Hand) -> None:
+    def _deliver(self, entry: InFlight) -> None:
         surroundings = Surroundings()
         registered = len(self.engine.connection.run_on_commit)
-        hand.started = time.monotonic()
+        entry.started = time.monotonic()
         try:
-            hand.delivery = working.delivery_of(hand.claimed, hand.signals)
+            entry.delivery = settlements.delivery_of(entry.claimed, entry.control)
         except (ValueError, RecursionError) as error:
-            hand.outcome = running.unhanded(hand, error)
-            self.announcer.settled(hand, self._settle(self._settlement(hand)))
+            entry.outcome = executor.unhanded(entry, error)
+            self.events.settled(entry, self._settle(self._settlement(entry)))
             return
-        running.announce(hand)
-        hand.outcome, hand.settled = running.run(
-            hand,
+        executor.announce(entry)
+        entry.outcome, entry.settled = executor.run(
+            entry,
             # An atomic handler has a savepoint in the queue's database already.
-            surroundings.wrap(_call, but_for=self.using if hand.handler.atomic else None),
+            surroundings.wrap(_call, but_for=self.using if entry.handler.atomic else None),
             using=self.using,
             process=self.process,
             process_name=self.name,
             now=self.now,
         )
-        hand.ended = time.monotonic()
-        surroundings.restore(hand)
-        self._run_callbacks(hand, registered)
-        self.announcer.settled(hand, None if hand.settled else self._settle(self._settlement(hand)))
+        entry.ended = time.monotonic()
+        surroundings.restore(entry)
+        self._run_callbacks(entry, registered)
+        self.events.settled(entry, None if entry.settled else self._settle(self._settlement(entry)))
 
-    def _settlement(self, hand: Hand) -> Settlement:
-        assert hand.outcome is not None
-        hand.settlement = working.settlement_of(
-            hand.claimed,
-            hand.outcome,
-            seconds=hand.seconds,
+    def _settlement(self, entry: InFlight) -> Settlement:
+        assert entry.outcome is not None
+        entry.settlement = settlements.settlement_of(
+            entry.claimed,
+            entry.outcome,
+            seconds=entry.seconds,
             process=self.name,
-            on_dead=hand.handler.on_dead,
+            on_dead=entry.handler.on_dead,
         )
-        return hand.settlement
+        return entry.settlement
 
-    def _run_callbacks(self, hand: Hand, registered: int) -> None:
+    def _run_callbacks(self, entry: InFlight, registered: int) -> None:
         """Run what an atomic handler, or a receiver of a signal, left for the commit of the test."""
         error = run_callbacks(self.engine.connection, registered)
         if error is not None:
-            logger.error("A callback on commit of message %s failed.", hand.claimed.id, exc_info=error)
+            logger.error("A callback on commit of message %s failed.", entry.claimed.id, exc_info=error)
 
 
 def _sooner(lane: Lane) -> tuple[int, datetime, str]:
-    return -lane.priority, lane.next_visible_at or payloads.END_OF_TIME, lane.queue
+    return -lane.priority, lane.next_visible_at or validation.END_OF_TIME, lane.queue
 
 
-def _call(hand: Hand) -> Any:
-    if hand.handler.is_async:
-        result, error = async_to_sync(running.attempt_async)(hand)
+def _call(entry: InFlight) -> Any:
+    if entry.handler.is_async:
+        result, error = async_to_sync(executor.attempt_async)(entry)
         if error is not None:
             raise error
         return result
-    with _told_in_time(hand):
-        return running.call(hand)
+    with _told_in_time(entry):
+        return executor.call(entry)
 
 
 @contextlib.contextmanager
-def _told_in_time(hand: Hand) -> Iterator[None]:
+def _told_in_time(entry: InFlight) -> Iterator[None]:
     """Set `should_stop` when the time-out of a sync handler has passed, as a worker's heartbeat does."""
-    if hand.handler.timeout is None:
+    if entry.handler.timeout is None:
         yield
         return
-    timer = threading.Timer(hand.handler.timeout, setattr, (hand.signals, "should_stop", True))
+    timer = threading.Timer(entry.handler.timeout, setattr, (entry.control, "should_stop", True))
     timer.daemon = True
     timer.start()
     try:

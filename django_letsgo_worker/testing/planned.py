@@ -11,13 +11,13 @@ from itertools import takewhile
 from django.db import connections
 from django.db.models import Min
 
-from .. import payloads, schedules
+from .. import schedules, validation
 from ..conf import settings
 from ..engines import engine_for
 from ..errors import LetsGoError
 from ..models import Message, ScheduledJob
 from ..recurrence import Recurrence
-from .surroundings import run_callbacks
+from .transactions import run_callbacks
 
 AT_MOST = 10_000
 
@@ -35,10 +35,10 @@ def fire_due(
     """
     alias = using or settings().database
     if now is not None:
-        now = payloads.check_moment("now", now)
+        now = validation.check_moment("now", now)
     if until is None:
         return _fire(now, alias)
-    until = payloads.check_moment("until", until)
+    until = validation.check_moment("until", until)
     made = _fire(min(now or engine_for(alias).clock(), until), alias)
     for _ in range(AT_MOST):
         moment = _next_moment(alias)
@@ -78,7 +78,7 @@ def occurrences_between(
     rate() and @every count from `start`, as if the schedule had that as its `starts_at`. Raises
     InvalidSchedule for an expression or a zone that is none, InvalidMessage for a naive moment.
     """
-    start, end = payloads.check_moment("start", start), payloads.check_moment("end", end)
+    start, end = validation.check_moment("start", start), validation.check_moment("end", end)
     recurrence = Recurrence.parse(expression, timezone, anchor=start)
     # Strictly after the instant before it.
     occurrences = recurrence.occurrences_after(start - datetime.resolution)

@@ -33,7 +33,7 @@ def letsgo_fire_due(letsgo_database: None) -> Callable[..., list[Message]]:
 @pytest.fixture
 def letsgo_assert_enqueued(letsgo_database: None) -> Callable[..., list[Message]]:
     """django_letsgo_worker.testing.assert_enqueued(): ask which messages wait."""
-    from .asserting import assert_enqueued
+    from .assertions import assert_enqueued
 
     return assert_enqueued
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .. import payloads
-from ..backend import LetsGoBackend, running
+from .. import validation
+from ..backend import LetsGoBackend, handlers
 from ..backend.compat import BaseTaskBackend, Task, TaskResult
 from ..conf import settings
 
@@ -33,8 +33,8 @@ class _Checking(LetsGoBackend):
         self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskResult[..., Any]:
         """TypeError or ValueError for arguments that JSON or a database cannot hold, as in production."""
-        arguments = {"args": running.as_json(args), "kwargs": running.as_json(kwargs)}
-        payloads.encode("payload", arguments, settings().max_payload_bytes)
+        arguments = {"args": handlers.as_json(args), "kwargs": handlers.as_json(kwargs)}
+        validation.encode("payload", arguments, settings().max_payload_bytes)
         return self.django.enqueue(self, task, **arguments)
 
     def get_result(self, result_id: str) -> TaskResult[..., Any]:

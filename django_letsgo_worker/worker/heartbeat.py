@@ -1,4 +1,4 @@
-"""The heartbeat: renews the leases of all that is in hand, on a thread and a connection of its own.
+"""The heartbeat: renews the leases of all that is in flight, on a thread and a connection of its own.
 
 It also says that the process lives, hears that it should stop, and tells handlers that their time is up.
 """
@@ -17,8 +17,8 @@ from django.db import Error, connections
 from .. import processes, registry
 from ..engines import Engine, Refused, adopt_own_connection, in_short
 from ..models import Process
-from .announce import Announcer
-from .hands import RUNNING, Hand, Hands
+from .events import Events
+from .inflight import RUNNING, InFlight, InFlightTable
 from .isolation import force_close
 from .options import Options
 from .wakeup import Wakeup
@@ -36,16 +36,16 @@ class Heartbeat(threading.Thread):
         self,
         options: Options,
         process: Process,
-        hands: Hands,
+        inflight: InFlightTable,
         wakeup: Wakeup,
         on_stop: Callable[[], None],
     ) -> None:
         super().__init__(name="letsgo-heartbeat", daemon=True)
         self.options = options
         self.process = process
-        self.hands = hands
+        self.inflight = inflight
         self.wakeup = wakeup
-        self.announcer = Announcer()
+        self.events = Events()
         self.on_stop = on_stop
         self.renewing = threading.Event()
         self.renewing.set()
@@ -70,7 +70,7 @@ class Heartbeat(threading.Thread):
         self._due_now = True
         self._kick.set()
 
-    def kick(self) -> None:
+    def wake(self) -> None:
         """Look again when the next time-out is: a handler with one has begun."""
         self._kick.set()
 
@@ -118,7 +118,7 @@ class Heartbeat(threading.Thread):
         self.renewing.set()
         try:
             processes.tell_types(self.process, registry.types(), self.options.using)
-            busy = len(self.hands.in_state(RUNNING))
+            busy = len(self.inflight.in_state(RUNNING))
             if processes.beat(self.process, busy=busy, using=self.options.using):
                 self.on_stop()
         except Error as error:
@@ -129,25 +129,25 @@ class Heartbeat(threading.Thread):
         return True
 
     def _renew(self, engine: Engine) -> None:
-        hands = self.hands.leases()
-        if not hands:
+        entries = self.inflight.leases()
+        if not entries:
             return
-        renewed = self._renew_or_singly(engine, [hand.lease for hand in hands])
+        renewed = self._renew_or_singly(engine, [entry.lease for entry in entries])
         # Not renewed: its own handler's transaction has it locked, it was settled meanwhile, or it is lost.
-        self._let_go_of_lost(engine, [hand for hand in hands if hand.claimed.id not in renewed])
+        self._let_go_of_lost(engine, [entry for entry in entries if entry.claimed.id not in renewed])
 
-    def _let_go_of_lost(self, engine: Engine, hands: Sequence[Hand]) -> None:
+    def _let_go_of_lost(self, engine: Engine, entries: Sequence[InFlight]) -> None:
         # Asks nothing where there is nothing to ask for.
-        held = engine.still_held(self.process.pk, [hand.lease for hand in hands])
-        for hand in hands:
-            if hand.claimed.id not in held:
-                self._lose(hand)
+        held = engine.still_held(self.process.pk, [entry.lease for entry in entries])
+        for entry in entries:
+            if entry.claimed.id not in held:
+                self._lose(entry)
 
-    def _lose(self, hand: Hand) -> None:
+    def _lose(self, entry: InFlight) -> None:
         """Tell a handler that its lease is gone; an async one is cancelled."""
-        if self.hands.lose(hand):
-            self.announcer.lost(hand)
-            hand.cancel()
+        if self.inflight.lose(entry):
+            self.events.lost(entry)
+            entry.cancel()
 
     def _next_look(self) -> float:
         """When to see what was cancelled or deleted, where no notification tells."""
@@ -158,7 +158,7 @@ class Heartbeat(threading.Thread):
     def _look(self, engine: Engine) -> None:
         self._is_revoked, self._looked_at = False, time.monotonic()
         try:
-            self._let_go_of_lost(engine, self.hands.leases())
+            self._let_go_of_lost(engine, self.inflight.leases())
         except Error:
             # The next heartbeat says so.
             force_close(connections[self.options.using])
@@ -189,17 +189,17 @@ class Heartbeat(threading.Thread):
         if time.monotonic() - self._beat_at >= self.options.lease_seconds:
             # All have lapsed: others may hold them now.
             self.renewing.clear()
-            for hand in self.hands.leases():
-                self._lose(hand)
+            for entry in self.inflight.leases():
+                self._lose(entry)
 
     # -- time-outs ----------------------------------------------------------------------------------
 
-    def _timed(self) -> list[tuple[float, Hand]]:
-        running = self.hands.in_state(RUNNING)
+    def _timed(self) -> list[tuple[float, InFlight]]:
+        running = self.inflight.in_state(RUNNING)
         return [
-            (hand.started + hand.handler.timeout, hand)
-            for hand in running
-            if hand.handler.timeout is not None and not hand.timed_out
+            (entry.started + entry.handler.timeout, entry)
+            for entry in running
+            if entry.handler.timeout is not None and not entry.timed_out
         ]
 
     def _next_timeout(self) -> float:
@@ -208,14 +208,14 @@ class Heartbeat(threading.Thread):
     def _tell_timed_out(self) -> None:
         """Tell sync handlers that their time is up; async ones are cancelled on their loop."""
         now = time.monotonic()
-        for at, hand in self._timed():
+        for at, entry in self._timed():
             if at <= now:
-                hand.timed_out = True
-                hand.signals.should_stop = True
-                if not hand.handler.is_async and hand.delivery is not None:
-                    hand.delivery.log.warning(
+                entry.timed_out = True
+                entry.control.should_stop = True
+                if not entry.handler.is_async and entry.delivery is not None:
+                    entry.delivery.log.warning(
                         "Message %s (%s) runs longer than its time-out of %g s.",
-                        hand.claimed.id,
-                        hand.claimed.type,
-                        hand.handler.timeout,
+                        entry.claimed.id,
+                        entry.claimed.type,
+                        entry.handler.timeout,
                     )

@@ -1,4 +1,4 @@
-"""Which lanes to claim from, in which order, and when to look again.
+"""Which lanes to claim from, where in each to begin, in which order, and when to look again.
 
 Priorities are strict; lanes of one priority take turns, so that no queue starves another.
 """
@@ -10,22 +10,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ..engines import Claim, Engine, Lane
-from .marks import Marks
+from ..engines import Claim, ClaimRequest, Engine, Lane
 
 # How long a found list of lanes is believed while there is work, in seconds.
 BELIEVED_FOR = 1.0
 # Behind a moment, and before the next.
 RIGHT_AFTER = timedelta(microseconds=1)
+# A transaction may commit this much later than it enqueued, and still be found by a claim at the mark.
+MARGIN = timedelta(milliseconds=100)
+# Claims and looks without the mark find what was committed later still, and what a stepped clock hides:
+# they may take this part of the time, and come at the latest after so many seconds.
+SHARE = 0.05
+AT_THE_LATEST = 5.0
 
 
 class Lanes:
     """The lanes that a worker knows of, found at most once a second while it is busy."""
 
-    def __init__(self, engine: Engine, queues: tuple[str, ...] | None, marks: Marks) -> None:
+    def __init__(self, engine: Engine, queues: tuple[str, ...] | None, watermarks: Watermarks) -> None:
         self.engine = engine
         self.queues = queues
-        self.marks = marks
+        self.watermarks = watermarks
         # When each has a message that is due, by this process's clock.
         self._due_at: dict[tuple[str, int], float] = {}
         # The database's clock when each was looked at.
@@ -50,16 +55,16 @@ class Lanes:
     def learned(self) -> None:
         """Note that types are known now that were passed over until here."""
         self._not_for_us.clear()
-        self.marks.forget()
+        self.watermarks.forget()
         self.forget()
 
     def look(self, *, waiting: bool) -> None:
         """Find the lanes that are not paused; `waiting` says that this worker rests if nothing is due."""
-        asked_at, marked = time.monotonic(), self.marks.of_lanes()
+        asked_at, marked = time.monotonic(), self.watermarks.of_lanes()
         found = self.engine.lanes(waiting=waiting, queues=self.queues, marked=marked)
         self._looked_at = time.monotonic()
         if marked is None:
-            self.marks.note_full_look(self._looked_at - asked_at)
+            self.watermarks.note_full_look(self._looked_at - asked_at)
             self._due_at.clear()
         for lane in marked or ():
             self._due_at.pop(lane.key, None)
@@ -72,7 +77,7 @@ class Lanes:
         lanes = [lane for lane in self.engine.lanes() if self._serves(lane) and not lane.due_in]
         due = [lane for lane in lanes if self.engine.has_due(lane, types)]
         self._not_for_us.clear()
-        self.marks.forget()
+        self.watermarks.forget()
         self._know(due)
         return bool(due)
 
@@ -102,7 +107,7 @@ class Lanes:
 
     def look_after_rest(self, ended_by: str) -> None:
         """Look again after a poll or another process's write, also at what was not for this process."""
-        if ended_by != "rung":
+        if ended_by != "woken":
             self._not_for_us.clear()
             self.forget()
 
@@ -149,5 +154,67 @@ class Lanes:
         """Return the seconds until there may be something to claim; None when nothing is known of."""
         known = [due_at - time.monotonic() for due_at in self._due_at.values()]
         if not self.are_all_known:
-            known.append(self.marks.full_look_in())
+            known.append(self.watermarks.full_look_in())
         return max(0.0, min(known)) if known else None
+
+
+class Watermarks:
+    """Low-water marks: where in a lane a claim may begin, so that it does not read what is gone already.
+
+    While another session holds an old snapshot, a dump for example, vacuum cannot take away the index
+    entries of messages that were claimed, and each claim would read all of them first. The same mark leads
+    past messages of types that this process does not know. Kept in memory alone: a worker that has just
+    begun reads from the start.
+    """
+
+    def __init__(self) -> None:
+        self._marks: dict[tuple[str, int], datetime] = {}
+        # When the next claim without the mark is due, and the next look.
+        self._full_claim_at: dict[tuple[str, int], float] = {}
+        self._full_look_at = 0.0
+        # Lanes where claims are still on their way past unknown types, and how many seconds they have
+        # taken: a claim from the start would begin that way again, and none would ever reach its end.
+        self._passing: dict[tuple[str, int], float] = {}
+
+    def of(self, lane: Lane) -> datetime | None:
+        """Return where the next claim of a lane begins; None: at its start."""
+        may_use_it = lane.key in self._passing or time.monotonic() < self._full_claim_at.get(lane.key, 0.0)
+        return self._marks.get(lane.key) if may_use_it else None
+
+    def note(self, request: ClaimRequest, claim: Claim, *, seconds: float) -> None:
+        """Learn from a claim, which took so many seconds."""
+        key = request.lane.key
+        is_full = request.start_at is None or key in self._passing
+        seconds += self._passing.pop(key, 0.0)
+        if claim.passed_all and not claim.saw_all:
+            self._passing[key] = seconds
+        elif is_full:
+            self._full_claim_at[key] = _next_full(seconds)
+        if claim.unknown and claim.looked_until is not None:
+            # No margin: many may have become visible together, and the claim would not get past them.
+            self._marks[key] = claim.looked_until
+        elif claim.looked_from is not None:
+            self._marks[key] = claim.looked_from - MARGIN
+
+    def of_lanes(self) -> list[Lane] | None:
+        """Return the lanes to look at, each from its mark; None: all of them, from the start."""
+        if not self._marks or not self.full_look_in():
+            return None
+        return [Lane(queue, priority, mark) for (queue, priority), mark in self._marks.items()]
+
+    def note_full_look(self, seconds: float) -> None:
+        """Learn that all lanes were looked for, which took so many seconds."""
+        self._full_look_at = _next_full(seconds)
+
+    def full_look_in(self) -> float:
+        """Return the seconds until a look at all lanes is due."""
+        return max(0.0, self._full_look_at - time.monotonic())
+
+    def forget(self) -> None:
+        """Read all lanes from their start next time."""
+        self._marks.clear()
+        self._passing.clear()
+
+
+def _next_full(seconds: float) -> float:
+    return time.monotonic() + min(seconds / SHARE, AT_THE_LATEST)

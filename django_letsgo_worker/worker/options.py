@@ -18,7 +18,7 @@ def default_name() -> str:
 class Options:
     """How one worker works; times in seconds.
 
-    `queues` None means all; `until_empty` ends it when nothing is due and nothing in hand, `max_messages`
+    `queues` None means all; `until_empty` ends it when nothing is due and nothing in flight, `max_messages`
     when it has taken so many.
     """
 

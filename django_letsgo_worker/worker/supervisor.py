@@ -120,7 +120,7 @@ class Child:
             # Held open by the parent alone: it reads the end of it when the parent is gone.
             stdin=subprocess.PIPE,
             env=_environment(os.environ),
-            # Signals from a terminal go to the parent, which passes on what is meant.
+            # Control from a terminal go to the parent, which passes on what is meant.
             start_new_session=True,
         )
 

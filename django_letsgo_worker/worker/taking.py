@@ -1,6 +1,6 @@
-"""From claimed messages to hands: which handler each has, and how it keeps its lease.
+"""From claimed messages to entries in flight: which handler each has, and how it keeps its lease.
 
-Whether a hand may begin is the exchange's; what it does then, a seat's.
+Whether an entry may begin is the loop's; what it does then, the pool's.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from functools import partial
 from uuid import UUID
 
 from .. import registry
-from ..delivery import Signals
+from ..delivery import Control
 from ..engines import Claimed, engine_for
-from ..messages import working
+from ..messages import settlements
 from ..registry import Handler
-from .hands import Hand, Hands
+from .inflight import InFlight, InFlightTable
 from .isolation import on_a_thread_with_connections
 from .options import Options
 
@@ -22,25 +22,25 @@ from .options import Options
 class Taker:
     """Takes what one process has claimed."""
 
-    def __init__(self, options: Options, process: UUID, hands: Hands) -> None:
+    def __init__(self, options: Options, process: UUID, inflight: InFlightTable) -> None:
         self.options = options
         self.process = process
-        self.hands = hands
+        self.inflight = inflight
 
-    def take(self, claimed: Sequence[Claimed]) -> list[Hand]:
-        """Put claimed messages in hand; those that must not run are finished at once."""
+    def take(self, claimed: Sequence[Claimed]) -> list[InFlight]:
+        """Put claimed messages in flight; those that must not run are finished at once."""
         plain = {type: _plain_handler(type) for type in {message.type for message in claimed}}
-        hands = [self._hand(message, plain[message.type]) for message in claimed]
-        self.hands.add(hands)
-        return hands
+        entries = [self._hand(message, plain[message.type]) for message in claimed]
+        self.inflight.add(entries)
+        return entries
 
-    def _hand(self, claimed: Claimed, handler: Handler | None) -> Hand:
-        signals = Signals(partial(self._extend, (claimed.id, claimed.receipt)))
+    def _hand(self, claimed: Claimed, handler: Handler | None) -> InFlight:
+        control = Control(partial(self._extend, (claimed.id, claimed.receipt)))
         if handler is None:
-            handler = registry.choose(claimed.type, working.payload_of(claimed))
-        hand = Hand(claimed, handler, signals)
-        hand.refused = working.unfit_settlement(claimed, self.options.name, handler.on_dead)
-        return hand
+            handler = registry.choose(claimed.type, settlements.payload_of(claimed))
+        entry = InFlight(claimed, handler, control)
+        entry.refusal = settlements.refusal_of(claimed, self.options.name, handler.on_dead)
+        return entry
 
     def _extend(self, lease: tuple[int, int], seconds: float) -> bool:
         def extend(seconds: float) -> bool:

@@ -22,7 +22,7 @@ GLANCE_SECONDS = 0.005
 
 
 class Wakeup:
-    """The bell of one worker process. Any thread may ring it; only the exchange waits for it."""
+    """The bell of one worker process. Any thread may ring it; only the loop waits for it."""
 
     def __init__(self) -> None:
         self.listening = False
@@ -31,7 +31,7 @@ class Wakeup:
         self._named: set[tuple[str, int]] = set()
         self._version: int | None = None
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """End the rest."""
         if not self._bell.is_set():
             self._bell.set()
@@ -56,14 +56,14 @@ class Wakeup:
     def wait(self, seconds: float, engine: Engine | None = None) -> str:
         """Rest for at most `seconds`; return what ended it: rung, written or time."""
         if engine is None or self._version is None:
-            return "rung" if self._bell.wait(seconds) else "time"
+            return "woken" if self._bell.wait(seconds) else "time"
         end = time.monotonic() + seconds
         while not self._bell.wait(min(GLANCE_SECONDS, max(0.0, end - time.monotonic()))):
             if engine.data_version() != self._version:
                 return "written"
             if time.monotonic() >= end:
                 return "time"
-        return "rung"
+        return "woken"
 
 
 class Listener(threading.Thread):
@@ -106,12 +106,12 @@ class Listener(threading.Thread):
     def _heard(self) -> None:
         self.wakeup.listening = True
         # What was sent while nobody listened is found by a look.
-        self.wakeup.ring()
+        self.wakeup.wake()
 
     def stop(self) -> None:
         """End it, and its connection, without waiting for the next notification."""
         self.stopping.set()
         if self.engine is not None:
-            self.engine.cut_line()
+            self.engine.abort_connection()
         if self.is_alive():
             self.join(timeout=2.0)

@@ -1,6 +1,6 @@
 """Worker: the life of one process, from its row to its exit, as a list of named steps.
 
-The threads are in exchange, heartbeat, seats and wakeup; what they share is in hands.
+The threads are in loop, heartbeat, pool and wakeup; what they share is in inflight.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from os import getpid
 
 from django.db import Error, IntegrityError, connections
 
-from .. import __version__, payloads, processes, registry
+from .. import __version__, processes, registry, validation
 from ..engines import engine_for, engine_on
 from ..models import Message, Process
-from .exchange import Exchange
-from .hands import Hands
 from .heartbeat import Heartbeat
+from .inflight import InFlightTable
 from .isolation import force_close
+from .loop import WorkerLoop
 from .options import Options
-from .seats import Seats
+from .pool import HandlerPool
 from .wakeup import Listener, Wakeup
 
 logger = logging.getLogger("django_letsgo_worker.worker")
@@ -60,18 +60,18 @@ class Worker:
         # them itself: it may have interrupted a wait() that holds the event's lock.
         self.stopping = stopping or threading.Event()
         self.hurrying = hurrying or threading.Event()
-        self.hands = Hands(options.seats)
+        self.inflight = InFlightTable(options.seats)
         self.wakeup = Wakeup()
-        self.seats = Seats(
-            self.hands, self.wakeup, using=options.using, process=self.process.pk, name=options.name
+        self.pool = HandlerPool(
+            self.inflight, self.wakeup, using=options.using, process=self.process.pk, name=options.name
         )
-        self.heartbeat = Heartbeat(options, self.process, self.hands, self.wakeup, self.stopping.set)
-        self.seats.on_timed = self.heartbeat.kick
-        self.exchange = Exchange(
+        self.heartbeat = Heartbeat(options, self.process, self.inflight, self.wakeup, self.stopping.set)
+        self.pool.on_timed = self.heartbeat.wake
+        self.loop = WorkerLoop(
             options,
             self.process.pk,
-            self.hands,
-            self.seats,
+            self.inflight,
+            self.pool,
             self.wakeup,
             self.heartbeat.renewing,
             self.stopping.set,
@@ -94,7 +94,7 @@ class Worker:
         clean = self._drain()
         self._end()
         self._say_what_was_done()
-        return clean and not self.count_unwritten() and self.exchange.error is None
+        return clean and not self.count_unwritten() and self.loop.error is None
 
     # -- the steps ----------------------------------------------------------------------------------
 
@@ -122,53 +122,53 @@ class Worker:
         return False
 
     def _start(self) -> None:
-        self.seats.start()
+        self.pool.start()
         self.heartbeat.start()
         if engine_for(self.options.using).can_listen:
             self.listener.start()
-        self.exchange.start()
+        self.loop.start()
 
     def _work(self) -> None:
-        # The exchange sets this too when it ends by itself. In steps: a signal that the system hands to
+        # The loop sets this too when it ends by itself. In steps: a signal that the system hands to
         # another thread does not end a wait of this one, and its handler would never run.
         while not self.stopping.wait(0.5):
             continue
 
     def _drain(self) -> bool:
         """Claim no more; give what has begun its time, then give it back. Return whether it all ended."""
-        self.exchange.stop_claiming()
-        if self.exchange.done.is_set():
+        self.loop.stop_claiming()
+        if self.loop.done.is_set():
             return True
         self.heartbeat.say(Process.State.DRAINING)
-        clean = self.hands.wait_until_idle(self.options.drain_seconds, self.hurrying)
+        clean = self.inflight.wait_until_idle(self.options.drain_seconds, self.hurrying)
         if not clean:
             self._interrupt()
-        self.exchange.end()
-        self.exchange.done.wait()
+        self.loop.end()
+        self.loop.done.wait()
         return clean
 
     def _interrupt(self) -> None:
-        interrupted = self.hands.interrupt_running()
-        for hand in interrupted:
-            hand.signals.should_stop = True
-            if hand.connection is not None:
+        interrupted = self.inflight.interrupt_running()
+        for entry in interrupted:
+            entry.control.should_stop = True
+            if entry.connection is not None:
                 # Its transaction locks the message: nobody can give it back before that has ended.
-                engine_on(hand.connection).cut_line()
-        many = payloads.counted(len(interrupted), "message is", "messages are")
+                engine_on(entry.connection).abort_connection()
+        many = validation.counted(len(interrupted), "message is", "messages are")
         logger.warning("%s given back while the code of the handler still runs.", many)
 
     def count_unwritten(self) -> int:
         """Return how many outcomes could not be written, at the end."""
-        return len(self.hands.unwritten())
+        return len(self.inflight.unwritten())
 
     def _say_what_is_unwritten(self) -> None:
-        unwritten = self.hands.unwritten()
+        unwritten = self.inflight.unwritten()
         if unwritten:
-            some = ", ".join(f"{hand.claimed.id} ({hand.claimed.type})" for hand in unwritten[:10])
+            some = ", ".join(f"{entry.claimed.id} ({entry.claimed.type})" for entry in unwritten[:10])
             logger.error(
                 "%s handled, and what became of that could not be written: %s%s. It is done again once the "
                 "leases have lapsed.",
-                payloads.counted(len(unwritten), "message was", "messages were"),
+                validation.counted(len(unwritten), "message was", "messages were"),
                 some,
                 ", ..." if len(unwritten) > 10 else "",
             )
@@ -176,13 +176,13 @@ class Worker:
     def _end(self) -> None:
         self.listener.stop()
         self.heartbeat.end()
-        self.seats.stop(timeout=1.0)
-        for thread in (self.heartbeat, self.exchange):
+        self.pool.stop(timeout=1.0)
+        for thread in (self.heartbeat, self.loop):
             thread.join(timeout=5.0)
         self._say_what_is_unwritten()
 
     def _say_what_was_done(self) -> None:
-        ended = self.exchange.announcer.ended
+        ended = self.loop.events.ended
         done = ", ".join(f"{ended[name]} {name}" for name in sorted(ended)) or "nothing was handled"
         try:
             left = self._say_what_is_left()

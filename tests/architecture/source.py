@@ -17,13 +17,13 @@ GROUND = (
     "errors",
     "handler_options",
     "outcomes",
-    "payloads",
+    "validation",
     "planning",
     "recurrence",
     "registry",
     "signals",
 )
-ROWS = ("models", "engines", "messages", "processes", "queues", "schedules", "housekeeping")
+ROWS = ("models", "engines", "messages", "processes", "queues", "schedules", "maintenance")
 
 
 def modules(*floors: str) -> list[Path]:

@@ -2,7 +2,7 @@
 
 1. A message whose worker died runs again, within the lease, and the attempt is counted.
 2. One that kills its worker each time becomes a dead letter, which says so.
-3. What was in the same hands is handled: nobody else becomes a dead letter.
+3. What was in the same entries is handled: nobody else becomes a dead letter.
 C. Counted at its end only, an attempt that kills is never counted, and 2 breaks.
 C. Run beside its neighbours, a killer takes their attempts with it, and 3 breaks.
 """
@@ -98,7 +98,7 @@ def test_the_culprit_alone_becomes_a_dead_letter(supervise, tmp_path):
     culprit = enqueue("work:die-at-the-gate", {"n": -1, "gate": str(gate)}, max_attempts=3)
     others = [enqueue("work:hold", {"n": n, "gate": str(gate)}, max_attempts=3) for n in range(7)]
     supervise()
-    wait_until(lambda: Entry.objects.count() == 8, what="eight messages in hand")
+    wait_until(lambda: Entry.objects.count() == 8, what="eight messages in entry")
 
     gate.touch()
 

@@ -86,12 +86,12 @@ class Worker:
         with self.engine.transaction():
             return self.engine.settle(self.process, settlements, keep=keep, now=now)
 
-    def exchange(self, claimed: list[Claimed], *, now: datetime | None = None, **rest: Any) -> Any:
+    def settle_and_claim(self, claimed: list[Claimed], *, now: datetime | None = None, **rest: Any) -> Any:
         """Settle as succeeded and claim in one go; return what was written, and what was claimed."""
         done = [Settlement(id=c.id, receipt=c.receipt, outcome="succeeded") for c in claimed]
         request = self.request(now=now, **rest)
-        with nullcontext() if self.engine.exchanges_alone else self.engine.transaction():
-            written, claim = self.engine.exchange(self.process, done, KEPT, request)
+        with nullcontext() if self.engine.settles_and_claims_at_once else self.engine.transaction():
+            written, claim = self.engine.settle_and_claim(self.process, done, KEPT, request)
         return written, claim.rows
 
     def renew(self, claimed: Claimed, seconds: float, now: datetime | None = None) -> bool:

@@ -70,7 +70,7 @@ class TestLanes:
     def test_no_more_than_asked_for(self, worker):
         ids = enqueue_many(("job", n) for n in range(10))
 
-        assert [claimed.id for claimed in worker.claim(free=3, ahead=1)] == ids[:4]
+        assert [claimed.id for claimed in worker.claim(free=3, prefetch=1)] == ids[:4]
         assert [claimed.id for claimed in worker.claim(free=10)] == ids[4:]
 
     def test_an_empty_lane_gives_nothing(self, worker):

@@ -8,7 +8,7 @@ import pytest
 from django.db.models import F
 
 from django_letsgo_worker import enqueue, enqueue_many
-from django_letsgo_worker.messages import working
+from django_letsgo_worker.messages import settlements
 from django_letsgo_worker.models import Message
 
 pytestmark = pytest.mark.django_db
@@ -97,14 +97,14 @@ class TestUnknownTypes:
     def test_nothing_is_passed_before_one_that_waits_for_a_free_seat(self, worker, at):
         enqueue("job", max_attempts=1, visible_at=at(-9))
         enqueue_many([("stranger", n) for n in range(5)], visible_at=at(-1))
-        claim = worker.look(now=at(0), free=0, ahead=9)
+        claim = worker.look(now=at(0), free=0, prefetch=9)
 
         assert (claim.rows, claim.left, claim.looked_until) == ([], True, None)
 
     def test_the_limit_holds_over_both_looks(self, worker, at):
         enqueue_many([("job", 0), *(("stranger", n) for n in range(5)), *(("job", n) for n in range(9))])
 
-        assert len(worker.claim(now=at(0), free=2, ahead=1)) == 3
+        assert len(worker.claim(now=at(0), free=2, prefetch=1)) == 3
 
     def test_a_suspect_of_an_unknown_type_stops_nothing(self, make, taken):
         ids = make({"type": "stranger", "deaths": 5}, {}, {})
@@ -145,26 +145,26 @@ class TestSuspects:
     def test_it_says_so(self, make, worker, at):
         make({"deaths": 2})
 
-        assert worker.claim_one(now=at(60)).is_suspect
+        assert worker.claim_one(now=at(60)).is_poison_suspect
 
     def test_no_suspect_is_claimed_beyond_a_free_seat(self, make, taken, rival):
         make({"deaths": 2, "leased_by": rival.process}, {})
 
-        assert taken(free=0, ahead=5) == []
+        assert taken(free=0, prefetch=5) == []
 
     def test_a_suspect_stays_alone_when_the_claim_looks_past_strangers(self, make, worker, at):
         strangers = [{"type": "stranger"}] * 6
         make({"deaths": 2}, *strangers, {}, {})
         claimed = worker.claim(now=at(60), free=5)
 
-        assert [message.is_suspect for message in claimed] == [True]
+        assert [message.is_poison_suspect for message in claimed] == [True]
 
     def test_nothing_is_beside_a_suspect_that_stands_behind_strangers(self, make, worker, at):
         strangers = [{"type": "stranger"}] * 6
         make({}, *strangers, {"deaths": 2}, {})
         claimed = worker.claim(now=at(60), free=5)
 
-        assert [message.is_suspect for message in claimed] == [False]
+        assert [message.is_poison_suspect for message in claimed] == [False]
 
 
 class TestRisky:
@@ -175,7 +175,7 @@ class TestRisky:
         columns = {"lapsed": {"leased_by": rival.process}, "last": {"attempts": 9}}[risky]
         ids = make(columns, {}, columns, {}, columns)
 
-        assert taken(free=1, ahead=4) == [ids[0], ids[1], ids[3]]
+        assert taken(free=1, prefetch=4) == [ids[0], ids[1], ids[3]]
 
     def test_all_are_claimed_while_seats_are_free(self, make, taken, rival):
         ids = make({"attempts": 9}, {"leased_by": rival.process}, {"attempts": 9})
@@ -185,7 +185,7 @@ class TestRisky:
     def test_with_no_free_seat_only_the_harmless_are_claimed(self, make, taken):
         ids = make({"attempts": 9}, {}, {"attempts": 9})
 
-        assert taken(free=0, ahead=3) == [ids[1]]
+        assert taken(free=0, prefetch=3) == [ids[1]]
 
 
 class TestWornOut:
@@ -194,8 +194,8 @@ class TestWornOut:
         for n in range(3):
             worker.claim_one(now=at(60 * n))
         claimed = worker.claim_one(now=at(180))
-        assert claimed.is_worn_out
-        worker.settle_all([working.unfit_settlement(claimed, "host:1")], now=at(180))
+        assert claimed.has_exhausted_attempts
+        worker.settle_all([settlements.refusal_of(claimed, "host:1")], now=at(180))
         letter = archived(message.pk)
 
         assert (letter.outcome, letter.attempts, letter.max_attempts, letter.deaths) == ("dead", 3, 3, 3)
@@ -208,7 +208,7 @@ class TestWornOut:
     def test_a_single_death_is_said_in_the_singular(self, worker, at):
         enqueue("job", max_attempts=1)
         worker.claim_one(now=at(0))
-        settlement = working.unfit_settlement(worker.claim_one(now=at(60)), "host:1")
+        settlement = settlements.refusal_of(worker.claim_one(now=at(60)), "host:1")
 
         assert "the worker died 1 time while handling it" in settlement.errors
 
@@ -220,14 +220,14 @@ class TestWornOut:
     def test_what_may_run_is_not_settled(self, worker, at):
         enqueue("job")
 
-        assert working.unfit_settlement(worker.claim_one(now=at(0)), "host:1") is None
+        assert settlements.refusal_of(worker.claim_one(now=at(0)), "host:1") is None
 
 
 class TestDeadlines:
     def test_what_is_claimed_after_its_deadline_expires_without_an_attempt(self, worker, at, archived):
         message = enqueue("job", deadline=at(10))
         claimed = worker.claim_one(now=at(10))
-        worker.settle_all([working.unfit_settlement(claimed, "host:1")], now=at(10))
+        worker.settle_all([settlements.refusal_of(claimed, "host:1")], now=at(10))
         letter = archived(message.pk)
 
         assert (letter.outcome, letter.attempts, letter.errors) == ("expired", 0, [])
@@ -235,20 +235,20 @@ class TestDeadlines:
     def test_until_then_it_runs(self, worker, at):
         enqueue("job", deadline=at(10))
 
-        assert working.unfit_settlement(worker.claim_one(now=at(9.999)), "host:1") is None
+        assert settlements.refusal_of(worker.claim_one(now=at(9.999)), "host:1") is None
 
     def test_a_deadline_wins_over_being_worn_out(self, worker, at):
         enqueue("job", deadline=at(10), max_attempts=1)
         worker.claim_one(now=at(0))
 
-        assert working.unfit_settlement(worker.claim_one(now=at(60)), "host:1").outcome == "expired"
+        assert settlements.refusal_of(worker.claim_one(now=at(60)), "host:1").outcome == "expired"
 
 
-@pytest.mark.parametrize(("free", "ahead"), [(0, 2), (1, 0), (1, 2), (3, 0), (3, 2)])
-def test_a_claim_never_exceeds_its_limit(make, taken, free, ahead):
+@pytest.mark.parametrize(("free", "prefetch"), [(0, 2), (1, 0), (1, 2), (3, 0), (3, 2)])
+def test_a_claim_never_exceeds_its_limit(make, taken, free, prefetch):
     make(*[{}] * 8)
 
-    assert len(taken(free=free, ahead=ahead)) == free + ahead
+    assert len(taken(free=free, prefetch=prefetch)) == free + prefetch
 
 
 def test_a_claim_touches_no_other_row(make, taken, row):

@@ -14,7 +14,7 @@ from django.db.backends.utils import CursorWrapper
 from django.utils.asyncio import async_unsafe
 
 from django_letsgo_worker import enqueue, enqueue_many
-from django_letsgo_worker.engines import Hold, NewRow, Settlement, cursors, engine_for, engine_on
+from django_letsgo_worker.engines import AtomicScope, NewRow, Settlement, cursors, engine_for, engine_on
 from django_letsgo_worker.models import IdleQueue, Message
 from tests.support import wait_until
 
@@ -32,9 +32,9 @@ MANY = 250
 def used(monkeypatch):
     """On PostgreSQL connections count as used, which the fast ways are for, from the first use on."""
     if ON_POSTGRESQL:
-        from django_letsgo_worker.engines.postgresql import binding
+        from django_letsgo_worker.engines.postgresql import cursor
 
-        monkeypatch.setattr(binding, "PREPARED_FROM", 1)
+        monkeypatch.setattr(cursor, "PREPARED_FROM", 1)
 
 
 @pytest.fixture
@@ -318,7 +318,7 @@ def test_a_watcher_sees_the_frame_of_an_atomic_handler(seen, worker, archived):
         claimed = worker.claim_one()
         seen.clear()
         with transaction.atomic():
-            hold = engine_for("default").hold(worker.process, (claimed.id, claimed.receipt))
+            hold = engine_for("default").atomic_scope(worker.process, (claimed.id, claimed.receipt))
             assert hold.open()
             with hold:
                 pass
@@ -342,7 +342,7 @@ def test_a_wrapper_that_refuses_all_statements_is_obeyed(act, worker):
             enqueue_many([("job", n) for n in range(MANY)])
         else:
             with transaction.atomic():
-                engine_for("default").hold(worker.process, (claimed.id, claimed.receipt)).open()
+                engine_for("default").atomic_scope(worker.process, (claimed.id, claimed.receipt)).open()
 
     assert Message.objects.count() == 1
 
@@ -364,10 +364,10 @@ def test_control_where_nobody_watches_the_fast_ways_are_taken(instead, worker):
         patch.setattr(psycopg.Cursor, "execute", note)
         enqueue("job")
         enqueue_many([("job", n) for n in range(MANY)])
-    hold = engine_for("default").hold(worker.process, (1, 1))
+    hold = engine_for("default").atomic_scope(worker.process, (1, 1))
 
     assert not seen.has("INSERT", INTO)
-    assert type(hold) is not Hold
+    assert type(hold) is not AtomicScope
 
 
 @postgresql_only

@@ -22,9 +22,9 @@ HOSTILE = {"text": "it's \\ $1 %(id)s; ROLLBACK; -- \u2028 \U0001f600", "nothing
 @pytest.fixture
 def prepared(monkeypatch):
     """What is prepared by a name of ours on this connection, which counts as used from the first use on."""
-    from django_letsgo_worker.engines.postgresql import binding
+    from django_letsgo_worker.engines.postgresql import cursor
 
-    monkeypatch.setattr(binding, "PREPARED_FROM", 1)
+    monkeypatch.setattr(cursor, "PREPARED_FROM", 1)
     run("DEALLOCATE ALL")
 
     def statements():

@@ -22,7 +22,7 @@ def test_what_is_done_is_archived_and_what_is_next_is_claimed(worker, at):
     held = worker.claim(now=at(0))
     second = enqueue_many([("job", n) for n in range(3)])
 
-    written, claimed = worker.exchange(held, now=at(1))
+    written, claimed = worker.settle_and_claim(held, now=at(1))
 
     assert written == dict.fromkeys(first, "succeeded")
     assert [row.id for row in claimed] == second
@@ -34,7 +34,7 @@ def test_what_somebody_else_took_over_is_not_written(worker, rival, at):
     stale = worker.claim(now=at(0))
     (taken,) = rival.claim(now=at(60))
 
-    assert worker.exchange(stale, now=at(61)) == ({}, [])
+    assert worker.settle_and_claim(stale, now=at(61)) == ({}, [])
     assert Message.objects.get(pk=message.pk).receipt == taken.receipt
 
 
@@ -42,7 +42,7 @@ def test_a_lease_of_ones_own_that_lapsed_is_settled_and_not_claimed(worker, at):
     message = enqueue("job")
     held = worker.claim(now=at(0))
 
-    assert worker.exchange(held, now=at(60)) == ({message.pk: "succeeded"}, [])
+    assert worker.settle_and_claim(held, now=at(60)) == ({message.pk: "succeeded"}, [])
     assert not Message.objects.exists()
 
 
@@ -55,7 +55,7 @@ def test_control_one_statement_that_claims_what_it_settles_does_both_or_neither(
     )
 
     with connection.execute_wrapper(others):
-        written, claimed = worker.exchange(held, now=at(60))
+        written, claimed = worker.settle_and_claim(held, now=at(60))
 
     assert others.hits
     archived = ArchivedMessage.objects.filter(pk=message.pk).exists()
@@ -68,7 +68,7 @@ def test_it_is_one_statement(worker, at, statements):
     held = worker.claim(now=at(0))
 
     with statements() as seen:
-        written, claimed = worker.exchange(held, now=at(1))
+        written, claimed = worker.settle_and_claim(held, now=at(1))
 
     assert (len(written), len(claimed), len(seen)) == (10, 10, 1)
 
@@ -80,7 +80,7 @@ def test_a_paused_queue_is_settled_and_not_claimed_from(worker, at):
     held = worker.claim(now=at(0), free=1)
     queues.pause("default")
 
-    assert worker.exchange(held, now=at(1)) == ({done: "succeeded"}, [])
+    assert worker.settle_and_claim(held, now=at(1)) == ({done: "succeeded"}, [])
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite only")
@@ -92,7 +92,7 @@ def test_no_answer_has_more_than_one_row(worker, at, monkeypatch):
     enqueue_many([("job", n) for n in range(20)])
     held = worker.claim(now=at(0))
 
-    written, claimed = worker.exchange(held, now=at(1))
+    written, claimed = worker.settle_and_claim(held, now=at(1))
 
     assert (len(written), len(claimed)) == (10, 10)
     assert max(len(rows) for rows in answers) == 1

@@ -217,7 +217,7 @@ def test_a_statement_that_breaks_one_good_connection_after_the_other_is_refused(
         def statement():
             tries.append(1)
             engine.execute("SELECT 1", {})
-            engine.cut_line()
+            engine.abort_connection()
             engine.execute("SELECT 1", {})
 
         with pytest.raises(Refused):

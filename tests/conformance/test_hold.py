@@ -11,7 +11,7 @@ import pytest
 from django.db import Error, connection, transaction
 
 from django_letsgo_worker import enqueue, messages
-from django_letsgo_worker.engines import Hold, Settlement, engine_for
+from django_letsgo_worker.engines import AtomicScope, Settlement, engine_for
 from django_letsgo_worker.errors import MessageInTransaction
 from django_letsgo_worker.models import ArchivedMessage, Message, Queue
 
@@ -27,13 +27,13 @@ HOSTILE = """{"it's": "\\\\' ; ROLLBACK; -- $1 %(id)s"}"""
 def hold_of(request, monkeypatch, worker):
     """Make the hold of a claimed message, on a connection that was used before or not."""
     if ON_POSTGRESQL:
-        from django_letsgo_worker.engines.postgresql import binding
+        from django_letsgo_worker.engines.postgresql import cursor
 
-        monkeypatch.setattr(binding, "PREPARED_FROM", 1 if request.param == "together" else 10**9)
+        monkeypatch.setattr(cursor, "PREPARED_FROM", 1 if request.param == "together" else 10**9)
 
-    def make(claimed) -> Hold:
-        hold = engine_for("default").hold(worker.process, (claimed.id, claimed.receipt))
-        assert (type(hold) is not Hold) == (request.param == "together")
+    def make(claimed) -> AtomicScope:
+        hold = engine_for("default").atomic_scope(worker.process, (claimed.id, claimed.receipt))
+        assert (type(hold) is not AtomicScope) == (request.param == "together")
         return hold
 
     return make
@@ -47,7 +47,7 @@ def effect(name: str = "effect") -> None:
     Queue.objects.create(name=name)
 
 
-def carry_out(hold: Hold, settlement: Settlement, *, act=effect, keep=KEPT) -> dict[int, str]:
+def carry_out(hold: AtomicScope, settlement: Settlement, *, act=effect, keep=KEPT) -> dict[int, str]:
     """Open, act and settle, as a worker does inside its transaction."""
     assert hold.open()
     with hold:
@@ -176,18 +176,18 @@ def test_a_lease_that_was_lost_after_all_settles_nothing(hold_of, worker):
 
 @pytest.mark.skipif(not ON_POSTGRESQL, reason="PostgreSQL only")
 def test_a_used_connection_makes_two_trips(worker, monkeypatch):
-    from django_letsgo_worker.engines.postgresql import binding, holding
+    from django_letsgo_worker.engines.postgresql import atomic, cursor
 
-    monkeypatch.setattr(binding, "PREPARED_FROM", 1)
+    monkeypatch.setattr(cursor, "PREPARED_FROM", 1)
     sent: list[tuple[str, ...]] = []
-    send = holding.send
-    monkeypatch.setattr(holding, "send", lambda on, *sql: sent.append(sql) or send(on, *sql))
+    send = atomic.send
+    monkeypatch.setattr(atomic, "send", lambda on, *sql: sent.append(sql) or send(on, *sql))
     for n in range(2):
         enqueue("job")
         claimed = worker.claim_one()
         sent.clear()
         with transaction.atomic():
-            hold = engine_for("default").hold(worker.process, (claimed.id, claimed.receipt))
+            hold = engine_for("default").atomic_scope(worker.process, (claimed.id, claimed.receipt))
             carry_out(hold, done(claimed), act=lambda n=n: effect(f"effect {n}"))
 
     assert [len(statements) for statements in sent] == [4, 2]
@@ -214,13 +214,13 @@ def test_what_a_handler_discards_is_prepared_again(hold_of, worker, archived):
 
 @pytest.mark.skipif(not ON_POSTGRESQL, reason="PostgreSQL only")
 def test_control_without_the_guard_a_stale_lease_is_opened_and_settled(worker, rival, at, monkeypatch):
-    from django_letsgo_worker.engines.postgresql import binding, holding
+    from django_letsgo_worker.engines.postgresql import atomic, cursor
 
     guard = re.compile(r"(m\.)?receipt = \$2 AND (m\.)?leased_by = \$3")
-    unguarded = tuple(guard.sub("$2 > 0 AND $3 IS NOT NULL", sql) for sql in holding.PREPARE)
-    assert all(len(guard.findall(sql)) == 1 for sql in holding.PREPARE)
-    monkeypatch.setattr(binding, "PREPARED_FROM", 1)
-    monkeypatch.setattr(holding, "PREPARE", unguarded)
+    unguarded = tuple(guard.sub("$2 > 0 AND $3 IS NOT NULL", sql) for sql in atomic.PREPARE)
+    assert all(len(guard.findall(sql)) == 1 for sql in atomic.PREPARE)
+    monkeypatch.setattr(cursor, "PREPARED_FROM", 1)
+    monkeypatch.setattr(atomic, "PREPARE", unguarded)
     enqueue("job")
     stale = worker.claim_one(now=at(0))
     rival.claim_one(now=at(60))
@@ -229,7 +229,7 @@ def test_control_without_the_guard_a_stale_lease_is_opened_and_settled(worker, r
     connection.close()
     connection.ensure_connection()
     with transaction.atomic():
-        hold = engine_for("default").hold(worker.process, (stale.id, stale.receipt))
+        hold = engine_for("default").atomic_scope(worker.process, (stale.id, stale.receipt))
         assert carry_out(hold, done(stale)) == {stale.id: "succeeded"}
     connection.close()
 

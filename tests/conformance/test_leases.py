@@ -7,7 +7,7 @@ import pytest
 from django_letsgo_worker import enqueue
 from django_letsgo_worker.delivery import Signals
 from django_letsgo_worker.errors import LeaseLost
-from django_letsgo_worker.messages import working
+from django_letsgo_worker.messages import settlements
 
 pytestmark = pytest.mark.django_db
 
@@ -92,7 +92,7 @@ def test_a_handler_that_extends_a_lost_lease_is_told(worker, rival, at):
     enqueue("job")
     claimed = worker.claim_one(now=at(0))
     signals = Signals(lambda seconds: worker.renew(claimed, seconds, now=at(61)))
-    delivery = working.delivery_of(claimed, signals)
+    delivery = settlements.delivery_of(claimed, signals)
     delivery.extend(60)
     rival.claim_one(now=at(200))
 

@@ -8,7 +8,7 @@ import pytest
 
 from django_letsgo_worker import enqueue, messages, processes
 from django_letsgo_worker.engines import engine_for
-from django_letsgo_worker.messages import working
+from django_letsgo_worker.messages import settlements
 from django_letsgo_worker.models import Process
 from django_letsgo_worker.testing import drain
 
@@ -29,7 +29,7 @@ def died(worker, at):
 def take_over(rival, now):
     """Claim as a worker does: note which attempts were lost, and write that."""
     claimed = rival.claim(now=now)
-    engine_for("default").write_errors(rival.process, working.note_lost_attempts(claimed, "default"))
+    engine_for("default").write_errors(rival.process, settlements.note_lost_attempts(claimed, "default"))
     return claimed
 
 
@@ -69,7 +69,7 @@ def test_a_claim_that_takes_over_nothing_asks_nothing_more(worker, at, statement
     claimed = worker.claim(now=at(0))
 
     with statements() as seen:
-        engine_for("default").write_errors(worker.process, working.note_lost_attempts(claimed, "default"))
+        engine_for("default").write_errors(worker.process, settlements.note_lost_attempts(claimed, "default"))
 
     assert (seen, claimed[0].lapse) == ([], None)
 
@@ -80,7 +80,7 @@ def test_what_was_taken_over_once_more_meanwhile_is_not_written(worker, rival, a
     claimed = rival.claim(now=at(60))
     worker.claim_one(now=at(120))
 
-    engine_for("default").write_errors(rival.process, working.note_lost_attempts(claimed, "default"))
+    engine_for("default").write_errors(rival.process, settlements.note_lost_attempts(claimed, "default"))
 
     assert row(message.pk)["errors"] == []
 
@@ -90,7 +90,7 @@ def test_all_lost_attempts_stand_there_and_the_last_one_says_how_many(worker, ri
     worker.claim_one(now=at(0))
     take_over(rival, at(60))
     (worn_out,) = take_over(worker, at(120))
-    worker.settle_all([working.unfit_settlement(worn_out, "host:1")], now=at(120))
+    worker.settle_all([settlements.refusal_of(worn_out, "host:1")], now=at(120))
 
     letter = archived(message.pk)
     assert [(entry["attempt"], entry["process"], entry["seconds"]) for entry in letter.errors] == [
@@ -104,7 +104,7 @@ def test_all_lost_attempts_stand_there_and_the_last_one_says_how_many(worker, ri
 def test_a_redrive_says_who_and_why_between_the_attempts(worker, at, archived):
     message = enqueue("job", max_attempts=1)
     worker.claim_one(now=at(0))
-    worker.settle_all([working.unfit_settlement(worker.claim_one(now=at(60)), "host:1")], now=at(60))
+    worker.settle_all([settlements.refusal_of(worker.claim_one(now=at(60)), "host:1")], now=at(60))
 
     live = messages.redrive(message.pk, by="anna", reason="the provider is back")
 

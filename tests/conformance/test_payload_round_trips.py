@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from django_letsgo_worker import enqueue, enqueue_many, messages
-from django_letsgo_worker.messages import working
+from django_letsgo_worker.messages import settlements
 from django_letsgo_worker.models import ArchivedMessage, Message
 
 pytestmark = pytest.mark.django_db
@@ -67,7 +67,7 @@ def all_ways(worker):
             messages.find(message.pk).payload,
         ]
         claimed = worker.claim_one()
-        delivery = working.delivery_of(claimed)
+        delivery = settlements.delivery_of(claimed)
         seen += [json.loads(claimed.payload), delivery.payload, delivery.headers["p"]]
         worker.settle(claimed, "again", errors=exact([{"message": payload}]))
         claimed = worker.claim_one()

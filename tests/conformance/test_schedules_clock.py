@@ -1,4 +1,4 @@
-"""A database's clock that was ahead and is put right: its plans are made again, and nothing doubles."""
+"""A database's clock that was prefetch and is put right: its plans are made again, and nothing doubles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db import connection
 from django_letsgo_worker import processes, schedules
 from django_letsgo_worker import scheduler as scheduling
 from django_letsgo_worker.engines import engine_for
-from django_letsgo_worker.housekeeping import Housekeeper
+from django_letsgo_worker.maintenance import Housekeeper
 from django_letsgo_worker.models import CLOCK_SQL, Housekeeping, Message, ScheduledJob, clock
 from django_letsgo_worker.scheduler import Scheduler
 from django_letsgo_worker.schedules import firing
@@ -86,7 +86,7 @@ class TestAPlanThatAClockAheadHasMade:
         fire(AHEAD)
         with caplog.at_level(logging.WARNING, "django_letsgo_worker.schedules"):
             mend()
-        assert "'report' had been planned by a clock that was ahead" in caplog.text
+        assert "'report' had been planned by a clock that was prefetch" in caplog.text
 
     def test_is_made_again_a_part_at_a_time(self, monkeypatch):
         monkeypatch.setattr(firing, "MENDED_AT_ONCE", 2)
@@ -215,7 +215,7 @@ SHIFTED = {
 class TestAScheduler:
     @pytest.fixture
     def clock_ahead(self, monkeypatch):
-        """The database's clock is 8 hours ahead until this is called."""
+        """The database's clock is 8 hours prefetch until this is called."""
         with monkeypatch.context() as patched:
             if connection.vendor == "sqlite":
                 # Its clock is the machine's.

@@ -13,7 +13,7 @@ from django.db import connection, connections, transaction
 
 from django_letsgo_worker import processes, schedules
 from django_letsgo_worker.errors import InvalidSchedule
-from django_letsgo_worker.housekeeping import Housekeeper
+from django_letsgo_worker.maintenance import Housekeeper
 from django_letsgo_worker.management import startup
 from django_letsgo_worker.models import Message, Occurrence, Process, ScheduledJob
 from django_letsgo_worker.scheduler import Scheduler

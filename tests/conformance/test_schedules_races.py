@@ -12,7 +12,7 @@ from django.db import connections, transaction
 from django_letsgo_worker import schedules
 from django_letsgo_worker.errors import InvalidSchedule
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
-from django_letsgo_worker.schedules import Declared, firing, recording
+from django_letsgo_worker.schedules import Declared, firing, occurrences
 from tests.conformance.schedule_bench import HOUR, MINUTE, SECOND, T0, add, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -176,7 +176,7 @@ class TestEachGuardAlone:
         monkeypatch.setattr(firing, "lock", lambda using, **wanted: copy.deepcopy(stale))
         monkeypatch.setattr(firing, "_waiting", lambda *args: [stale.pk])
         # They all look for known planned times before anybody has written one, too.
-        monkeypatch.setattr(recording, "_decided", lambda job, due, clock, using: due)
+        monkeypatch.setattr(occurrences, "_decided", lambda job, due, clock, using: due)
 
     @pytest.fixture
     def without_compare_and_set(self, monkeypatch):
@@ -185,7 +185,7 @@ class TestEachGuardAlone:
             ScheduledJob.objects.using(using).filter(pk=job.pk).update(**columns)
             job.__dict__ |= columns
 
-        monkeypatch.setattr(recording, "move", move)
+        monkeypatch.setattr(occurrences, "move", move)
         monkeypatch.setattr(firing, "move", move)
 
     @pytest.fixture

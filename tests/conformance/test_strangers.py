@@ -198,7 +198,7 @@ def test_a_message_of_nothing_but_a_type_is_like_an_enqueued_one(write, worker):
 
     first, second = sorted(worker.claim(), key=lambda claimed: claimed.id)
     assert (first.id, first.payload, first.headers, first.errors) == (stranger.pk, "null", "{}", "[]")
-    assert (first.attempts, first.receipt, first.is_worn_out) == (1, 1, False)
+    assert (first.attempts, first.receipt, first.has_exhausted_attempts) == (1, 1, False)
     assert worker.settle(first) == "succeeded"
     assert facts(ArchivedMessage.objects.get(), "attempts", "seconds")["payload"] is None
     assert worker.settle(second) == "succeeded"

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from django_letsgo_worker import Retry, enqueue, enqueue_many, registry
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.models import ArchivedMessage, Message
-from django_letsgo_worker.worker import Options, Worker, exchange, lanes, marks
+from django_letsgo_worker.worker import Options, Worker, lanes, loop
 from tests.support import PATIENCE, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,10 +48,10 @@ runs = st.lists(
 @pytest.fixture(autouse=True)
 def memory_is_long(monkeypatch):
     monkeypatch.setattr(lanes, "BELIEVED_FOR", AN_HOUR)
-    monkeypatch.setattr(exchange, "SECOND_LOOK", AN_HOUR)
+    monkeypatch.setattr(loop, "SECOND_LOOK", AN_HOUR)
     # Claims and looks from the start, too, come an hour after the first.
-    monkeypatch.setattr(marks, "SHARE", 1e-9)
-    monkeypatch.setattr(marks, "AT_THE_LATEST", AN_HOUR)
+    monkeypatch.setattr(lanes, "SHARE", 1e-9)
+    monkeypatch.setattr(lanes, "AT_THE_LATEST", AN_HOUR)
 
 
 @pytest.fixture

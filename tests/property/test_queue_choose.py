@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from django_letsgo_worker.engines import ClaimRequest, Lane, engine_for
-from django_letsgo_worker.engines.rows import Looked, choose
+from django_letsgo_worker.engines.records import Looked, choose
 from django_letsgo_worker.models import Message
 
 ME, OTHER = UUID(int=1), UUID(int=2)
@@ -29,7 +29,7 @@ rows = st.lists(
 appetites = st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(any)
 
 
-def by_the_rule(found, free, ahead):
+def by_the_rule(found, free, prefetch):
     """The rule in plain words, one row at a time."""
     taken = []
     for row in (row for row in found if row.type == "job"):
@@ -40,15 +40,21 @@ def by_the_rule(found, free, ahead):
         place = sum(1 for other in found[: found.index(row)] if other.type == "job") + 1
         if suspect:
             # Alone, or not now; and what is risky takes a free seat.
-            return [row.id] if place == 1 and (free or not risky) else taken[: free + ahead]
+            return [row.id] if place == 1 and (free or not risky) else taken[: free + prefetch]
         if place <= free or not risky:
             taken.append(row.id)
-    return taken[: free + ahead]
+    return taken[: free + prefetch]
 
 
-def request_for(free, ahead, now=None):
+def request_for(free, prefetch, now=None):
     return ClaimRequest(
-        lane=Lane("default", 0), types=["job"], process=ME, lease_seconds=30, free=free, ahead=ahead, now=now
+        lane=Lane("default", 0),
+        types=["job"],
+        process=ME,
+        lease_seconds=30,
+        free=free,
+        prefetch=prefetch,
+        now=now,
     )
 
 

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from django_letsgo_worker import enqueue, messages
 from django_letsgo_worker.engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
 from django_letsgo_worker.errors import MessageNotFound
-from django_letsgo_worker.messages.working import unfit_settlement
+from django_letsgo_worker.messages.settlements import refusal_of
 from django_letsgo_worker.models import ArchivedMessage, Message
 
 LEASE, MOST_ATTEMPTS = 30, 3
@@ -130,16 +130,16 @@ class Queue(RuleBasedStateMachine):
         assert len({one.id for one in claimed}) == len(claimed) <= free
         assert {one.id for one in claimed} <= may
         # Fewer only where one that may kill its workers stands aside, or alone.
-        assert len(claimed) == min(free, len(may)) or any(self.is_suspect(id) for id in may)
+        assert len(claimed) == min(free, len(may)) or any(self.is_poison_suspect(id) for id in may)
         assert claimed or not may
         for one in claimed:
             self.model.claim(one.id, holder, self.now)
             self.claims.append((holder, one))
-            if unfit := unfit_settlement(one, "a worker"):
+            if unfit := refusal_of(one, "a worker"):
                 assert self.engine.settle(holder, [unfit], keep=KEPT, now=self.now) == {one.id: "dead"}
                 self.model.rows[one.id] |= {"state": "dead", "attempts": MOST_ATTEMPTS}
 
-    def is_suspect(self, id):
+    def is_poison_suspect(self, id):
         row = self.model.rows[id]
         return row["deaths"] + (row["holder"] is not None) >= 1
 

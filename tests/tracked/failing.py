@@ -29,7 +29,7 @@ from django_letsgo_worker import (
 )
 from django_letsgo_worker.engines import ARCHIVE, TABLE
 from django_letsgo_worker.models import Message
-from tests.motion.test_refused_outcomes import CREATE, DROP
+from tests.worker.test_refused_outcomes import CREATE, DROP
 
 logger = logging.getLogger("tests.tracked")
 CASES: dict[str, Callable[[], Any]] = {}

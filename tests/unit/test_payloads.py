@@ -18,9 +18,9 @@ from django.utils.translation import gettext_lazy
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from django_letsgo_worker import payloads
+from django_letsgo_worker import validation
 from django_letsgo_worker.errors import InvalidMessage, LetsGoError
-from django_letsgo_worker.payloads import encode, storable
+from django_letsgo_worker.validation import encode, storable
 
 HUGE = 10**5000
 LONE = "\ud800"
@@ -211,7 +211,7 @@ class TestNames:
     @pytest.mark.parametrize("name", ["order:new", "a", "A.b-c_d:9", "letsgo:scheduled", "0", "-", "x" * 64])
     @pytest.mark.parametrize("what", ["type", "queue"])
     def test_letters_digits_and_four_signs_make_a_name(self, what, name):
-        assert payloads.check_name(what, name) == name
+        assert validation.check_name(what, name) == name
 
     @pytest.mark.parametrize(
         "name",
@@ -238,65 +238,65 @@ class TestNames:
     @pytest.mark.parametrize("what", ["type", "queue"])
     def test_anything_else_is_refused_in_words(self, what, name):
         with pytest.raises(InvalidMessage, match=f"^The {what} .* is refused") as caught:
-            payloads.check_name(what, name)
+            validation.check_name(what, name)
         str(caught.value).encode()
 
     @pytest.mark.parametrize("name", [None, 1, True, b"a", ["a"]], ids=repr)
     def test_what_is_no_text_is_refused_by_its_type(self, name):
         with pytest.raises(InvalidMessage, match=f"^A type is text, not {type(name).__name__}"):
-            payloads.check_name("type", name)
+            validation.check_name("type", name)
 
     @pytest.mark.parametrize(("what", "longest"), [("type", 255), ("queue", 64)])
     def test_a_name_fits_its_column(self, what, longest):
-        assert payloads.check_name(what, "x" * longest)
+        assert validation.check_name(what, "x" * longest)
         with pytest.raises(InvalidMessage, match=f"longer than {longest} characters") as caught:
-            payloads.check_name(what, "x" * (longest + 1))
+            validation.check_name(what, "x" * (longest + 1))
         assert len(str(caught.value)) < 150
 
     def test_a_million_bad_characters_make_a_short_sentence(self):
         with pytest.raises(InvalidMessage) as caught:
-            payloads.check_name("type", "é" * 1_000_000)
+            validation.check_name("type", "é" * 1_000_000)
         assert len(str(caught.value)) < 250
 
     def test_a_member_of_an_enumeration_of_texts_becomes_plain_text(self):
-        assert type(payloads.check_name("type", Colour.RED)) is str
+        assert type(validation.check_name("type", Colour.RED)) is str
 
 
 class TestUniqueKeys:
     @pytest.mark.parametrize("key", ["1", " ", "order 17", "größe", "🙂" * 200, "a" * 200, "'; --", "a "])
     def test_any_text_is_a_key(self, key):
-        assert payloads.check_unique_key(key) == key
+        assert validation.check_unique_key(key) == key
 
     @pytest.mark.parametrize("key", ["", None, 17, b"a", "a" * 201, "a\0", LONE, ["a"]], ids=ascii)
     def test_no_text_no_characters_too_many_or_hostile_ones_are_refused(self, key):
         with pytest.raises(InvalidMessage, match="^unique_key ") as caught:
-            payloads.check_unique_key(key)
+            validation.check_unique_key(key)
         assert len(str(caught.value)) < 150
 
 
 class TestNumbers:
     @pytest.mark.parametrize("value", [-100, -1, 0, 100, Size.LARGE])
     def test_a_priority_is_a_whole_number_within_a_hundred(self, value):
-        assert payloads.check_priority(value) == value
+        assert validation.check_priority(value) == value
 
     @pytest.mark.parametrize(
         "value", [-101, 101, 1.0, "1", None, True, math.nan, decimal.Decimal(1), 2**70], ids=repr
     )
     def test_other_priorities_are_refused(self, value):
         with pytest.raises(InvalidMessage, match="^A priority is a whole number from -100 to 100"):
-            payloads.check_priority(value)
+            validation.check_priority(value)
 
     @pytest.mark.parametrize("value", [1, 10, 32_000])
     def test_a_number_of_attempts_fits_its_column(self, value):
-        assert payloads.check_max_attempts(value) == value
+        assert validation.check_max_attempts(value) == value
 
     @pytest.mark.parametrize("value", [0, -1, 32_001, 1.0, "3", None, True, math.inf], ids=repr)
     def test_other_numbers_of_attempts_are_refused(self, value):
         with pytest.raises(InvalidMessage, match="^max_attempts is a whole number from 1 to 32000"):
-            payloads.check_max_attempts(value)
+            validation.check_max_attempts(value)
 
     @pytest.mark.parametrize(
-        "check", [payloads.check_priority, payloads.check_max_attempts, payloads.check_timeout]
+        "check", [validation.check_priority, validation.check_max_attempts, validation.check_timeout]
     )
     def test_an_enormous_integer_is_refused_like_any_other(self, check):
         with pytest.raises(InvalidMessage):
@@ -316,7 +316,7 @@ class TestLengthsOfTime:
         ],
     )
     def test_seconds_and_timedeltas_are_the_same(self, value, seconds):
-        result = payloads.check_seconds("delay", value)
+        result = validation.check_seconds("delay", value)
         assert result == seconds
         assert type(result) is float
 
@@ -324,8 +324,8 @@ class TestLengthsOfTime:
         ("text", "seconds"), [("5m", 300), ("90s", 90), ("1h30m", 5400), ("2d", 172_800), ("0s", 0)]
     )
     def test_a_delay_may_be_text(self, text, seconds):
-        assert payloads.check_delay("delay", text) == seconds
-        assert payloads.check_delay("delay", seconds) == seconds
+        assert validation.check_delay("delay", text) == seconds
+        assert validation.check_delay("delay", seconds) == seconds
 
     @pytest.mark.parametrize(
         "text", ["5", "", "m", "5 m", "5M", "1.5h", "-5m", "30m1h", "\u0665m", "5min", "tomorrow"]
@@ -334,15 +334,15 @@ class TestLengthsOfTime:
         with pytest.raises(
             InvalidMessage, match="^delay is a number of seconds or a timedelta, or text such as 90s"
         ):
-            payloads.check_delay("delay", text)
+            validation.check_delay("delay", text)
 
     @pytest.mark.parametrize("text", ["999999999d", "999999999d999999999d", "99999999h"])
     def test_text_of_ages_is_refused_too(self, text):
         with pytest.raises(InvalidMessage, match="^delay "):
-            payloads.check_delay("delay", text)
+            validation.check_delay("delay", text)
 
     def test_a_delay_of_decades_is_fine(self):
-        assert payloads.check_seconds("delay", timedelta(days=365 * 50)) == 365 * 50 * 86_400
+        assert validation.check_seconds("delay", timedelta(days=365 * 50)) == 365 * 50 * 86_400
 
     @pytest.mark.parametrize(
         "value",
@@ -368,33 +368,33 @@ class TestLengthsOfTime:
     )
     def test_what_is_no_length_of_time_is_refused(self, value):
         with pytest.raises(InvalidMessage, match="^delay is a number of seconds or a timedelta"):
-            payloads.check_seconds("delay", value)
+            validation.check_seconds("delay", value)
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=repr)
     def test_it_must_be_finite(self, value):
         with pytest.raises(InvalidMessage, match="^delay must be finite"):
-            payloads.check_seconds("delay", value)
+            validation.check_seconds("delay", value)
 
     @pytest.mark.parametrize("value", [-1, -1e-9, timedelta(microseconds=-1), timedelta.min], ids=repr)
     def test_it_must_not_be_negative(self, value):
         with pytest.raises(InvalidMessage, match="^delay must not be negative"):
-            payloads.check_seconds("delay", value)
+            validation.check_seconds("delay", value)
 
     @pytest.mark.parametrize("value", [1e12, 1e15, 1e300, 10**15, timedelta.max], ids=repr)
     def test_it_must_not_reach_beyond_the_year_9999(self, value):
         with pytest.raises(InvalidMessage, match="^delay reaches beyond the year 9999"):
-            payloads.check_seconds("delay", value)
+            validation.check_seconds("delay", value)
 
     @pytest.mark.parametrize("value", [0, 0.0, -0.0, timedelta(0)], ids=repr)
     def test_a_time_out_of_nothing_is_refused(self, value):
         with pytest.raises(InvalidMessage, match="^timeout must be more than zero"):
-            payloads.check_timeout(value)
+            validation.check_timeout(value)
 
 
 class TestMoments:
     def test_come_back_in_utc_to_the_microsecond(self):
         kathmandu = timezone(timedelta(hours=5, minutes=45))
-        moment = payloads.check_moment("deadline", datetime(2026, 7, 1, 12, 0, 0, 1, tzinfo=kathmandu))
+        moment = validation.check_moment("deadline", datetime(2026, 7, 1, 12, 0, 0, 1, tzinfo=kathmandu))
         assert moment == datetime(2026, 7, 1, 6, 15, 0, 1, tzinfo=UTC)
         assert moment.tzinfo is UTC
 
@@ -402,14 +402,14 @@ class TestMoments:
         with pytest.raises(
             InvalidMessage, match="^deadline needs a time zone: 2026-07-01T12:00:00 is a naive datetime"
         ):
-            payloads.check_moment("deadline", datetime(2026, 7, 1, 12))
+            validation.check_moment("deadline", datetime(2026, 7, 1, 12))
 
     @pytest.mark.parametrize(
         "value", [None, 0, "2026-07-01", dt.date(2026, 7, 1), dt.time(1), timedelta(1)], ids=repr
     )
     def test_what_is_no_datetime_is_refused(self, value):
         with pytest.raises(InvalidMessage, match="^deadline is an aware datetime, not"):
-            payloads.check_moment("deadline", value)
+            validation.check_moment("deadline", value)
 
     @pytest.mark.parametrize(
         "value",
@@ -421,11 +421,11 @@ class TestMoments:
     )
     def test_one_that_has_no_place_in_utc_is_refused(self, value):
         with pytest.raises(InvalidMessage, match="^deadline is out of range"):
-            payloads.check_moment("deadline", value)
+            validation.check_moment("deadline", value)
 
     def test_one_after_the_end_of_time_is_refused(self):
         with pytest.raises(InvalidMessage):
-            payloads.check_moment("visible_at", datetime.max.replace(tzinfo=UTC))
+            validation.check_moment("visible_at", datetime.max.replace(tzinfo=UTC))
 
 
 class TestStorable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from django_letsgo_worker.admin import showing as admin
+from django_letsgo_worker.admin import formatting as admin
 from django_letsgo_worker.management.letsgo import showing as terminal
 
 

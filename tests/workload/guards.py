@@ -18,8 +18,8 @@ from django.db import connection
 from django_letsgo_worker.engines import Engine, engine_on
 from django_letsgo_worker.engines.base import TABLE
 from django_letsgo_worker.outcomes import SUCCEEDED
-from django_letsgo_worker.worker.announce import Announcer
-from django_letsgo_worker.worker.running import _AtomicRun
+from django_letsgo_worker.worker.events import Announcer
+from django_letsgo_worker.worker.executor import _AtomicRun
 
 
 def switch_off(guard: str) -> None:

@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from ...errors import InvalidMessage
-from ...payloads import encode, show
+from ...validation import encode, show
 
 REQUIRED = ("name", "email", "message")
 OPTIONAL = ("query", "tenantId", "identityId", "timestamp")

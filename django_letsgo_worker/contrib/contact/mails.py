@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage
 from django.core.validators import validate_email
 
-from ...payloads import exact_json, storable
+from ...validation import exact_json, storable
 from .fields import FIELDS, LONGEST
 
 LONGEST_NAME = 100

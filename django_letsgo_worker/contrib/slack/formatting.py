@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...payloads import storable
+from ...validation import storable
 
 
 class Mrkdwn(str):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from ..holding import Hold
+from ..atomic import AtomicScope
 from .claiming import Claiming
 from .settling import SETTLED
 
@@ -15,5 +15,5 @@ __all__ = ["SETTLED", "PortableEngine"]
 
 
 class PortableEngine(Claiming):
-    def hold(self, process: UUID, lease: tuple[int, int]) -> Hold:
-        return Hold(self, process, lease)
+    def atomic_scope(self, process: UUID, lease: tuple[int, int]) -> AtomicScope:
+        return AtomicScope(self, process, lease)

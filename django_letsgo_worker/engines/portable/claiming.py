@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from ..base import IS_PAUSED, TABLE
-from ..rows import Claim, Claimed, ClaimRequest, Lane, Lapse, Looked, choose
+from ..records import Claim, Claimed, ClaimRequest, Lane, Lapse, Looked, choose
 from .settling import Settling
 
 LOOKED = (

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from ..base import ARCHIVE, TABLE
-from ..rows import GOING_ON, MOVED, Settlement
+from ..records import GOING_ON, MOVED, Settlement
 from ..values import ValuesInserting
 
 # The columns of the relation `s` that settlements are joined as, in their order in the JSON rows.

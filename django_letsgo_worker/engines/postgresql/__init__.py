@@ -15,15 +15,15 @@ from psycopg.pq import TransactionStatus
 
 from ...models import CLOCK_SQL
 from .. import faults
+from ..atomic import AtomicScope
 from ..cursors import has_own_cursors
 from ..faults import Fault
-from ..holding import Hold
 from ..lines import cut
-from .binding import is_direct, plus_sql, queue_cursor, rows_of
-from .direct import is_open_to_direct, send
-from .holding import BundledHold
-from .inserting import CHANNEL, Inserting
-from .settling import Settling
+from .atomic import BundledAtomicScope
+from .cursor import is_direct, plus_sql, queue_cursor, rows_of
+from .fastpath import is_open_to_direct, send
+from .insert import CHANNEL, Inserting
+from .settle import Settling
 
 # A statement's plan depends on statistics that are wrong for a queue most of the time: analysed while
 # it was empty, or while all of it was dead under an old snapshot. Without these ways to read a table, the
@@ -132,20 +132,22 @@ class PostgreSQLEngine(Inserting, Settling):
         before = dict(zip(DEPENDED_ON, self.execute(f"SELECT {current}", {})[0], strict=True))
         return lambda: self.execute(f"SELECT {local}", before)
 
-    def cut_line(self) -> None:
+    def abort_connection(self) -> None:
         raw = self.connection.connection
         if raw is not None and not raw.closed:
             cut(raw.fileno())
 
     @property
-    def exchanges_alone(self) -> bool:
+    def settles_and_claims_at_once(self) -> bool:
         return not getattr(self.connection, "planner_by_round", False)
 
-    def hold(self, process: UUID, lease: tuple[int, int]) -> Hold:
-        return (BundledHold if is_open_to_direct(self.connection) else Hold)(self, process, lease)
+    def atomic_scope(self, process: UUID, lease: tuple[int, int]) -> AtomicScope:
+        return (BundledAtomicScope if is_open_to_direct(self.connection) else AtomicScope)(
+            self, process, lease
+        )
 
     def begin_round(self) -> None:
-        if not self.exchanges_alone:
+        if not self.settles_and_claims_at_once:
             settings = ", ".join(f"set_config('{name}', '{value}', TRUE)" for name, value in PLANNER.items())
             self.execute(f"SELECT {settings}", {})
 

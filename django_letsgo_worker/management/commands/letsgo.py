@@ -20,7 +20,7 @@ from .. import startup
 from ..letsgo import (
     dead_letters,
     doctor,
-    enqueueing,
+    enqueue,
     messages,
     overview,
     pruning,
@@ -32,7 +32,7 @@ from ..letsgo import (
     workers,
 )
 from ..letsgo.call import Call, Verbs
-from ..letsgo.printing import Printer
+from ..letsgo.console import Printer
 from . import runworker
 
 
@@ -50,7 +50,7 @@ class Command(BaseCommand):
         overview.add_to(verbs)
         doctor.add_to(verbs)
         top.add_to(verbs)
-        enqueueing.add_to(verbs)
+        enqueue.add_to(verbs)
         scheduled = verbs.add_noun("schedule", "what is enqueued, and when")
         for part in (schedules, schedule_changes, schedule_files):
             part.add_to(scheduled)

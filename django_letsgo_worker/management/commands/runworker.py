@@ -18,7 +18,7 @@ from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from ... import __version__, logs, monitor, payloads, processes, registry, schedules
+from ... import __version__, logs, monitor, processes, registry, schedules, validation
 from ...conf import settings
 from ...engines import engine_for
 from ...errors import InvalidMessage
@@ -31,7 +31,7 @@ from .. import reloading, startup
 def queue_names(text: str) -> tuple[str, ...]:
     """Read a,b,c; argparse turns the error into a usage error."""
     try:
-        return tuple(payloads.check_name("queue", name.strip()) for name in text.split(",") if name.strip())
+        return tuple(validation.check_name("queue", name.strip()) for name in text.split(",") if name.strip())
     except InvalidMessage as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -127,7 +127,7 @@ class Command(BaseCommand):
             f"  database     {asked.using} ({engine.display_name}{listening})",
             f"  queues       {'all' if asked.queues is None else ', '.join(asked.queues)}",
             f"  handlers     {len(types)}: {', '.join(types[:8])}{', ...' if len(types) > 8 else ''}",
-            f"  concurrency  {payloads.counted(asked.seats, 'seat')}{times}, lease {asked.lease_seconds:g} s",
+            f"  concurrency  {validation.counted(asked.seats, 'seat')}{times}, lease {asked.lease_seconds:g} s",
             f"  scheduler    {scheduler}",
             f"  to stop      SIGTERM or Ctrl-C; what has begun gets {asked.drain_seconds:g} s",
         ]
@@ -146,7 +146,7 @@ def _say_where_schedules_fire(using: str) -> str:
         on.discard(schedules.BUILT_IN)
     if not on or any(process.kind == "scheduler" for process in alive):
         return "not here: manage.py runscheduler"
-    are_on = payloads.counted(len(on), "schedule is", "schedules are")
+    are_on = validation.counted(len(on), "schedule is", "schedules are")
     return f"none lives yet, and {are_on} on: --with-scheduler here, or manage.py runscheduler"
 
 
@@ -196,8 +196,8 @@ def _run(
     worker = Worker(asked, stop, hurry)
     watch(worker)
     clean = worker.run()
-    if worker.exchange.error is not None:
-        raise CommandError(f"The worker broke down: {worker.exchange.error}", returncode=1)
+    if worker.loop.error is not None:
+        raise CommandError(f"The worker broke down: {worker.loop.error}", returncode=1)
     if unwritten := worker.count_unwritten():
         raise CommandError(f"Outcomes that could not be written: {unwritten}.", returncode=1)
     return clean

@@ -17,8 +17,8 @@ from django.core.management.base import CommandParser
 
 from ...conf import settings
 from ...engines import Engine, engine_for
-from ...payloads import check_seconds
-from .printing import Printer
+from ...validation import check_seconds
+from .console import Printer
 
 # What Django lets one say before the noun is taken behind the verb, too, where people write it.
 _EVERYWHERE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (

@@ -14,7 +14,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db.models import Q, QuerySet
 
-from ... import messages, payloads
+from ... import messages, validation
 from ...errors import MessageNotFound
 from ...messages import BulkResult
 from ...models import ArchivedMessage, DeadLetter
@@ -76,9 +76,9 @@ def _matching(call: Call) -> QuerySet[Any]:
     rows: QuerySet[Any] = DeadLetter.objects.using(call.using)
     for name in ("queue", "type"):
         if call[name] is not None:
-            rows = rows.filter(**{name: payloads.check_name(name, call[name])})
+            rows = rows.filter(**{name: validation.check_name(name, call[name])})
     if call["error"] is not None:
-        error = payloads.storable(call["error"])
+        error = validation.storable(call["error"])
         rows = rows.filter(Q(error_class=error) | Q(error_class__endswith=f".{error}"))
     return rows
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from ... import messages, payloads
+from ... import messages, validation
 from ...models import ArchivedMessage, Message
 from . import reading
 from .call import Call, Verbs
@@ -84,7 +84,7 @@ def print_messages(call: Call, found: list[Any], is_more: bool) -> None:
 def _narrowed(rows: QuerySet[Any], call: Call) -> QuerySet[Any]:
     for name in ("queue", "type"):
         if call[name] is not None:
-            rows = rows.filter(**{name: payloads.check_name(name, call[name])})
+            rows = rows.filter(**{name: validation.check_name(name, call[name])})
     return without_long_columns(rows, private=call["shows_payload"])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import messages, payloads, queues
+from ... import messages, queues, validation
 from . import reading, showing
 from .call import Call, Verbs
 from .counting import PAUSE, work_of_queues
@@ -34,7 +34,7 @@ def list_queues(call: Call) -> None:
 
 def pause_queue(call: Call) -> None:
     # Bytes of a command line that are no text would not fit any column.
-    reason = payloads.storable(call["reason"])
+    reason = validation.storable(call["reason"])
     queue = queues.pause(call["name"], by=call.by, reason=reason, seconds=call["duration"], using=call.using)
     if call.out.as_json:
         call.out.document(showing.facts_of(queue, ("name", *PAUSE)))
@@ -68,4 +68,4 @@ def purge_queue(call: Call) -> None:
 
 
 def _name(call: Call) -> str:
-    return payloads.check_name("queue", call["name"])
+    return validation.check_name("queue", call["name"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ... import payloads
+from ... import validation
 
 # What crontabs know, and what one forgets to write the sign for.
 _MACROS = frozenset({"hourly", "daily", "midnight", "weekly", "monthly", "yearly", "annually"})
@@ -23,7 +23,7 @@ _MACROS = frozenset({"hourly", "daily", "midnight", "weekly", "monthly", "yearly
 def duration(text: str) -> timedelta:
     """Read 90s, 10m, 1h30m or 2d."""
     try:
-        length = payloads.duration(text)
+        length = validation.duration(text)
     except OverflowError:
         raise argparse.ArgumentTypeError(f"{text} is too long") from None
     if length is None:

@@ -9,7 +9,7 @@ from ... import schedules
 from ...models import ScheduledJob
 from . import reading, showing
 from .call import Call, Verbs
-from .enqueueing import print_message
+from .enqueue import print_message
 from .schedules import NEXT_RUNS, facts_of, print_runs
 
 

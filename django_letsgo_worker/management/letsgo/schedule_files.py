@@ -15,7 +15,7 @@ from ... import planning, schedules
 from ...conf import suggestion
 from ...errors import InvalidSchedule, LetsGoError
 from ...models import ScheduledJob
-from ...payloads import check_moment
+from ...validation import check_moment
 from . import reading, showing
 from .call import Call, Verbs
 

@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models import Model
 from django.utils import timezone
 
-from ...payloads import counted as counted
+from ...validation import counted as counted
 
 NOTHING = "-"
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))

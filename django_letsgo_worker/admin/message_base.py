@@ -1,0 +1,121 @@
+"""What the pages of live and of archived messages show alike.
+
+How the two differ, and what can be done with them, stands in their own files.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from .. import registry
+from . import formatting
+from .base import ReadOnlyAdmin, reading_of
+
+
+class MessageFactsAdmin(ReadOnlyAdmin):
+    """Columns and fields of any message."""
+
+    deferred: tuple[str, ...] = ("payload", "headers", "errors")
+    search_fields = ("id",)
+    # Columns that a page of one message shows in its own way, or not to everybody.
+    secret: tuple[str, ...] = ("payload", "headers")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        shown = "shown" if self.has_view_payload(request) else "hidden"
+        return [
+            (None, {"fields": self.first_fields}),
+            (_("Payload"), {"fields": [f"{name}_{shown}" for name in self.secret]}),
+            (_("Failed attempts"), {"fields": ["attempts_shown"]}),
+            (_("More"), {"fields": self.more_fields}),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [name for _title, options in self.get_fieldsets(request, obj) for name in options["fields"]]
+
+    first_fields: tuple[str, ...] = ()
+    more_fields: tuple[str, ...] = ()
+
+    # -- columns ---------------------------------------------------------------------------------------
+
+    @admin.display(description=_("type"))
+    def type_shown(self, row: Any) -> str:
+        return formatting.cut(row.type)
+
+    @admin.display(description=_("queue"))
+    def queue_shown(self, row: Any) -> SafeString:
+        priority = _("priority %(number)d") % {"number": row.priority} if row.priority else ""
+        return formatting.two_lines(formatting.cut(row.queue), priority)
+
+    @admin.display(description=_("attempts"))
+    def tries(self, row: Any) -> str:
+        return f"{row.attempts} / {row.max_attempts}"
+
+    @admin.display(description=_("enqueued"))
+    def enqueued(self, row: Any) -> SafeString | str:
+        return formatting.when(row.enqueued_at, reading_of(row).now)
+
+    @admin.display(description=_("visible"))
+    def visible(self, row: Any) -> SafeString | str:
+        return formatting.when(row.visible_at, reading_of(row).now)
+
+    @admin.display(description=_("deadline"))
+    def deadline_shown(self, row: Any) -> SafeString | str:
+        return formatting.when(row.deadline, reading_of(row).now)
+
+    @admin.display(description=_("first started"))
+    def first_started(self, row: Any) -> SafeString | str:
+        return formatting.when(row.first_started_at, reading_of(row).now)
+
+    @admin.display(description=_("leased"))
+    def leased(self, row: Any) -> SafeString | str:
+        return formatting.when(row.leased_at, reading_of(row).now)
+
+    @admin.display(description=_("leased by"))
+    def holder(self, row: Any) -> SafeString | str:
+        if row.leased_by is None:
+            return formatting.NOTHING
+        return formatting.link_to(self.admin_site.name, "process", row.leased_by, row.leased_by)
+
+    @admin.display(description=_("schedule"))
+    def schedule(self, row: Any) -> SafeString | str:
+        if row.scheduled_job_id is None:
+            return formatting.NOTHING
+        name = row.headers.get("schedule") if isinstance(row.headers, dict) else None
+        text = formatting.cut(name or row.scheduled_job_id)
+        return formatting.link_to(self.admin_site.name, "scheduledjob", row.scheduled_job_id, text)
+
+    @admin.display(description=_("planned"))
+    def planned(self, row: Any) -> SafeString | str:
+        return formatting.when(row.planned_at, reading_of(row).now)
+
+    # -- what not everybody may see --------------------------------------------------------------------
+
+    @admin.display(description=_("payload"))
+    def payload_shown(self, row: Any) -> SafeString:
+        return formatting.pre(formatting.json_text(row.payload))
+
+    @admin.display(description=_("payload"))
+    def payload_hidden(self, row: Any) -> SafeString:
+        return formatting.hidden_payload()
+
+    @admin.display(description=_("headers"))
+    def headers_shown(self, row: Any) -> SafeString:
+        return formatting.pre(formatting.json_text(row.headers))
+
+    @admin.display(description=_("headers"))
+    def headers_hidden(self, row: Any) -> SafeString:
+        return formatting.hidden_payload()
+
+    @admin.display(description=_("attempts"))
+    def attempts_shown(self, row: Any) -> SafeString | str:
+        return formatting.attempts(row.errors)
+
+
+def types_beginning(word: str) -> list[str]:
+    """Return the known types that begin with a word, and the word: a type may be known elsewhere only."""
+    return [*{word, *(type for type in registry.types() if type.startswith(word))}]

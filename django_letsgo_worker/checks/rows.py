@@ -1,0 +1,97 @@
+"""Checks of rows: what waits in the queue's database, and nobody here, or nobody at all, will take.
+
+They are made when Django is told which databases to check, best before a deploy: the code that asks is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.core.checks import CheckMessage, Tags, Warning, register
+from django.db import connections
+
+from .. import processes, registry
+from ..engines import engine_for
+from ..errors import NotReady
+from ..models import Message, Process, ScheduledJob
+from .tags import alias_of_queue
+
+# How far into a lane types are looked at: what stands at its head is what holds it up.
+LOOK_AT = 1_000
+
+
+@register(Tags.database)
+def check_rows(app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Say which waiting messages, schedules and queues nobody will see to."""
+    alias = alias_of_queue()
+    if alias is None or alias not in (databases or ()) or not _can_be_read(alias):
+        return []
+    return [*_check_messages(alias), *_check_schedules(alias), *_check_queues(alias)]
+
+
+def _can_be_read(alias: str) -> bool:
+    """Whether there is anything to read: `migrate` makes these checks before it makes the tables."""
+    try:
+        engine_for(alias)
+    except NotReady:
+        # Which is said by another check.
+        return False
+    tables = connections[alias].introspection.table_names()
+    return all(model._meta.db_table in tables for model in (Message, ScheduledJob, Process))
+
+
+def _check_messages(alias: str) -> Iterator[CheckMessage]:
+    for type, queue in sorted(types_waiting(alias).items()):
+        if registry.find(type) is None:
+            yield Warning(
+                f"Messages of {type!r} wait in the queue {queue!r}, and this code has no handler of them.",
+                hint="Keep its handler until they are worked off, or cancel them.",
+                id="letsgo_worker.W010",
+            )
+
+
+def types_waiting(using: str, *, until: datetime | None = None) -> dict[str, str]:
+    """Return the types at the head of each lane, each with its queue; `until`: only what is due by then."""
+    found: dict[str, str] = {}
+    for lane in engine_for(using).lanes():
+        rows = Message.objects.using(using).filter(queue=lane.queue, priority=lane.priority)
+        rows = rows if until is None else rows.filter(visible_at__lte=until)
+        types = rows.order_by("visible_at").values_list("type", flat=True)[:LOOK_AT]
+        found |= dict.fromkeys(types, lane.queue)
+    return found
+
+
+def _check_schedules(alias: str) -> Iterator[CheckMessage]:
+    rows = ScheduledJob.objects.using(alias).filter(enabled=True).order_by("name")
+    for name, type in rows.values_list("name", "type"):
+        if registry.find(type) is None:
+            yield Warning(
+                f"The schedule {name!r} enqueues {type!r}, and this code has no handler of it.",
+                hint="Keep its handler, or switch the schedule off.",
+                id="letsgo_worker.W011",
+            )
+
+
+def _check_queues(alias: str) -> Iterator[CheckMessage]:
+    clock = engine_for(alias).clock()
+    served = _queues_served(alias, clock)
+    due = {
+        lane.queue
+        for lane in engine_for(alias).lanes()
+        if lane.next_visible_at is not None and lane.next_visible_at <= clock
+    }
+    for queue in sorted(due):
+        if not any(queues is None or queue in queues for queues in served):
+            yield Warning(
+                f"Messages are due in the queue {queue!r}, and no living worker serves it.",
+                hint=f"Run `manage.py runworker`, or one with `--queues {queue}`.",
+                id="letsgo_worker.W012",
+            )
+
+
+def _queues_served(alias: str, clock: datetime) -> list[list[str] | None]:
+    """Return the queues of each living worker; None is all."""
+    living = processes.living(now=clock, using=alias)
+    return [process.queues for process in living if process.kind == Process.Kind.WORKER]

@@ -1,0 +1,145 @@
+"""Claim: one statement that looks, chooses and takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+from ..base import IS_PAUSED, TABLE, Engine
+from ..records import Claim, Claimed, ClaimRequest, Lane, Lapse
+from .insert import IDLE
+
+SAID = f"UPDATE {IDLE} SET waiting = TRUE WHERE NOT waiting"
+ALL_LANES = f"""
+-- Skips through the index from lane to lane, whatever their length.
+lanes AS (
+    (SELECT queue, priority, visible_at FROM {TABLE} ORDER BY queue, priority, visible_at LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM lanes, LATERAL (
+        SELECT queue, priority, visible_at FROM {TABLE} m
+        WHERE (m.queue, m.priority) > (lanes.queue, lanes.priority)
+        ORDER BY queue, priority, visible_at LIMIT 1) next
+)"""
+MARKED_LANES = f"""
+lanes AS (
+    SELECT marked.queue, marked.priority, (
+        SELECT m.visible_at FROM {TABLE} m
+        WHERE m.queue = marked.queue AND m.priority = marked.priority AND m.visible_at >= marked.visible_at
+        ORDER BY m.visible_at LIMIT 1) AS visible_at
+    FROM unnest(%(lane_queues)s::text[], %(lane_priorities)s::int[], %(lane_marks)s::timestamptz[])
+         AS marked(queue, priority, visible_at)
+)"""
+LANES = f"""
+SELECT queue, priority, visible_at, {IS_PAUSED.format(name="lanes.queue")}, {{clock}} FROM lanes
+WHERE visible_at IS NOT NULL
+"""
+
+# The due rows of one lane that nobody else has locked, and of them those that are taken.
+CLAIMING = f"""
+looked AS MATERIALIZED (
+    SELECT id, type, visible_at, attempts, max_attempts,
+           CASE WHEN leased_by IS NOT NULL THEN leased_by || ' ' || leased_at END AS lapse,
+           leased_by IS NOT NULL AS held, deaths + (leased_by IS NOT NULL)::int AS deaths
+    FROM {TABLE}
+    WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {{clock}}
+      AND visible_at >= COALESCE(%(start_at)s::timestamptz, '-infinity') {{only}}
+      AND NOT {IS_PAUSED.format(name="%(queue)s")}
+    ORDER BY visible_at LIMIT %(window)s
+    FOR UPDATE SKIP LOCKED
+),
+-- Those of known types, in order, each with the number of suspects up to it.
+placed AS (
+    SELECT id, held OR attempts + 1 >= max_attempts AS risky,
+           %(taken)s::bigint + row_number() OVER line AS place,
+           count(*) FILTER (WHERE attempts < max_attempts AND (deaths >= 2
+               OR (deaths = 1 AND attempts + 1 = max_attempts))) OVER line AS suspects
+    FROM looked WHERE type = ANY(%(types)s::text[]) WINDOW line AS (ORDER BY visible_at, id)
+),
+-- Nothing risky beyond a free seat, and a suspect alone.
+due AS (
+    SELECT id FROM placed
+    WHERE (place <= %(free)s::bigint OR NOT risky) AND (suspects = 0 OR place = 1)
+    ORDER BY place LIMIT %(limit)s
+),
+taken AS (
+    UPDATE {TABLE} m
+    SET receipt = m.receipt + 1, attempts = m.attempts + 1,
+        deaths = m.deaths + (m.leased_by IS NOT NULL)::int,
+        leased_by = %(process)s, leased_at = {{clock}}, visible_at = {{lapse}}
+    WHERE m.id = ANY(ARRAY(SELECT id FROM due))
+    RETURNING m.id, m.type, m.payload::text, m.headers::text, m.queue, m.priority, m.attempts, m.max_attempts,
+              m.receipt, m.deaths, m.errors::text, m.enqueued_at, m.deadline, m.planned_at, m.leased_at
+)"""
+AGE = itemgetter(0, 2)
+LOOKED = """
+SELECT looked.visible_at, looked.type, looked.id, taken.*, looked.lapse FROM looked LEFT JOIN taken USING (id)
+"""
+
+
+class Claiming(Engine):
+    def lanes(
+        self,
+        *,
+        waiting: bool = False,
+        queues: Sequence[str] | None = None,
+        marked: Sequence[Lane] | None = None,
+    ) -> list[Lane]:
+        served = "" if queues is None else "AND name = ANY(%(queues)s::text[])"
+        said = f"said AS ({SAID} {served})," if waiting else ""
+        params: dict[str, Any] = {"queues": list(queues or ())}
+        if marked is not None:
+            params["lane_queues"] = [lane.queue for lane in marked]
+            params["lane_priorities"] = [lane.priority for lane in marked]
+            params["lane_marks"] = [lane.next_visible_at for lane in marked]
+        found = ALL_LANES if marked is None else MARKED_LANES
+        sql = f"WITH RECURSIVE {said} {found} {LANES.format(clock=self.now_sql(None))}"
+        return [self.read_lane(row) for row in self.execute(sql, params)]
+
+    def claim_within(self, request: ClaimRequest, window: int) -> Claim:
+        sql = f"WITH {self.claiming(request)} {LOOKED}"
+        return self.read_claim(self.execute(sql, self.claim_params(request, window)), request, window)
+
+    def claiming(self, request: ClaimRequest, others: str = "") -> str:
+        """The CTEs of a claim; `others` is a further condition on the rows that it looks at."""
+        clock = self.now_sql(request.now)
+        return CLAIMING.format(
+            clock=clock,
+            lapse=self.plus_sql(clock, "%(lease)s"),
+            only=f"{others} AND type = ANY(%(types)s::text[])" if request.known_only else others,
+        )
+
+    def claim_params(self, request: ClaimRequest, window: int) -> dict[str, Any]:
+        return {
+            "queue": request.lane.queue,
+            "priority": request.lane.priority,
+            "start_at": request.start_at,
+            "types": list(request.types),
+            "free": request.free,
+            "taken": request.taken,
+            "limit": request.limit,
+            "window": window,
+            "process": request.process,
+            "lease": self.amount(request.lease_seconds),
+            "now": request.now,
+        }
+
+    def read_claim(self, rows: list[Any], request: ClaimRequest, window: int) -> Claim:
+        """The answer of LOOKED as a claim, oldest first."""
+        rows.sort(key=AGE)
+        unknown = {row[1] for row in rows}.difference(request.types)
+        # Django's connections are in UTC, and so are their moments.
+        claim = Claim([Claimed(*row[3:]) for row in rows if row[3] is not None], unknown)
+        for claimed in claim.rows:
+            if claimed.lapse is not None:
+                claimed.lapse = _read_lapse(str(claimed.lapse))
+        is_left = [row[3] is None and row[1] not in unknown for row in rows]
+        claim.note_looked(is_left, [row[0] for row in rows], window, self.read_moment)
+        return claim
+
+
+def _read_lapse(text: str) -> Lapse:
+    process, _, leased_at = text.partition(" ")
+    return Lapse(UUID(process), datetime.fromisoformat(leased_at).astimezone(UTC))

@@ -1,0 +1,189 @@
+"""Housekeeping of messages: prune the old, expire what nobody claims, give up what nobody knows.
+
+Everything goes in batches, so that no statement holds many rows; when to call is housekeeping.py's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+
+from django.db import DatabaseError, transaction
+
+from ..conf import settings
+from ..engines import ARCHIVE, Engine, Fault, engine_for, in_short
+from ..errors import UnknownType
+from ..models import ArchivedMessage, Message, Occurrence, Process
+from ..outcomes import dotted, error_entry, fingerprint, with_entry
+from ..signals import message_died
+from .following import followers_of
+from .operations import archive
+
+logger = logging.getLogger("django_letsgo_worker.maintenance")
+
+BATCH = 1_000
+# How long a type may be unknown to everybody before its messages are given up.
+UNKNOWN_FOR = timedelta(hours=24)
+
+
+def prune(*, now: datetime | None = None, using: str | None = None) -> int:
+    """Delete archived messages and occurrences that are older than the settings say; return how many."""
+    total = 0
+    while batch := prune_batch(now=now, using=using):
+        total += batch
+    return total
+
+
+def prune_batch(*, now: datetime | None = None, using: str | None = None) -> int:
+    """Delete at most 1,000 old rows of one kind; return how many, 0 when nothing is old."""
+    alias = using or settings().database
+    keep, engine = settings(), engine_for(alias)
+    clock = now or engine.clock()
+    before = {
+        outcome: _ago(clock, keep.keep_dead_for if outcome == "dead" else keep.keep_succeeded_for)
+        for outcome in ("succeeded", "cancelled", "expired", "dead")
+    }
+    runs_before = _ago(clock, keep.keep_occurrences_for)
+    if not _is_anything_older(engine, before, runs_before):
+        return 0
+    for outcome, moment in before.items():
+        rows = ArchivedMessage.objects.using(alias).filter(outcome=outcome, finished_at__lt=moment)
+        ids = list(rows.order_by("finished_at").values_list("pk", flat=True)[:BATCH])
+        if ids:
+            return ArchivedMessage.objects.using(alias).filter(pk__in=ids).delete()[0]
+    runs = Occurrence.objects.using(alias).filter(fired_at__lt=runs_before)
+    ids = list(runs.order_by("fired_at").values_list("pk", flat=True)[:BATCH])
+    return Occurrence.objects.using(alias).filter(pk__in=ids).delete()[0] if ids else 0
+
+
+def _is_anything_older(engine: Engine, before: dict[str, datetime], runs_before: datetime) -> bool:
+    """Ask in one statement, since an idle worker asks each minute."""
+    some = "EXISTS (SELECT 1 FROM {} WHERE {})"
+    asked = [
+        some.format(ARCHIVE, f"outcome = '{outcome}' AND finished_at < %({outcome})s") for outcome in before
+    ]
+    asked.append(some.format(Occurrence._meta.db_table, "fired_at < %(runs)s"))
+    params = {name: engine.moment(moment) for name, moment in {**before, "runs": runs_before}.items()}
+    return any(engine.execute(f"SELECT {', '.join(asked)}", params)[0])
+
+
+def _ago(clock: datetime, days: float) -> datetime:
+    try:
+        return clock - timedelta(days=days)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def purge_batch(queue: str, *, until: datetime, using: str | None = None) -> int:
+    """Delete at most 1,000 live messages enqueued by `until`; return how many, 0 at the end."""
+    alias = using or settings().database
+    engine = engine_for(alias)
+    for lane in engine.lanes():
+        if lane.queue != queue:
+            continue
+        rows = Message.objects.using(alias).filter(
+            queue=queue, priority=lane.priority, enqueued_at__lte=until
+        )
+        # Where rows have no locks, a transaction that reads first cannot write once another has written.
+        with transaction.atomic(using=alias) if engine.skip_locked else nullcontext():
+            free = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
+            held = dict(free.order_by("visible_at").values_list("pk", "leased_by")[:BATCH])
+            deleted = Message.objects.using(alias).filter(pk__in=list(held)).delete()[0]
+            engine.tell_revoked({process for process in held.values() if process is not None})
+        if deleted:
+            return deleted
+    return 0
+
+
+def expire(*, now: datetime | None = None, using: str | None = None) -> int:
+    """Archive at most 1,000 waiting messages whose deadline has passed; return how many.
+
+    Claims do this too; here it is done for queues that are paused or that nobody serves.
+    """
+    alias = using or settings().database
+    engine = engine_for(alias)
+    clock = now or engine.clock()
+    rows = Message.objects.using(alias).filter(deadline__lte=clock, leased_by=None).order_by("deadline")
+    if not rows.exists():
+        return 0
+    with transaction.atomic(using=alias):
+        late = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
+        count = 0
+        for message in late[:BATCH]:
+            with _refusal_said(message, engine):
+                archive(message, "expired", clock, alias)
+                count += 1
+    return count
+
+
+@contextmanager
+def _refusal_said(message: Message, engine: Engine) -> Iterator[None]:
+    """A savepoint for one message of a batch: one that the database refuses to move holds up no other."""
+    message_id = message.pk
+    try:
+        with engine.transaction():
+            yield
+    except DatabaseError as error:
+        if engine.fault_of(error) is not Fault.REFUSAL:
+            raise
+        logger.error("The end of message %s (%s) is refused: %s", message_id, message.type, in_short(error))
+
+
+def give_up_unknown_types(*, now: datetime | None = None, using: str | None = None) -> int:
+    """Make dead letters of messages that have been due for 24 h and whose type nobody knows.
+
+    Only if their queue was served all the same: a process of that day took it, and none that took
+    part in that day lists the type.
+    """
+    alias = using or settings().database
+    engine = engine_for(alias)
+    clock = now or engine.clock()
+    processes = Process.objects.using(alias).filter(kind="worker", heartbeat_at__gte=clock - UNKNOWN_FOR)
+    facts = list(processes.values_list("queues", "types"))
+    known = {type for _, types in facts for type in types}
+    count = 0
+    for lane in engine.lanes():
+        if any(queues is None or lane.queue in queues for queues, _ in facts):
+            count += _give_up_in_lane(lane.queue, lane.priority, known, clock, alias)
+    return count
+
+
+def _give_up_in_lane(queue: str, priority: int, known: set[str], clock: datetime, alias: str) -> int:
+    engine = engine_for(alias)
+    given_up: list[tuple[int, Message]] = []
+    with transaction.atomic(using=alias):
+        rows = Message.objects.using(alias).filter(queue=queue, priority=priority, leased_by=None)
+        rows = rows.filter(visible_at__lte=clock - UNKNOWN_FOR).exclude(type__in=known).order_by("visible_at")
+        old = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
+        for message in old[:BATCH]:
+            message_id = message.pk
+            with _refusal_said(message, engine):
+                _give_up(message, clock, alias)
+                given_up.append((message_id, message))
+    for message_id, message in given_up:
+        logger.error(
+            "Message %s is a dead letter: nobody has known its type %s for a day.", message_id, message.type
+        )
+        message_died.send_robust(
+            sender=Message,
+            message_id=message_id,
+            type=message.type,
+            queue=queue,
+            errors=message.errors,
+            delivery=None,
+        )
+    return len(given_up)
+
+
+def _give_up(message: Message, clock: datetime, alias: str) -> None:
+    error = UnknownType(message.type)
+    at = clock.isoformat(timespec="microseconds")
+    entry = error_entry(error, attempt=message.attempts, at=at, seconds=0.0, process="housekeeping")
+    message.errors = with_entry(message.errors, entry)
+    # Nobody can say on_dead for a type that nobody knows; there is what follows every death.
+    following = followers_of(message, None, entry)
+    archive(message, "dead", clock, alias, error_class=dotted(error), error_fingerprint=fingerprint(error))
+    if following:
+        engine_for(alias).insert_many(following)

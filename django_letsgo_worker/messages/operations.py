@@ -1,0 +1,192 @@
+"""What people do with messages: find, cancel, redrive, discard.
+
+Each adds 1 to the receipt of a live message, so whoever holds it can write nothing any more. A
+message whose handler holds it in a transaction is not waited for: that is said instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from ..conf import settings
+from ..engines import ARCHIVE, MOVED, TABLE, Engine, engine_for
+from ..errors import DuplicateMessage, MessageInTransaction, MessageNotFound
+from ..models import ArchivedMessage, DeadLetter, Message
+from ..outcomes import redrive_entry, with_entry
+from ..validation import exact_json
+from .settlements import kept_outcomes
+
+BATCH = 500
+_SHARED = (*MOVED, "attempts", "errors", "first_started_at")
+_ENDED = ("outcome", "finished_at", "seconds", "result", "error_class", "error_fingerprint")
+_JSON = ("payload", "headers", "errors", "result")
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """How many of the chosen rows were changed, and how many were left as they are."""
+
+    done: int
+    skipped: int
+
+
+def find(message_id: int, *, using: str | None = None) -> Message | ArchivedMessage:
+    """Return the message with this id, live or archived, by one statement; MessageNotFound if neither."""
+    alias = using or settings().database
+    engine = engine_for(alias)
+
+    def column(name: str) -> str:
+        return f"{engine.json_text(name)} AS {name}" if name in _JSON else name
+
+    shared = ", ".join(column(name) for name in _SHARED)
+    sql = f"""
+        SELECT {shared}, NULL AS outcome, NULL AS finished_at, NULL AS seconds, NULL AS result,
+               NULL AS error_class, NULL AS error_fingerprint FROM {TABLE} WHERE id = %s
+        UNION ALL
+        SELECT {shared}, {", ".join(column(name) for name in _ENDED)} FROM {ARCHIVE} WHERE id = %s
+    """
+    if isinstance(message_id, bool) or not isinstance(message_id, int) or not _possible([message_id]):
+        raise MessageNotFound(message_id)
+    for found in ArchivedMessage.objects.using(alias).raw(sql, [message_id, message_id]):
+        return found if found.outcome else _as_live(found)
+    raise MessageNotFound(message_id)
+
+
+def _as_live(found: ArchivedMessage) -> Message:
+    message = Message(**{name: getattr(found, name) for name in _SHARED})
+    message._state.adding, message._state.db = False, found._state.db
+    message._remember()
+    return message
+
+
+def cancel(message_id: int, *, using: str | None = None) -> ArchivedMessage:
+    """Archive a live message as cancelled, running ones included; return its archived row.
+
+    A running async handler is cancelled; of a sync one the code goes on, with `delivery.lease_lost` and
+    `should_stop` set. Neither records anything. On PostgreSQL its worker is told at once, elsewhere it
+    finds out within POLL_SECONDS. Raises
+    MessageNotFound when no live message has this id, MessageInTransaction when an atomic handler holds it.
+    """
+    alias = using or settings().database
+    with transaction.atomic(using=alias):
+        message = lock_live(message_id, alias)
+        return archive(message, "cancelled", engine_for(alias).clock(), alias)
+
+
+def lock_live(message_id: int, alias: str) -> Message:
+    """Lock a live message without waiting, inside the current transaction."""
+    rows = Message.objects.using(alias).filter(pk=message_id)
+    engine = engine_for(alias)
+    message = (rows.select_for_update(skip_locked=True) if engine.skip_locked else rows).first()
+    if message is not None:
+        return message
+    if engine.skip_locked and rows.exists():
+        raise MessageInTransaction(message_id)
+    raise MessageNotFound(message_id, "live message")
+
+
+def archive(message: Message, outcome: str, clock: datetime, alias: str, **facts: Any) -> ArchivedMessage:
+    """Move a locked message to the archive by hand: its holder is revoked."""
+    values = {name: getattr(message, name) for name in _SHARED}
+    values |= {"receipt": message.receipt + 1, "outcome": outcome, "finished_at": clock, **facts}
+    archived = ArchivedMessage(**values)
+    if outcome in kept_outcomes():
+        archived.save(force_insert=True, using=alias)
+    message.delete(using=alias)
+    if message.leased_by is not None:
+        engine_for(alias).tell_revoked([message.leased_by])
+    return archived
+
+
+def _possible(message_ids: Sequence[int]) -> list[int]:
+    """Leave out what no id can be: a number beyond 64 bits is an error to some drivers."""
+    return [message_id for message_id in message_ids if 0 < message_id < 2**63]
+
+
+def redrive(message_id: int, *, by: str = "", reason: str = "", using: str | None = None) -> Message:
+    """Make a dead letter a live message again, under its id, visible now, with no attempt used.
+
+    Its errors are kept, with one entry more that says who redrove it (`by`) and why (`reason`); its
+    deadline is cleared. Raises MessageNotFound when there is no such dead letter, DuplicateMessage when a
+    live message has its unique key.
+    """
+    alias = using or settings().database
+    with transaction.atomic(using=alias):
+        if _redrive_batch([message_id], alias, by, reason):
+            return Message.objects.using(alias).get(pk=message_id)
+        dead = DeadLetter.objects.using(alias).filter(pk__in=_possible([message_id])).first()
+        if dead is None:
+            raise MessageNotFound(message_id, "dead letter")
+        twins = Message.objects.using(alias).filter(type=dead.type, unique_key=dead.unique_key)
+        if dead.unique_key is None or not twins.exists():
+            # Somebody else is redriving it at this moment.
+            raise MessageInTransaction(message_id)
+        raise DuplicateMessage(dead.type, dead.unique_key, message_id=message_id)
+
+
+def redrive_many(
+    message_ids: Sequence[int], *, by: str = "", reason: str = "", using: str | None = None
+) -> BulkResult:
+    """Redrive dead letters in batches of 500; those whose unique key lives again are skipped."""
+    alias = using or settings().database
+    done = 0
+    for start in range(0, len(message_ids), BATCH):
+        with transaction.atomic(using=alias):
+            done += _redrive_batch(message_ids[start : start + BATCH], alias, by, reason)
+    return BulkResult(done, len(message_ids) - done)
+
+
+def _redrive_batch(message_ids: Sequence[int], alias: str, by: str, reason: str) -> int:
+    engine = engine_for(alias)
+    dead = _lock_dead(message_ids, alias, engine)
+    if not dead:
+        return 0
+    clock = engine.clock()
+    entry = redrive_entry(at=clock, by=by, reason=reason)
+    messages = [_redriven(letter, clock, entry) for letter in dead]
+    for group in engine.in_groups(messages, _length):
+        # Whoever enqueued the same key meanwhile stays: a constraint that fires would end the transaction.
+        Message.objects.using(alias).bulk_create(group, ignore_conflicts=True)
+    ids = [message.pk for message in messages]
+    lives = list(Message.objects.using(alias).filter(pk__in=ids).values_list("pk", "queue", "priority"))
+    ArchivedMessage.objects.using(alias).filter(pk__in=[row[0] for row in lives]).delete()
+    for queue, priority in {(row[1], row[2]) for row in lives}:
+        engine.notify(queue, priority)
+    return len(lives)
+
+
+def _lock_dead(message_ids: Sequence[int], alias: str, engine: Engine) -> list[DeadLetter]:
+    rows = DeadLetter.objects.using(alias).filter(pk__in=_possible(message_ids)).order_by("pk")
+    return list(rows.select_for_update(skip_locked=True) if engine.skip_locked else rows)
+
+
+def _redriven(letter: DeadLetter, clock: datetime, entry: dict[str, Any]) -> Message:
+    values = {name: getattr(letter, name) for name in _SHARED}
+    values |= {"attempts": 0, "deaths": 0, "receipt": letter.receipt + 1, "visible_at": clock}
+    values |= {"deadline": None, "leased_by": None, "leased_at": None}
+    return Message(**values | {"errors": with_entry(letter.errors, entry)})
+
+
+def _length(message: Message) -> int:
+    return sum(len(exact_json(getattr(message, name))) for name in ("payload", "headers", "errors"))
+
+
+def discard(message_id: int, *, using: str | None = None) -> None:
+    """Delete a dead letter; MessageNotFound when there is none with this id."""
+    if not discard_many([message_id], using=using).done:
+        raise MessageNotFound(message_id, "dead letter")
+
+
+def discard_many(message_ids: Sequence[int], *, using: str | None = None) -> BulkResult:
+    """Delete dead letters in batches of 500."""
+    alias = using or settings().database
+    done = 0
+    for start in range(0, len(message_ids), BATCH):
+        batch = _possible(message_ids[start : start + BATCH])
+        done += ArchivedMessage.objects.using(alias).filter(pk__in=batch, outcome="dead").delete()[0]
+    return BulkResult(done, len(message_ids) - done)

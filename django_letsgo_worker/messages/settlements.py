@@ -1,0 +1,234 @@
+"""What workers do with messages: claim, settle, renew. Every write after the claim is fenced.
+
+Which outcome an attempt has is decided in outcomes.py; when to ask is the worker's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError
+
+from ..conf import settings
+from ..delivery import Control, Delivery
+from ..engines import Claimed, Settlement, in_short
+from ..errors import InvalidMessage, WorkerDied
+from ..models import Process
+from ..outcomes import Outcome, dotted, error_entry, fingerprint, lost_entry, with_entry
+from ..validation import MAX_TEXT, exact_json, storable
+from .following import followers_of
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+
+def kept_outcomes() -> frozenset[str]:
+    """Return the outcomes that leave an archived row: a keep-time of 0 keeps none."""
+    now = settings()
+    kept = {"succeeded", "cancelled", "expired"} if now.keep_succeeded_for else set()
+    return frozenset(kept | ({"dead"} if now.keep_dead_for else set()))
+
+
+def payload_of(claimed: Claimed) -> Any:
+    """Return the payload of a claimed message, to choose a handler by; None where it cannot be read."""
+    try:
+        return json.loads(claimed.payload)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _errors_of(claimed: Claimed) -> list[Any]:
+    """Return the errors so far; none where somebody has written there what is no list."""
+    try:
+        errors = json.loads(claimed.errors)
+    except (ValueError, RecursionError):
+        return []
+    return errors if isinstance(errors, list) else []
+
+
+def delivery_of(claimed: Claimed, control: Control | None = None) -> Delivery:
+    """Return the value that a handler is given for a claimed message."""
+    payload, headers = _contents_of(claimed)
+    return Delivery(
+        message_id=claimed.id,
+        type=claimed.type,
+        payload=payload,
+        headers=headers,
+        queue=claimed.queue,
+        priority=claimed.priority,
+        attempt=claimed.attempts,
+        max_attempts=claimed.max_attempts,
+        receipt=claimed.receipt,
+        enqueued_at=claimed.enqueued_at,
+        deadline=claimed.deadline,
+        planned_at=claimed.planned_at,
+        schedule=headers.get("schedule") if claimed.planned_at else None,
+        _control=control or Control(),
+    )
+
+
+def _contents_of(claimed: Claimed) -> tuple[Any, dict[str, Any]]:
+    """Return payload and headers; InvalidMessage, which shows neither, for what somebody else wrote there."""
+    try:
+        payload, headers = (
+            json.loads(claimed.payload),
+            json.loads(claimed.headers) if claimed.headers != "{}" else {},
+        )
+        if isinstance(headers, dict):
+            return payload, headers
+        del payload, headers
+    except (ValueError, RecursionError):
+        pass
+    raise InvalidMessage(
+        f"Message {claimed.id} cannot be read: its payload is no JSON, or its headers are no JSON object."
+    )
+
+
+def settlement_of(
+    claimed: Claimed,
+    outcome: Outcome,
+    *,
+    seconds: float,
+    ended_seconds_ago: float = 0.0,
+    process: str,
+    on_dead: str | None = None,
+) -> Settlement:
+    """Return what is to be written for an attempt that ended.
+
+    `seconds` is how long the handler ran; `process` names the worker in the record of a failure;
+    `on_dead` is the handler's.
+    """
+    entry = errors = mark = None
+    if outcome.recorded and outcome.exception is not None:
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
+        entry = error_entry(
+            outcome.exception, attempt=claimed.attempts, at=at, seconds=seconds, process=process
+        )
+        errors = exact_json(with_entry(_errors_of(claimed), entry))
+        mark = fingerprint(outcome.exception)
+    settlement = Settlement(
+        id=claimed.id,
+        receipt=claimed.receipt,
+        outcome=outcome.settled_as,
+        attempts=None if outcome.counted else claimed.attempts - 1,
+        errors=errors,
+        delay_seconds=outcome.delay_seconds,
+        started_seconds_ago=seconds + ended_seconds_ago,
+        seconds=seconds,
+        error_class=entry["class"] if entry else "",
+        error_fingerprint=mark or "",
+        on_dead=followers_of(claimed, on_dead, entry) if entry and outcome.name == "dead" else (),
+        max_attempts=outcome.max_attempts,
+    )
+    if outcome.result is not None:
+        _keep_result(settlement, outcome, claimed)
+    return settlement
+
+
+def _keep_result(settlement: Settlement, outcome: Outcome, claimed: Claimed) -> None:
+    settlement.result, flaw = encode_result(outcome.result, settings().max_result_bytes)
+    if flaw:
+        logger.warning("The result of message %s (%s) %s.", claimed.id, claimed.type, flaw)
+
+
+def encode_result(result: Any, most: int | None) -> tuple[str, str]:
+    """Return a handler's result as JSON text of at most `most` bytes, and what it lacks for that, if it does.
+
+    Then it is text: of what is no JSON str(), of what is too long its JSON, cut at 64 KiB.
+    """
+    try:
+        text = exact_json(result)
+        size = len(text) if text.isascii() else len(text.encode())
+        if "\\u0000" in text:
+            raise ValueError("a NUL character")
+    except Exception:
+        # Not only what it can raise by itself: a result may be changed by a thread that its handler left.
+        return exact_json(_cut(_readable(result), most)), "is not JSON: its text is kept"
+    if most is None or size <= most:
+        return text, ""
+    return exact_json(_cut(text, most)), f"is longer than MAX_RESULT_BYTES ({most}): it is kept as text, cut"
+
+
+def _cut(text: str, most: int | None) -> str:
+    return storable(text, min(MAX_TEXT, most or MAX_TEXT))
+
+
+def _readable(value: Any) -> str:
+    try:
+        return str(value)
+    except BaseException:
+        return f"(a {type(value).__name__} whose text cannot be read)"
+
+
+def release_of(claimed: Claimed, *, deaths: int = 0) -> Settlement:
+    """Return what gives a message back at once, as if it had not been claimed."""
+    return Settlement(
+        id=claimed.id,
+        receipt=claimed.receipt,
+        outcome="released",
+        attempts=claimed.attempts - 1,
+        deaths=deaths,
+    )
+
+
+def note_lost_attempts(claimed: Sequence[Claimed], using: str) -> list[Claimed]:
+    """Add to the errors of messages the attempts whose workers died with them; return these messages.
+
+    They are still to be written. What ends here, worn out, says all of it in its last entry.
+    """
+    lost = [message for message in claimed if message.lapse is not None]
+    if not lost:
+        return []
+    last_heard_of = _last_heard_of({message.lapse.process for message in lost if message.lapse}, using)
+    for message in lost:
+        assert message.lapse is not None
+        name, heard_at = last_heard_of.get(message.lapse.process, (str(message.lapse.process), None))
+        message.lost_attempt = lost_entry(
+            attempt=message.attempts - 1, begun_at=message.lapse.leased_at, process=name, heard_at=heard_at
+        )
+        if not message.has_exhausted_attempts:
+            message.errors = exact_json(with_entry(_errors_of(message), message.lost_attempt))
+    return [message for message in lost if not message.has_exhausted_attempts]
+
+
+def _last_heard_of(processes: set[UUID], using: str) -> dict[UUID, tuple[str, datetime]]:
+    """Return the name of each process that has a row, and its last sign of life."""
+    try:
+        rows = Process.objects.using(using).filter(pk__in=processes).values_list("pk", "name", "heartbeat_at")
+        return {pk: (name, heard_at) for pk, name, heard_at in rows}
+    except DatabaseError as error:
+        logger.warning("The names of workers that died could not be read: %s", in_short(error))
+        return {}
+
+
+def refusal_of(claimed: Claimed, process: str, on_dead: str | None = None) -> Settlement | None:
+    """Return what becomes of a claimed message that must not run: worn out, or past its deadline.
+
+    The claim that found out is not counted as an attempt. `on_dead` is the handler's.
+    """
+    if claimed.deadline is not None and claimed.deadline <= claimed.leased_at:
+        return Settlement(
+            id=claimed.id, receipt=claimed.receipt, outcome="expired", attempts=claimed.attempts - 1
+        )
+    if not claimed.has_exhausted_attempts:
+        return None
+    error = WorkerDied(max(1, claimed.deaths))
+    at = claimed.leased_at.isoformat(timespec="microseconds")
+    entry = error_entry(error, attempt=claimed.max_attempts, at=at, seconds=None, process=process)
+    if claimed.lost_attempt is not None:
+        entry |= {name: claimed.lost_attempt[name] for name in ("at", "process")}
+    return Settlement(
+        id=claimed.id,
+        receipt=claimed.receipt,
+        outcome="dead",
+        attempts=claimed.attempts - 1,
+        errors=exact_json(with_entry(_errors_of(claimed), entry)),
+        deaths=claimed.deaths,
+        error_class=dotted(error),
+        error_fingerprint=fingerprint(error),
+        on_dead=followers_of(claimed, on_dead, entry),
+    )

@@ -1,0 +1,367 @@
+"""Verbs for people on scheduled jobs: add, update, ensure, restore, remove, switch, run now.
+
+Each changes one row or, refusing with one sentence, nothing; firing is not done here.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.apps import apps
+from django.db import Error, IntegrityError
+from django.db.models import CharField
+
+from .. import planning
+from ..conf import no_option, with_hints
+from ..engines import engine_for
+from ..errors import AppsNotReady, InvalidSchedule, ScheduleNotFound
+from ..models import Message, ScheduledJob
+from ..validation import check_moment, check_seconds, encode, private
+from .locking import alias_of, lock
+from .sending import send
+
+logger = logging.getLogger("django_letsgo_worker.schedules")
+
+DEFAULT_GRACE = timedelta(seconds=60)
+DECLARED = "Schedule {!r} is declared in code, which would change it back."
+FIELDS = (
+    "schedule", "type", "payload", "timezone", "queue", "priority", "max_attempts", "deadline", "enabled",
+    "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread",
+)  # fmt: skip
+DECIDED = ScheduledJob.decided_columns()
+
+
+@private(Error, TypeError)
+@with_hints("A schedule")
+def add(
+    name: str,
+    schedule: str,
+    type: str,
+    payload: Any = None,
+    *,
+    timezone: str = "UTC",
+    queue: str | None = None,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+    deadline: timedelta | float | None = None,
+    enabled: bool = True,
+    starts_at: datetime | None = None,
+    ends_at: datetime | None = None,
+    misfire: str = "once",
+    misfire_grace: timedelta | float | None = None,
+    overlap: str = "allow",
+    spread: int = 0,
+    using: str | None = None,
+    now: datetime | None = None,
+) -> ScheduledJob:
+    """Add a schedule and plan its first run.
+
+    None for queue, priority and max_attempts means what the type's handler says at each run. deadline
+    (counted from the planned time and its spread) and misfire_grace (60 s by default) are timedeltas or
+    seconds, spread is in minutes; starts_at and ends_at are inclusive. Raises InvalidSchedule or
+    InvalidMessage, one sentence each, for bad values and for a name that exists; then nothing is saved.
+    """
+    alias = _alias("add", using)
+    job = ScheduledJob(name=name)
+    chosen = {
+        "schedule": schedule, "type": type, "payload": payload, "timezone": timezone, "queue": queue,
+        "priority": priority, "max_attempts": max_attempts, "deadline": deadline, "enabled": enabled,
+        "starts_at": starts_at, "ends_at": ends_at, "misfire": misfire, "misfire_grace": misfire_grace,
+        "overlap": overlap, "spread": spread,
+    }  # fmt: skip
+    clock = now or engine_for(alias).clock()
+    _set(job, chosen, clock)
+    _insert(job, alias, clock)
+    return job
+
+
+def _insert(job: ScheduledJob, using: str, clock: datetime) -> None:
+    taken = InvalidSchedule(f"A schedule named {job.name!r} exists already.", field="name")
+    rows = ScheduledJob.objects.using(using).filter(name=job.name)
+    if rows.exists():
+        raise taken
+    try:
+        with engine_for(using).transaction():
+            job.save(using=using, force_insert=True, now=clock)
+    except IntegrityError:
+        if not rows.exists():
+            raise
+        raise taken from None
+    _log("Schedule %r was added; its next run: %s.", job, job.next_run_at)
+
+
+@private(Error)
+def update(
+    name: str, *, using: str | None = None, now: datetime | None = None, **fields: Any
+) -> ScheduledJob:
+    """Change fields of a schedule, all of them or none, and plan it anew where they bear on that.
+
+    The fields are those of add(). An edit of the expression counts from now. Raises ScheduleNotFound,
+    InvalidSchedule or InvalidMessage.
+    """
+    _check_names(fields)
+    alias = _alias("update", using)
+    clock = now or engine_for(alias).clock()
+    with engine_for(alias).transaction():
+        job = _locked(name, alias)
+        _set(job, fields, clock)
+        job.save(using=alias, now=clock)
+    _log("Schedule %r was changed; its next run: %s.", job, job.next_run_at)
+    return job
+
+
+@private(Error)
+def ensure(
+    name: str,
+    schedule: str | None = None,
+    type: str | None = None,
+    *,
+    using: str | None = None,
+    now: datetime | None = None,
+    **fields: Any,
+) -> ScheduledJob:
+    """Make a schedule be as the fields say: add it, or change what differs; write nothing if nothing does.
+
+    The fields are those of add(), and what is not given stays as it is. `enabled` counts only where the
+    schedule is added: whether it is on is for people to say. Raises InvalidSchedule, for one that the code
+    declares too, or InvalidMessage.
+    """
+    alias = _alias("ensure", using)
+    given = {"schedule": schedule, "type": type}
+    wanted = {**{field: value for field, value in given.items() if value is not None}, **fields}
+    _check_names(wanted)
+    job = _row(name, alias) or _add_or_find(name, wanted, alias, now)
+    wanted.pop("enabled", None)
+    _put(job, wanted)
+    if not job._changed(wanted):
+        return job
+    if job.declared_in_code:
+        raise InvalidSchedule(DECLARED.format(name))
+    return update(name, using=alias, now=now, **wanted)
+
+
+def _add_or_find(name: str, fields: dict[str, Any], using: str, now: datetime | None) -> ScheduledJob:
+    for needed in ("schedule", "type"):
+        if needed not in fields:
+            raise InvalidSchedule(
+                f"There is no schedule named {name!r}: to add it, say its {needed}.", field=needed
+            )
+    try:
+        return add(name, using=using, now=now, **fields)
+    except InvalidSchedule as error:
+        # Another process may have been first.
+        job = _row(name, using) if error.field == "name" else None
+        if job is None:
+            raise
+        return job
+
+
+def restore(
+    name: str, *, by: str = "", using: str | None = None, now: datetime | None = None, **columns: Any
+) -> tuple[ScheduledJob, str]:
+    """Bring in a schedule as it was written out, here or elsewhere; return it, and what became of it.
+
+    That is added, changed or unchanged. `columns` are any of DECIDED, so that the switch, who used it and
+    why, and the grid of a rate are what they were; a next_run_at that is past is passed over, and an at()
+    that is past is over. Of one with `declared_in_code` only the switch counts where it exists. Raises
+    InvalidSchedule or InvalidMessage.
+    """
+    alias = _alias("restore", using)
+    clock = now or engine_for(alias).clock()
+    is_declared = columns.pop("declared_in_code", False)
+    with engine_for(alias).transaction():
+        found = _row(name, alias)
+        job = ScheduledJob(name=name) if found is None else _locked(name, alias)
+        if found is not None and is_declared:
+            columns = {
+                column: columns[column] for column in ("enabled", *ScheduledJob.SWITCH) if column in columns
+            }
+        if columns.get("next_run_at") is None or columns["next_run_at"] <= clock:
+            columns.pop("next_run_at", None)
+        if columns.get("anchor") is None:
+            # No scheduler had planned it yet.
+            columns.pop("anchor", None)
+        _put(job, columns)
+        if found is not None and not job._changed(columns):
+            return job, "unchanged"
+        if job.declared_in_code and not is_declared:
+            raise InvalidSchedule(DECLARED.format(name))
+        _restore(job, columns, by)
+        _check(job, clock)
+        if found is None:
+            job.declared_in_code = bool(is_declared)
+            _insert(job, alias, clock)
+            return job, "added"
+        job.save(using=alias, now=clock)
+    _log("Schedule %r was changed; its next run: %s.", job, job.next_run_at)
+    return job, "changed"
+
+
+def _restore(job: ScheduledJob, columns: dict[str, Any], by: str) -> None:
+    for field in ScheduledJob._meta.concrete_fields:
+        if field.name in columns and field.name not in FIELDS and isinstance(field, CharField):
+            _check_text(field.name, columns[field.name], field.max_length or 0)
+    job.may_be_over = True
+    if job._changed(["enabled"]) and "switched_by" not in columns:
+        job.switched_by = by
+    if "anchor" in columns and job._changed(["anchor"]):
+        # It is planned anew then: the next run stands on another grid.
+        job.planned_from = ""
+    # Nulls count, too: they are what the row was elsewhere.
+    job._decide([column for column in ("anchor", *ScheduledJob.SWITCH) if column in columns])
+
+
+def remove(name: str, *, using: str | None = None) -> None:
+    """Delete a schedule and its occurrences; messages that it made stay. Raises ScheduleNotFound."""
+    alias = _alias("remove", using)
+    with engine_for(alias).transaction():
+        job = _locked(name, alias)
+        job.delete(using=alias)
+    _log("Schedule %r was removed.", job)
+
+
+def enable(name: str, *, by: str = "", using: str | None = None, now: datetime | None = None) -> ScheduledJob:
+    """Switch a schedule on, planned from now: what it would have run meanwhile is not made up.
+
+    One that is on already stays as it is. Raises ScheduleNotFound, or InvalidSchedule for a row that
+    was edited into nonsense.
+    """
+    alias = _alias("enable", using)
+    clock = now or engine_for(alias).clock()
+    _check_text("by", by, 150)
+    with engine_for(alias).transaction():
+        job = _locked(name, alias)
+        if job.enabled:
+            return job
+        job.enabled, job.next_run_at, job.resume_at = True, None, None
+        job.switched_at, job.switched_by, job.switch_reason = clock, by, ""
+        job.save(using=alias, now=clock)
+    _log("Schedule %r was switched on%s.", job, f" by {by}" if by else "")
+    return job
+
+
+def disable(
+    name: str,
+    *,
+    by: str = "",
+    reason: str = "",
+    resume_at: datetime | None = None,
+    using: str | None = None,
+    now: datetime | None = None,
+) -> ScheduledJob:
+    """Switch a schedule off, until `resume_at` if given; no run is planned and no backlog builds.
+
+    For one that is off already, who, why and until when are written anew. Raises ScheduleNotFound, or
+    InvalidSchedule for a resume_at that is past.
+    """
+    alias = _alias("disable", using)
+    clock = now or engine_for(alias).clock()
+    _check_text("by", by, 150)
+    _check_text("reason", reason, 255)
+    if resume_at is not None and check_moment("resume_at", resume_at) <= clock:
+        raise InvalidSchedule(f"resume_at is past: {resume_at.isoformat()}.", field="resume_at")
+    with engine_for(alias).transaction():
+        job = _locked(name, alias)
+        job.enabled, job.resume_at = False, resume_at
+        job.switched_at, job.switched_by, job.switch_reason = clock, by, reason
+        job.save(using=alias, now=clock)
+    _log("Schedule %r was switched off%s.", job, f" by {by}" if by else "")
+    return job
+
+
+def run_now(name: str, *, by: str = "", using: str | None = None, now: datetime | None = None) -> Message:
+    """Enqueue a schedule's message at once, whether it is on or off, and return it.
+
+    It is no planned occurrence: the plan stays, no Occurrence is recorded, overlap and spread don't
+    apply. The message names the schedule and has this moment as its planned time; `last_run_at` and the
+    log say that it ran. Raises ScheduleNotFound, or InvalidMessage if the row cannot become a message.
+    """
+    alias = _alias("run_now", using)
+    clock = now or engine_for(alias).clock()
+    job = find(name, using=alias)
+    with engine_for(alias).transaction():
+        message = send(job, clock, clock, at_once=True, using=alias, now=now)
+        ScheduledJob.objects.using(alias).filter(pk=job.pk).update(last_run_at=clock)
+    _log("Schedule %r was run by hand%s: message %s.", job, f" by {by}" if by else "", message.pk)
+    return message
+
+
+def find(name: str, *, using: str | None = None) -> ScheduledJob:
+    """Return the schedule of this name; ScheduleNotFound when there is none."""
+    alias = _alias("find", using)
+    rows = ScheduledJob.objects.using(alias).filter(name=_sought(name))
+    job = rows.first()
+    if job is None:
+        raise ScheduleNotFound(name)
+    return job
+
+
+def _locked(name: str, using: str) -> ScheduledJob:
+    job = lock(using, name=_sought(name))
+    if job is None:
+        raise ScheduleNotFound(name)
+    return job
+
+
+def _sought(name: str) -> str:
+    # What no schedule can be called, some databases refuse to be asked for.
+    if not isinstance(name, str) or not name.isprintable():
+        raise ScheduleNotFound(name)
+    return name
+
+
+def _alias(verb: str, using: str | None) -> str:
+    if not apps.ready:
+        raise AppsNotReady(verb)
+    return alias_of(using)
+
+
+def _row(name: Any, using: str) -> ScheduledJob | None:
+    try:
+        return find(name, using=using)
+    except ScheduleNotFound:
+        return None
+
+
+def _check_names(fields: dict[str, Any]) -> None:
+    for field in fields:
+        if field not in FIELDS:
+            raise InvalidSchedule(no_option("A schedule", [field], FIELDS), field=field)
+
+
+def _set(job: ScheduledJob, fields: dict[str, Any], clock: datetime) -> None:
+    """Put values into a row in memory, or refuse the first that is wrong."""
+    _put(job, fields)
+    _check(job, clock)
+
+
+def _put(job: ScheduledJob, fields: dict[str, Any]) -> None:
+    """Put values into a row in memory; lengths of time may be seconds."""
+    for field, value in fields.items():
+        if field == "misfire_grace" and value is None:
+            value = DEFAULT_GRACE
+        if field in ("deadline", "misfire_grace") and value is not None:
+            value = timedelta(seconds=check_seconds(field, value))
+        setattr(job, field, value)
+
+
+def _check(job: ScheduledJob, clock: datetime) -> None:
+    """Refuse the first value that is wrong."""
+    if not isinstance(job.enabled, bool):
+        raise InvalidSchedule(f"enabled is True or False, not {job.enabled!r}.", field="enabled")
+    for _field, refusal in planning.refusals(job, clock):
+        raise refusal
+
+
+def _check_text(field: str, value: Any, longest: int) -> None:
+    if not isinstance(value, str):
+        raise InvalidSchedule(f"{field} is text, not {value!r}.", field=field)
+    encode(field, value, None)
+    if len(value) > longest:
+        raise InvalidSchedule(f"{field} is longer than {longest} characters.", field=field)
+
+
+def _log(line: str, job: ScheduledJob, *more: object) -> None:
+    logger.info(line, job.name, *more, extra={"schedule": job.name})

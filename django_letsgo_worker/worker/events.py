@@ -1,0 +1,113 @@
+"""What a worker tells the world after the fact is in the database: signals, and what must not be silent.
+
+Nothing here decides or writes; a broken receiver breaks nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+
+from .. import registry
+from ..conf import suggestion
+from ..delivery import Delivery
+from ..engines import Claimed, Settlement
+from ..models import Message
+from ..signals import delivery_finished, lease_lost, message_died, unknown_type
+from .inflight import InFlight
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+# The same unknown type is reported once in this time, in seconds.
+REPEAT_AFTER = 60.0
+
+
+class Events:
+    def __init__(self) -> None:
+        self._reported: dict[tuple[str, str], float] = {}
+        # How many attempts ended how, since the worker started.
+        self.ended: Counter[str] = Counter()
+
+    def settled(self, entry: InFlight, written: str | None) -> None:
+        """Announce the end of a message's stay in this process; `written` is None when it was not ours."""
+        if entry.refusal is not None and written is not None:
+            self._refused(entry.claimed, entry.refusal)
+        if entry.delivery is None or entry.outcome is None or entry.interrupted:
+            if entry.outcome is not None and entry.outcome.name == written == "dead":
+                # Its payload cannot be read: no delivery tells of it.
+                self._died(entry.claimed, entry.settlement, None)
+            return
+        name = entry.outcome.name
+        if entry.settled and name == "unknown":
+            return
+        if name == "lost" or (not entry.settled and written is None):
+            # After a connection broke, the first attempt to settle may have been carried out.
+            if not entry.uncertain:
+                self.lost(entry)
+            return
+        self._finished(entry, "expired" if written == "expired" else name)
+
+    def lost(self, entry: InFlight) -> None:
+        if not entry.lost and entry.delivery is not None:
+            entry.lost = True
+            entry.control.lease_lost = True
+            entry.delivery.log.warning(
+                "Lost the lease on message %s (%s): its outcome may not be recorded.",
+                entry.claimed.id,
+                entry.claimed.type,
+            )
+            lease_lost.send_robust(sender=Delivery, delivery=entry.delivery)
+
+    def _finished(self, entry: InFlight, name: str) -> None:
+        assert entry.outcome is not None and entry.delivery is not None
+        self.ended[name] += 1
+        delivery_finished.send_robust(
+            sender=Delivery,
+            delivery=entry.delivery,
+            outcome=name,
+            seconds=entry.seconds,
+            exception=entry.outcome.exception,
+            result=entry.outcome.result,
+            delay=entry.outcome.delay_seconds if name in ("retry", "snoozed") else None,
+        )
+        if name == "dead":
+            self._died(entry.claimed, entry.settlement, entry.delivery)
+
+    def _refused(self, claimed: Claimed, settlement: Settlement) -> None:
+        """Announce a message that was claimed and not run: worn out, or past its deadline."""
+        self.ended[settlement.outcome] += 1
+        if settlement.outcome == "expired":
+            logger.warning("Message %s (%s) expired before it began.", claimed.id, claimed.type)
+        else:
+            logger.error(
+                "Message %s (%s) is a dead letter: its worker died each time.", claimed.id, claimed.type
+            )
+            self._died(claimed, settlement, None)
+
+    def _died(self, claimed: Claimed, settlement: Settlement | None, delivery: Delivery | None) -> None:
+        errors = json.loads(settlement.errors) if settlement is not None and settlement.errors else []
+        message_died.send_robust(
+            sender=Message,
+            message_id=claimed.id,
+            type=claimed.type,
+            queue=claimed.queue,
+            errors=errors,
+            delivery=delivery,
+        )
+
+    def unknown(self, queue: str, types: set[str]) -> None:
+        """Say that messages wait here whose types this process does not know."""
+        now = time.monotonic()
+        for type in types:
+            if now - self._reported.get((queue, type), float("-inf")) >= REPEAT_AFTER:
+                self._reported[queue, type] = now
+                unknown_type.send_robust(sender=Message, queue=queue, type=type)
+                if registry.find(type) is None:
+                    logger.warning(
+                        "Messages of the unknown type %s wait in the queue %s.%s",
+                        type,
+                        queue,
+                        suggestion(type, registry.types()),
+                    )

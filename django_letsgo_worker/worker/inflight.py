@@ -1,0 +1,251 @@
+"""What a worker process has in flight: claimed messages, from their claim to their settlement.
+
+Only this object is shared between the worker's threads. No database here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ..delivery import Control, Delivery
+from ..engines import Claimed, Settlement
+from ..outcomes import Outcome
+from ..registry import Handler
+
+WAITING, RUNNING, FINISHED = "waiting", "running", "finished"
+# Finished too, but the database refuses what became of it: it is tried again later.
+UNWRITTEN = "unwritten"
+
+
+@dataclass(slots=True, eq=False)
+class InFlight:
+    """One claimed message in this process."""
+
+    claimed: Claimed
+    handler: Handler
+    control: Control
+    state: str = WAITING
+    delivery: Delivery | None = None
+    started: float = 0.0
+    ended: float = 0.0
+    outcome: Outcome | None = None
+    # What was decided about the exception of its handler, where that was raised.
+    decided: Outcome | None = None
+    # The handler's own transaction has written the outcome already, or nobody can know whether.
+    settled: bool = False
+    settlement: Settlement | None = None
+    # It must not run: what becomes of it was known when it was claimed.
+    refusal: Settlement | None = None
+    timed_out: bool = False
+    # Its handler runs on the event loop: it keeps no thread.
+    on_loop: bool = False
+    # The lease is gone: nothing that the handler returns is recorded.
+    lost: bool = False
+    # The end of the drain came first: given back while its code may still run.
+    interrupted: bool = False
+    # The connection on which its own transaction runs, for an atomic handler.
+    connection: BaseDatabaseWrapper | None = None
+    # A first attempt to settle it may have been carried out.
+    uncertain: bool = False
+    # Ends the task of an async handler, from any thread.
+    cancel: Callable[[], object] = lambda: None
+    # How often the database refused its outcome, whether that was said, and when it is tried again.
+    refusals: int = 0
+    is_reported: bool = False
+    again_at: float = 0.0
+
+    @property
+    def lease(self) -> tuple[int, int]:
+        return self.claimed.id, self.claimed.receipt
+
+    @property
+    def seconds(self) -> float:
+        """How long the handler ran."""
+        return max(0.0, self.ended - self.started) if self.started else 0.0
+
+
+@dataclass(slots=True)
+class InFlightTable:
+    """All of them, by message id, under one lock."""
+
+    seats: int
+    _held: dict[int, InFlight] = field(default_factory=dict)
+    _finished: list[InFlight] = field(default_factory=list)
+    _aside: list[InFlight] = field(default_factory=list)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _begun: int = 0
+    # How long a delivery keeps a thread, the latest ones foremost; long until the first has ended.
+    seconds_each: float = 1.0
+    _is_watched: bool = False
+
+    def add(self, entries: Iterable[InFlight]) -> None:
+        with self._changed:
+            for entry in entries:
+                self._held[entry.claimed.id] = entry
+                if entry.refusal is not None:
+                    entry.state = FINISHED
+                    self._finished.append(entry)
+
+    def begin(self, entry: InFlight) -> bool:
+        """Mark a waiting message as running; False when it was taken back meanwhile."""
+        with self._changed:
+            if self._held.get(entry.claimed.id) is not entry or entry.state != WAITING:
+                return False
+            entry.state, entry.started = RUNNING, time.monotonic()
+            self._begun += 1
+            return True
+
+    def finish(self, entry: InFlight, outcome: Outcome, *, settled: bool = False) -> None:
+        """Mark a running message as finished; its seat is free."""
+        with self._changed:
+            if self._held.get(entry.claimed.id) is entry and not entry.interrupted:
+                entry.state, entry.ended = FINISHED, time.monotonic()
+                entry.outcome, entry.settled = outcome, settled
+                if not entry.on_loop:
+                    self.seconds_each += 0.1 * (entry.ended - entry.started - self.seconds_each)
+                if not settled:
+                    # What its own transaction would have written is not what became of it.
+                    entry.settlement = None
+                self._finished.append(entry)
+            self._tell()
+
+    def take_finished(self) -> list[InFlight]:
+        """Return what has finished since the last call."""
+        with self._changed:
+            if self._aside:
+                self._finish_aside(time.monotonic())
+            finished, self._finished = self._finished, []
+            return finished
+
+    def set_aside(self, entry: InFlight, seconds: float) -> None:
+        """Keep a finished message whose outcome is refused out of the rounds, for so many seconds."""
+        with self._changed:
+            entry.state, entry.again_at = UNWRITTEN, time.monotonic() + seconds
+            self._aside.append(entry)
+            self._tell()
+
+    def try_again(self) -> None:
+        """Put all that is set aside into the next round."""
+        with self._changed:
+            self._finish_aside(float("inf"))
+
+    def _finish_aside(self, until: float) -> None:
+        due = [entry for entry in self._aside if entry.again_at <= until]
+        self._aside = [entry for entry in self._aside if entry.again_at > until]
+        for entry in due:
+            entry.state = FINISHED
+        self._finished += due
+
+    @property
+    def next_try_in(self) -> float:
+        """How many seconds until the first outcome that was refused is to be tried again."""
+        with self._changed:
+            return min((entry.again_at for entry in self._aside), default=float("inf")) - time.monotonic()
+
+    def put_back(self, entries: Iterable[InFlight]) -> None:
+        """Return finished messages that could not be settled yet."""
+        with self._changed:
+            self._finished[:0] = [entry for entry in entries if self._held.get(entry.claimed.id) is entry]
+
+    def drop(self, entries: Iterable[InFlight]) -> None:
+        """Let go of messages that are settled, released or lost."""
+        with self._changed:
+            for entry in entries:
+                if self._held.get(entry.claimed.id) is entry:
+                    del self._held[entry.claimed.id]
+            self._tell()
+
+    def take_back_waiting(self) -> list[InFlight]:
+        """Take what has not begun out of the seats' reach, to be released."""
+        with self._changed:
+            waiting = [entry for entry in self._held.values() if entry.state == WAITING]
+            for entry in waiting:
+                entry.state = FINISHED
+            return waiting
+
+    def interrupt_running(self) -> list[InFlight]:
+        """Count what still runs as finished without an outcome, so that it is given back."""
+        with self._changed:
+            running = [entry for entry in self._held.values() if entry.state == RUNNING]
+            for entry in running:
+                entry.interrupted, entry.state, entry.ended = True, FINISHED, time.monotonic()
+            self._finished += running
+            return running
+
+    def lose(self, entry: InFlight) -> bool:
+        """Let go of a message whose lease is gone; False when it was settled meanwhile.
+
+        One that waits never begins; one that runs goes on, and its outcome is not recorded.
+        """
+        with self._changed:
+            if self._held.get(entry.claimed.id) is not entry or entry.state in (FINISHED, UNWRITTEN):
+                return False
+            if entry.state == WAITING:
+                del self._held[entry.claimed.id]
+            self._tell()
+            return True
+
+    def _tell(self) -> None:
+        if self._is_watched:
+            self._changed.notify_all()
+
+    def in_state(self, *states: str) -> list[InFlight]:
+        with self._changed:
+            return [entry for entry in self._held.values() if entry.state in states]
+
+    def count_stuck(self, seconds: float) -> int:
+        """Return how many have kept a thread for longer than this."""
+        since = time.monotonic() - seconds
+        return sum(1 for entry in self.in_state(RUNNING) if entry.started < since and not entry.on_loop)
+
+    def count_waiting_sync(self, most: int) -> int:
+        """Return how many wait for a thread that runs their handlers; no further than `most` is counted."""
+        with self._changed:
+            held = self._held.values()
+            waiting = (1 for entry in held if entry.state == WAITING and not entry.handler.is_async)
+            return sum(islice(waiting, most))
+
+    def leases(self) -> list[InFlight]:
+        """Return all messages whose leases this process must renew."""
+        with self._changed:
+            return [entry for entry in self._held.values() if not entry.lost]
+
+    @property
+    def begun(self) -> int:
+        """How many have begun since the process started."""
+        return self._begun
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in flight but what the database refuses."""
+        with self._changed:
+            return all(entry.state == UNWRITTEN for entry in self._held.values())
+
+    @property
+    def count_aside(self) -> int:
+        """How many outcomes wait here that the database has refused."""
+        return len(self._aside)
+
+    def unwritten(self) -> list[InFlight]:
+        """Return those whose outcome is known here, and not yet in the database."""
+        finished = self.in_state(FINISHED, UNWRITTEN)
+        return [entry for entry in finished if not entry.settled and (entry.outcome or entry.refusal)]
+
+    def wait_until_idle(self, timeout: float, hurry: threading.Event) -> bool:
+        """Wait until nothing waits or runs, at most `timeout` seconds or until told to hurry; True if so."""
+        end = time.monotonic() + timeout
+        with self._changed:
+            self._is_watched = True
+            while any(entry.state in (WAITING, RUNNING) for entry in self._held.values()):
+                left = end - time.monotonic()
+                if left <= 0 or hurry.is_set():
+                    return False
+                # Not longer than this: whoever sets `hurry` does not notify us.
+                self._changed.wait(min(left, 0.1))
+            return True

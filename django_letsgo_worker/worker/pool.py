@@ -1,0 +1,202 @@
+"""The pool of handler threads: where deliveries run; the event loop that runs async ones is in eventloop.py.
+
+What a seat takes and gives back is an InFlight entry; when messages are claimed is the loop's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import count
+from math import ceil
+from uuid import UUID
+
+from django.db import connections
+
+from ..messages import settlements
+from ..outcomes import Outcome
+from . import executor
+from .eventloop import EventLoop
+from .inflight import InFlight, InFlightTable
+from .isolation import ConnectionKeeper
+from .wakeup import Wakeup
+
+logger = logging.getLogger("django_letsgo_worker.worker")
+
+# A thread is woken for so many seconds of waiting work; one whose handler runs longer counts as taken.
+WORTH_A_THREAD = 0.002
+
+
+class HandlerPool:
+    """No more deliveries at a time than the process has seats. The wake-up rings whenever one has finished.
+
+    A seat belongs to a thread, awake or resting, or to an async delivery: the thread that begins one leaves
+    it its seat, and looks for another or ends. So their connections are never more than the seats, either.
+    """
+
+    def __init__(
+        self, inflight: InFlightTable, wakeup: Wakeup, *, using: str, process: UUID, name: str
+    ) -> None:
+        self.inflight = inflight
+        self.wakeup = wakeup
+        self.using = using
+        self.process = process
+        self.name = name
+        self.loop = EventLoop()
+        # Called when a handler with a time-out begins.
+        self.on_timed: Callable[[], None] = lambda: None
+        # Claimed and not begun, in order; any thread takes the next.
+        self._waiting: deque[InFlight] = deque()
+        lock = threading.RLock()
+        self._called, self._freed = threading.Condition(lock), threading.Condition(lock)
+        self._threads: set[threading.Thread] = set()
+        self._numbers = count()
+        self._resting = 0
+        # How many seats are neither a thread's nor a delivery's on the event loop.
+        self._free = inflight.seats
+        # Threads that wait for a seat: one, at the most.
+        self._seatless = 0
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start the first thread; the others start when there is work for them."""
+        with self._called:
+            self._start_thread()
+
+    def put(self, entries: Iterable[InFlight]) -> None:
+        """InFlight over messages; they begin in order as seats become free."""
+        self._waiting.extend(entries)
+        self.wake()
+
+    def wake(self) -> bool:
+        """Wake or start as many threads as waiting messages need; return whether some wait beside free seats.
+
+        Work that is done in microseconds, as is the beginning of an async delivery, is left to the few that
+        are awake: a thread that wakes up only to find the next one working holds up both.
+        """
+        waiting = len(self._waiting)
+        if not waiting or not (self._resting or self._free):
+            return False
+        enough = ceil(waiting * self.inflight.seconds_each / WORTH_A_THREAD)
+        with self._called:
+            stuck = self.inflight.count_stuck(WORTH_A_THREAD)
+            awake = len(self._threads) - self._resting - self._seatless - stuck
+            wanted = max(1, self.inflight.count_waiting_sync(enough)) - awake
+            self._called.notify(max(0, wanted))
+            for _ in range(min(wanted - self._resting, self._free)):
+                self._start_thread()
+        return True
+
+    def stop(self, timeout: float) -> None:
+        """Let the threads end once they are done; call it when nothing is in flight."""
+        with self._called:
+            self._stopping = True
+            self._called.notify_all()
+            self._freed.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(timeout)
+        self.loop.stop(timeout)
+
+    # -- threads ------------------------------------------------------------------------------------
+
+    def _start_thread(self) -> None:
+        """Give a free seat to a new thread. The caller holds the lock."""
+        if self._stopping:
+            return
+        # Daemons: at the end of a drain that was cut short, nothing waits for a handler that never ends.
+        thread = threading.Thread(target=self._sit, name=f"letsgo-seat-{next(self._numbers)}", daemon=True)
+        thread.start()
+        self._threads.add(thread)
+        self._free -= 1
+
+    def _next(self) -> InFlight | None:
+        """Return the next message once there is one; None at the end."""
+        while True:
+            try:
+                return self._waiting.popleft()
+            except IndexError:
+                pass
+            with self._called:
+                if self._stopping:
+                    return None
+                if not self._waiting:
+                    self._resting += 1
+                    self._called.wait()
+                    self._resting -= 1
+
+    def _sit(self) -> None:
+        keeper = ConnectionKeeper()
+        try:
+            while (entry := self._next()) is not None:
+                if self.inflight.begin(entry) and not self._serve(entry, keeper) and not self._find_seat():
+                    return
+        finally:
+            connections.close_all()
+
+    def _find_seat(self) -> bool:
+        """Take another seat for this thread, whose own went to the event loop; False when it is to end."""
+        with self._called:
+            if not self._free and not self._seatless:
+                # One waits, or each seat that the event loop gives back would start a thread.
+                self._seatless += 1
+                self._freed.wait_for(lambda: self._free or self._stopping)
+                self._seatless -= 1
+            if self._free:
+                self._free -= 1
+                return True
+            self._threads.discard(threading.current_thread())
+        # Some may have counted on this thread while others rest.
+        self.wake()
+        return False
+
+    # -- deliveries ---------------------------------------------------------------------------------
+
+    def _serve(self, entry: InFlight, keeper: ConnectionKeeper) -> bool:
+        """One delivery, from its first line to its outcome; nothing that it does ends the thread.
+
+        Returns whether the thread has its seat still: an async delivery goes on without it.
+        """
+        try:
+            keeper.before()
+            if entry.handler.timeout is not None:
+                self.on_timed()
+            entry.delivery = settlements.delivery_of(entry.claimed, entry.control)
+            if executor.announce(entry):
+                # A receiver may leave anything behind, too.
+                keeper.after()
+            if entry.handler.is_async:
+                self._send_to_loop(entry)
+                return False
+            outcome, settled = executor.run(
+                entry, executor.call, using=self.using, process=self.process, process_name=self.name
+            )
+        except BaseException as error:
+            logger.exception("Message %s could not be handed to its handler.", entry.claimed.id)
+            outcome, settled = executor.unhanded(entry, error), False
+        try:
+            keeper.after()
+        except Exception:
+            logger.exception("The connections of a seat could not be tidied up.")
+            connections.close_all()
+        self.inflight.finish(entry, outcome, settled=settled)
+        self.wakeup.wake()
+        return True
+
+    def _send_to_loop(self, entry: InFlight) -> None:
+        """Let the handler run on the event loop, with the seat of this thread."""
+        # Its ORM calls have a connection of their own; this thread's would be one too many.
+        connections.close_all()
+        entry.on_loop = True
+        self.loop.begin(entry, self._ended_on_loop)
+
+    def _ended_on_loop(self, entry: InFlight, end: Outcome | BaseException) -> None:
+        """Take back the seat of an async delivery; it runs on the event loop, and must not block it."""
+        outcome = executor.unhanded(entry, end) if isinstance(end, BaseException) else end
+        self.inflight.finish(entry, outcome)
+        with self._called:
+            self._free += 1
+        self.wakeup.wake()
+        self.wake()

@@ -1,0 +1,129 @@
+"""Fixtures of the worker in motion: handlers for one test, a worker on threads of this process, outcomes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+
+from django_letsgo_worker import enqueue, registry
+from django_letsgo_worker.models import ArchivedMessage, Message
+from django_letsgo_worker.worker import Options, Worker
+from tests.support import PATIENCE, wait_until
+
+WORKLOAD = "tests.workload.settings"
+
+
+@pytest.fixture
+def handle() -> Iterator[Callable[..., Any]]:
+    """Register a function for the time of one test: @handle("t:x", max_attempts=3)."""
+    registered: list[str] = []
+
+    def register(type: str, **options: Any) -> Callable[[Any], Any]:
+        registered.append(type)
+        return registry.handler(type, **options)
+
+    yield register
+    for type in registered:
+        registry.remove(type)
+
+
+class Working:
+    """A worker on a thread of this process."""
+
+    def __init__(self, options: Options) -> None:
+        self.worker = Worker(options)
+        self.clean: bool | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.clean = self.worker.run()
+        finally:
+            connections.close_all()
+
+    @property
+    def is_over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Drain, and wait for the end; when something hangs, cut it short."""
+        self.worker.stopping.set()
+        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            self.worker.hurrying.set()
+            self._thread.join(PATIENCE)
+
+    def join(self) -> bool | None:
+        """Wait for the end; return whether the drain was clean."""
+        self._thread.join(PATIENCE)
+        assert self.is_over, f"The worker still works: {self.worker.inflight}"
+        return self.clean
+
+
+@pytest.fixture
+def start_worker(transactional_db: None) -> Iterator[Callable[..., Working]]:
+    """Start a worker in this process; it ends with the test."""
+    started: list[Working] = []
+
+    def start(**options: Any) -> Working:
+        options = {"seats": 2, "lease_seconds": 30.0, "drain_seconds": 5.0, "poll_seconds": 0.2, **options}
+        started.append(Working(Options(**options)))
+        return started[-1]
+
+    yield start
+    for working in started:
+        working.stop()
+
+
+@pytest.fixture
+def work_off(start_worker: Callable[..., Working]) -> Callable[..., None]:
+    """Handle all that is due in this process, one message after the other, and return."""
+
+    def work(**options: Any) -> None:
+        start_worker(**{"seats": 1, "until_empty": True, **options}).join()
+
+    return work
+
+
+@pytest.fixture
+def ended(transactional_db: None) -> Callable[[Message], ArchivedMessage]:
+    """Wait until a message is archived, and return it."""
+
+    def wait(message: Message) -> ArchivedMessage:
+        return wait_until(
+            lambda: ArchivedMessage.objects.filter(pk=message.pk).first(),
+            what=f"the end of {message}: {Message.objects.filter(pk=message.pk).values().first()}",
+        )
+
+    return wait
+
+
+@pytest.fixture
+def outcome_of(
+    handle: Callable[..., Any], work_off: Callable[..., None]
+) -> Callable[..., ArchivedMessage | Message]:
+    """Run one message by a function, and return its row: archived, or live again."""
+
+    def run(function: Any, payload: Any = None, *, max_attempts: int = 3, **options: Any) -> Any:
+        handle("t:it", backoff=[3600], **options)(function)
+        message = enqueue("t:it", payload, max_attempts=max_attempts)
+        work_off()
+        archived = ArchivedMessage.objects.filter(pk=message.pk).first()
+        return archived or Message.objects.get(pk=message.pk)
+
+    return run
+
+
+@pytest.fixture(params=["new", "used"] if connection.vendor == "postgresql" else ["new"])
+def connection_is(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """On PostgreSQL a connection that was used before is spoken to in another way: have a test see both."""
+    if connection.vendor == "postgresql":
+        from django_letsgo_worker.engines.postgresql import cursor
+
+        monkeypatch.setattr(cursor, "PREPARED_FROM", 1 if request.param == "used" else 10**9)
+    return str(request.param)

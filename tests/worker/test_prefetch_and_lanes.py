@@ -1,0 +1,354 @@
+"""What a worker keeps in mind: its pace, the lanes it knows, the messages it has in flight."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+
+from django_letsgo_worker.delivery import Control
+from django_letsgo_worker.engines import Claim, ClaimRequest, Lane
+from django_letsgo_worker.outcomes import SUCCEEDED
+from django_letsgo_worker.worker import lanes as lanes_module
+from django_letsgo_worker.worker.inflight import FINISHED, RUNNING, WAITING, InFlight, InFlightTable
+from django_letsgo_worker.worker.lanes import Lanes, Watermarks
+from django_letsgo_worker.worker.options import Options
+from django_letsgo_worker.worker.prefetch import MOST_AHEAD, Pace, Prefetch
+
+PAST, FUTURE = datetime(2000, 1, 1, tzinfo=UTC), datetime(2500, 1, 1, tzinfo=UTC)
+
+
+class TestPace:
+    @pytest.fixture
+    def pace(self):
+        pace = Pace()
+        pace._at = 0.0
+        return pace
+
+    def test_it_is_what_begins_in_a_tenth_of_a_second(self, pace):
+        assert pace.prefetch == 0
+        pace.measure(1000, 1.0)
+        assert pace.prefetch == 100
+
+    def test_a_long_time_is_believed_at_once_and_a_short_one_in_part(self, pace):
+        pace.measure(500, 0.5)
+        assert pace.per_second == 1000
+        pace.measure(500, 0.75)
+        assert pace.per_second == 500
+        pace.measure(500, 100.0)
+        assert pace.per_second == 0
+
+    def test_moments_that_are_too_close_are_taken_together(self, pace):
+        for n in range(99):
+            pace.measure(n, n * 0.0001)
+        assert pace.per_second == 0
+        pace.measure(100, 1.0)
+        assert pace.per_second == 100
+
+    def test_there_is_a_bound(self, pace):
+        pace.measure(10**9, 1.0)
+
+        assert pace.prefetch == MOST_AHEAD
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The process's own clock: it stands until the test moves it."""
+    clock = SimpleNamespace(seconds=1000.0)
+    clock.monotonic = lambda: clock.seconds
+    monkeypatch.setattr(lanes_module, "time", clock)
+    return clock
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Engine:
+    """An engine that has messages that become visible at these moments, at the moment `now`."""
+
+    def __init__(self, *messages, paused=()):
+        self.messages, self.paused, self.now = messages, paused, NOW
+
+    def lanes(self, *, waiting=False, queues=None, marked=None):
+        since = {(lane.queue, lane.priority): lane.next_visible_at for lane in marked or ()}
+        first = {}
+        for queue, priority, visible_at in self.messages:
+            key = queue, priority
+            if marked is None or (key in since and visible_at >= since[key]):
+                first[key] = min(visible_at, first.get(key, visible_at))
+        return [
+            Lane(queue, priority, moment, queue in self.paused, self.now)
+            for (queue, priority), moment in first.items()
+        ]
+
+
+def known(*found, queues=None, paused=()):
+    """What a worker knows that has looked once."""
+    lanes = Lanes(Engine(*found, paused=paused), queues, Watermarks())
+    lanes.look(waiting=False)
+    return lanes
+
+
+def due(lanes):
+    return [(lane.queue, lane.priority) for lane in lanes.due()]
+
+
+class TestLanes:
+    def test_a_look_is_believed_for_a_second(self, clock):
+        lanes = known(("a", 0, PAST))
+        clock.seconds += 0.999
+        assert not lanes.is_stale
+        clock.seconds += 0.001
+        assert lanes.is_stale
+
+    def test_forgetting_makes_it_look_again(self, clock):
+        lanes = known(("a", 0, PAST))
+        assert (lanes.are_all_known, lanes.is_stale) == (True, False)
+        lanes.forget()
+        assert (lanes.are_all_known, lanes.is_stale) == (False, True)
+
+    def test_higher_priorities_come_first_whatever_the_turn(self, clock):
+        found = [("a", -100, PAST), ("b", 100, PAST), ("c", 0, PAST), ("a", 100, PAST), ("b", 0, PAST)]
+        random.Random(1).shuffle(found)
+        lanes = known(*found)
+
+        for _ in range(10):
+            assert [priority for _, priority in due(lanes)] == [100, 100, 0, 0, -100]
+
+    def test_queues_of_one_priority_take_turns(self, clock):
+        lanes = known(*((queue, 0, PAST) for queue in "abc"))
+        first = Counter(due(lanes)[0][0] for _ in range(30))
+
+        assert first == {"a": 10, "b": 10, "c": 10}
+        assert sorted(due(lanes)) == [("a", 0), ("b", 0), ("c", 0)]
+
+    def test_what_is_not_due_is_left_out_and_known(self, clock):
+        lanes = known(("a", 0, FUTURE), ("b", 0, NOW + timedelta(hours=1)))
+
+        assert due(lanes) == []
+        assert lanes.next_due_in() == 3600
+        clock.seconds += 3600
+        assert due(lanes) == [("b", 0)]
+        assert known(("a", 0, PAST), ("b", 0, FUTURE)).next_due_in() == 0.0
+
+    def test_the_databases_clock_counts_and_counts_at_once_when_it_is_set(self, clock):
+        lanes = known(("a", 0, NOW + timedelta(hours=1)))
+        assert due(lanes) == []
+        lanes.engine.now = NOW + timedelta(hours=2)
+        lanes.look(waiting=False)
+        assert due(lanes) == [("a", 0)]
+
+    def test_paused_queues_are_left_out(self, clock):
+        lanes = known(("a", 0, PAST), ("b", 5, PAST), ("c", 0, PAST), paused={"b", "c"})
+
+        assert due(lanes) == [("a", 0)]
+
+    def test_only_the_queues_served_are_known(self, clock):
+        lanes = known(("a", 0, PAST), ("b", 0, PAST), queues=("a",))
+        lanes.add("b", 5)
+        lanes.add("a", 5)
+
+        assert due(lanes) == [("a", 5), ("a", 0)]
+
+    def test_a_wake_up_makes_a_lane_due_at_once(self, clock):
+        lanes = known(("a", 0, FUTURE))
+        lanes.add("a", 0)
+
+        assert due(lanes) == [("a", 0)]
+
+    def test_a_drained_lane_is_out_until_the_next_look(self, clock):
+        lanes = known(("a", 0, PAST), ("b", 0, PAST))
+        lanes.drained(Lane("a", 0), Claim(rows=["a message"]))
+        lanes.drained(Lane("nowhere", 0), Claim(rows=["a message"]))
+        assert due(lanes) == [("b", 0)]
+
+        lanes.look(waiting=False)
+        assert sorted(due(lanes)) == [("a", 0), ("b", 0)]
+
+    def test_behind_what_is_not_for_this_worker_the_next_that_may_be_is_found(self, clock):
+        unknown, later = ("a", 0, PAST), ("a", 0, NOW + timedelta(seconds=9))
+        lanes = known(unknown, later, ("b", 0, PAST))
+        lanes.drained(Lane("a", 0), Claim(unknown={"stranger"}, looked=1, looked_until=PAST))
+
+        lanes.look(waiting=True)
+
+        assert due(lanes) == [("b", 0)]
+        clock.seconds += 9
+        assert sorted(due(lanes)) == [("a", 0), ("b", 0)]
+
+    def test_what_another_session_has_locked_is_passed_up_to_the_last_look(self, clock):
+        lanes = known(("a", 0, PAST), ("a", 0, NOW), ("a", 0, NOW + timedelta(seconds=9)))
+        lanes.drained(Lane("a", 0), Claim())
+
+        lanes.look(waiting=True)
+
+        assert (due(lanes), lanes.next_due_in()) == ([], 9)
+
+    @pytest.mark.parametrize("how", ["a poll", "a write", "its name", "another type", "a second"])
+    def test_what_was_not_for_this_worker_is_tried_again_after(self, clock, how):
+        lanes = known(("a", 0, PAST))
+        lanes.drained(Lane("a", 0), Claim(unknown={"stranger"}, looked=1, looked_until=PAST))
+        lanes.look(waiting=True)
+        assert due(lanes) == []
+
+        if how in ("a poll", "a write"):
+            lanes.look_after_rest({"a poll": "time", "a write": "written"}[how])
+        elif how == "its name":
+            lanes.add("a", 0)
+        elif how == "another type":
+            lanes.learned()
+        else:
+            clock.seconds += 1
+        if how != "its name":
+            lanes.look(waiting=True)
+
+        assert due(lanes) == [("a", 0)]
+
+    def test_only_a_look_at_all_lanes_says_that_all_are_known(self, clock):
+        lanes = known(("a", 0, PAST), ("b", 0, PAST))
+        request = ClaimRequest(
+            lane=Lane("a", 0), types=["job"], process=UUID(int=1), lease_seconds=30, free=8
+        )
+        lanes.watermarks.note(request, Claim(looked=1, looked_from=PAST), seconds=0.01)
+        lanes.watermarks.note_full_look(0.01)
+
+        lanes.look(waiting=True)
+
+        assert sorted(due(lanes)) == [("a", 0), ("b", 0)]
+        assert not lanes.are_all_known
+        # The rest before a full look is no longer than this.
+        assert lanes.next_due_in() <= lanes.watermarks.full_look_in() == pytest.approx(0.2)
+
+
+class TestHands:
+    @pytest.fixture
+    def entries(self):
+        return InFlightTable(2)
+
+    @pytest.fixture
+    def take(self, entries):
+        """Take messages in flight: take(1, 2) are two, waiting."""
+
+        def take(*ids):
+            taken = [
+                InFlight(SimpleNamespace(id=id, receipt=id * 10, is_poison_suspect=False), None, Control())
+                for id in ids
+            ]
+            entries.add(taken)
+            return taken
+
+        return take
+
+    def test_a_message_goes_from_its_claim_to_its_settlement(self, entries, take):
+        (entry,) = take(1)
+        assert (entry.state, entry.lease, entry.seconds, entries.is_empty) == (WAITING, (1, 10), 0.0, False)
+        assert entries.begin(entry)
+        assert (entry.state, entries.begun) == (RUNNING, 1)
+        entries.finish(entry, SUCCEEDED)
+        assert (entry.state, entry.outcome, entry.seconds >= 0) == (FINISHED, SUCCEEDED, True)
+        assert (entries.take_finished(), entries.take_finished()) == ([entry], [])
+        assert entries.leases() == [entry]
+        entries.drop([entry])
+        assert entries.is_empty
+
+    def test_it_begins_once(self, entries, take):
+        (entry,) = take(1)
+
+        assert [entries.begin(entry) for _ in range(3)] == [True, False, False]
+        assert entries.begun == 1
+
+    def test_what_is_taken_back_never_begins(self, entries, take):
+        waiting, running = take(1, 2)
+        entries.begin(running)
+
+        assert entries.take_back_waiting() == [waiting]
+        assert not entries.begin(waiting)
+        assert (entries.take_back_waiting(), entries.in_state(RUNNING)) == ([], [running])
+
+    def test_a_message_claimed_again_is_another_hand(self, entries, take):
+        (old,) = take(1)
+        (new,) = take(1)
+
+        assert not entries.begin(old)
+        entries.drop([old])
+        assert entries.begin(new)
+        entries.finish(old, SUCCEEDED)
+        assert entries.take_finished() == []
+
+    def test_what_was_interrupted_has_no_outcome_whatever_it_returns(self, entries, take):
+        waiting, entry = take(1, 2)
+        entries.begin(entry)
+
+        assert entries.interrupt_running() == [entry] == entries.take_finished()
+        entries.finish(entry, SUCCEEDED)
+        assert (entry.outcome, entries.take_finished(), waiting.state) == (None, [], WAITING)
+
+    def test_a_lost_message_that_waits_is_let_go_and_one_that_runs_goes_on(self, entries, take):
+        waiting, running, finished = take(1, 2, 3)
+        for entry in (running, finished):
+            entries.begin(entry)
+        entries.finish(finished, SUCCEEDED)
+
+        assert [entries.lose(entry) for entry in (waiting, running, finished)] == [True, True, False]
+        assert not entries.begin(waiting)
+        assert entries.in_state(WAITING, RUNNING, FINISHED) == [running, finished]
+        running.lost = True
+        assert entries.leases() == [finished]
+
+    def test_what_could_not_be_settled_comes_first_next_time(self, entries, take):
+        first, second = take(1, 2)
+        for entry in (first, second):
+            entries.begin(entry)
+        entries.finish(first, SUCCEEDED)
+        taken = entries.take_finished()
+        entries.finish(second, SUCCEEDED)
+        entries.put_back(taken)
+
+        assert entries.take_finished() == [first, second]
+
+    def test_waiting_ends_when_the_last_one_has_finished(self, entries, take):
+        assert entries.wait_until_idle(0, threading.Event())
+        (entry,) = take(1)
+        assert not entries.wait_until_idle(0, threading.Event())
+        entries.begin(entry)
+        assert not entries.wait_until_idle(0, threading.Event())
+
+        threading.Thread(target=entries.finish, args=(entry, SUCCEEDED)).start()
+        assert entries.wait_until_idle(30, threading.Event())
+
+    def test_waiting_ends_when_told_to_hurry(self, entries, take):
+        take(1)
+        hurry = threading.Event()
+        hurry.set()
+
+        assert not entries.wait_until_idle(30, hurry)
+
+    def test_the_appetite_is_what_is_free_and_what_will_start_soon(self, entries, take):
+        prefetch = Prefetch(Options(name="w"), entries)
+        prefetch.pace.per_second, prefetch.pace._at = 50.0, float("inf")
+        found = [prefetch.now()]
+        for id in (1, 2, 3):
+            take(id)
+            found.append(prefetch.now())
+
+        assert found == [(2, 5), (1, 5), (0, 5), (0, 4)]
+
+    def test_beside_a_suspect_there_is_none(self, entries, take):
+        prefetch = Prefetch(Options(name="w"), entries)
+        take(1)[0].claimed.is_poison_suspect = True
+
+        assert prefetch.now() == (0, 0)
+
+    def test_nobody_takes_more_than_it_was_told_to(self, entries, take):
+        prefetch = Prefetch(Options(name="w", max_messages=3), entries)
+        prefetch.took(2)
+        assert (prefetch.now(), prefetch.is_sated) == ((1, 0), False)
+        prefetch.took(1)
+        assert (prefetch.now(), prefetch.is_sated) == ((0, 0), True)
+        take(1)
+        assert not prefetch.is_sated

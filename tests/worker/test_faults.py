@@ -108,7 +108,7 @@ def test_a_claim_that_arrives_after_the_stop_is_released(handle, start_worker, m
 
     def slow_take_back(self):
         # The seats are quicker than the exchange: what it has put in their reach has begun by now.
-        wait_until(lambda: not working.worker.seats._waiting)
+        wait_until(lambda: not working.worker.pool._waiting)
         wait_until(lambda: self._begun == len(begun))
         return take_back(self)
 

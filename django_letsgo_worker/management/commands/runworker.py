@@ -122,12 +122,13 @@ class Command(BaseCommand):
         types = registry.types()
         times = f" in each of {options['processes']} processes" if options["processes"] > 1 else ""
         scheduler = "here" if options["with_scheduler"] else _say_where_schedules_fire(asked.using)
+        seats = validation.counted(asked.seats, "seat")
         lines = [
             f"Worker {asked.name} · django-letsgo-worker {__version__}",
             f"  database     {asked.using} ({engine.display_name}{listening})",
             f"  queues       {'all' if asked.queues is None else ', '.join(asked.queues)}",
             f"  handlers     {len(types)}: {', '.join(types[:8])}{', ...' if len(types) > 8 else ''}",
-            f"  concurrency  {validation.counted(asked.seats, 'seat')}{times}, lease {asked.lease_seconds:g} s",
+            f"  concurrency  {seats}{times}, lease {asked.lease_seconds:g} s",
             f"  scheduler    {scheduler}",
             f"  to stop      SIGTERM or Ctrl-C; what has begun gets {asked.drain_seconds:g} s",
         ]

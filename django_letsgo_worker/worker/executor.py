@@ -178,6 +178,26 @@ def unhanded(entry: InFlight, error: BaseException) -> Outcome:
     return Outcome(name="retry", delay_seconds=60.0, exception=error, recorded=True)
 
 
+def settlement_of(entry: InFlight, process_name: str) -> Settlement:
+    """Return what is to be written about a message that is done with here; worked out once."""
+    if entry.refusal is not None:
+        return entry.refusal
+    if entry.outcome is None:
+        # Never begun, or interrupted: as if it had not been claimed.
+        deaths = 0 if entry.interrupted else entry.claimed.deaths
+        entry.settlement = settlements.release_of(entry.claimed, deaths=deaths)
+    elif entry.settlement is None:
+        entry.settlement = settlements.settlement_of(
+            entry.claimed,
+            entry.outcome,
+            seconds=entry.seconds,
+            ended_seconds_ago=time.monotonic() - entry.ended,
+            process=process_name,
+            on_dead=entry.handler.on_dead,
+        )
+    return entry.settlement
+
+
 class _AtomicRun:
     """One transaction: the guard, the handler within a savepoint, the settlement, the commit."""
 
@@ -210,10 +230,10 @@ class _AtomicRun:
         self.entry.connection = engine.connection
         # Registered before all others, so it runs once the commit is done and before any of them fails.
         transaction.on_commit(self._note_commit, using=self.using)
-        hold: AtomicScope = engine.atomic_scope(self.process, self.entry.lease)
-        if not hold.open():
+        scope: AtomicScope = engine.atomic_scope(self.process, self.entry.lease)
+        if not scope.open():
             raise LeaseLost(self.entry.claimed.id, self.entry.claimed.attempts)
-        outcome = self._attempt_within(hold)
+        outcome = self._attempt_within(scope)
         seconds = time.monotonic() - self.entry.started
         settlement = settlements.settlement_of(
             self.entry.claimed,
@@ -225,16 +245,16 @@ class _AtomicRun:
         self.entry.settlement = settlement
         if not engine.skip_locked:
             self._warn_if_long(seconds)
-        written = self._settle(engine, hold, settlement)
+        written = self._settle(engine, scope, settlement)
         if not written:
             # The handler ended our transaction behind Django's back, and with it the lock.
             raise LeaseLost(self.entry.claimed.id, self.entry.claimed.attempts)
         return outcome
 
-    def _settle(self, engine: Engine, hold: AtomicScope, settlement: Settlement) -> dict[int, str]:
+    def _settle(self, engine: Engine, scope: AtomicScope, settlement: Settlement) -> dict[int, str]:
         error: Exception
         try:
-            return hold.settle(settlement, keep=settlements.kept_outcomes(), now=self.now)
+            return scope.settle(settlement, keep=settlements.kept_outcomes(), now=self.now)
         except Error as caught:
             # Without the frames that it came through: the statement's values are among their variables.
             error = without_frames(caught)
@@ -245,11 +265,11 @@ class _AtomicRun:
     def _note_commit(self) -> None:
         self.committed = True
 
-    def _attempt_within(self, hold: AtomicScope) -> Outcome:
+    def _attempt_within(self, scope: AtomicScope) -> Outcome:
         """Attempt it; what the handler raises takes back what it wrote, and no more."""
 
         def call(entry: InFlight) -> Any:
-            with hold:
+            with scope:
                 result = self.call(entry)
                 if connections[self.using].needs_rollback:
                     # Django would roll back in silence, and the message would count as done.

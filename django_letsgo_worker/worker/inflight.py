@@ -1,4 +1,4 @@
-"""What a worker process has in flight: claimed messages, from their claim to their settlement.
+"""The in-memory table of claimed messages, from claim to settlement.
 
 Only this object is shared between the worker's threads. No database here.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -42,6 +43,8 @@ class InFlight:
     settlement: Settlement | None = None
     # It must not run: what becomes of it was known when it was claimed.
     refusal: Settlement | None = None
+    # A thread of the pool may take it, if it is not taken back first.
+    is_ready: bool = False
     timed_out: bool = False
     # Its handler runs on the event loop: it keeps no thread.
     on_loop: bool = False
@@ -75,6 +78,12 @@ class InFlightTable:
     """All of them, by message id, under one lock."""
 
     seats: int
+    # Those that may begin, in order: any thread of the pool takes the next.
+    ready: deque[InFlight] = field(default_factory=deque)
+    # Nothing that is added from here on may begin.
+    is_closed: bool = False
+    # How many were ever taken in.
+    taken: int = 0
     _held: dict[int, InFlight] = field(default_factory=dict)
     _finished: list[InFlight] = field(default_factory=list)
     _aside: list[InFlight] = field(default_factory=list)
@@ -85,12 +94,36 @@ class InFlightTable:
     _is_watched: bool = False
 
     def add(self, entries: Iterable[InFlight]) -> None:
+        """Take in what was claimed: it begins as seats become free, and what must not run is finished."""
         with self._changed:
             for entry in entries:
+                self.taken += 1
                 self._held[entry.claimed.id] = entry
                 if entry.refusal is not None:
                     entry.state = FINISHED
                     self._finished.append(entry)
+                elif not entry.claimed.is_poison_suspect:
+                    self._let_begin(entry)
+            self._let_suspect_begin()
+
+    def _let_begin(self, entry: InFlight) -> None:
+        if not entry.is_ready and not self.is_closed:
+            entry.is_ready = True
+            self.ready.append(entry)
+
+    def _let_suspect_begin(self) -> None:
+        """Let a message that may kill the process begin, once nothing is beside it."""
+        beside = (entry for entry in self._held.values() if entry.state != UNWRITTEN)
+        first, second = next(beside, None), next(beside, None)
+        if first is None or second is not None:
+            return
+        if first.claimed.is_poison_suspect and first.state == WAITING:
+            self._let_begin(first)
+
+    def close(self) -> None:
+        """Let nothing begin that is added from here on."""
+        with self._changed:
+            self.is_closed = True
 
     def begin(self, entry: InFlight) -> bool:
         """Mark a waiting message as running; False when it was taken back meanwhile."""
@@ -124,14 +157,15 @@ class InFlightTable:
             return finished
 
     def set_aside(self, entry: InFlight, seconds: float) -> None:
-        """Keep a finished message whose outcome is refused out of the rounds, for so many seconds."""
+        """Keep a finished message whose outcome is refused out of the batches, for this many seconds."""
         with self._changed:
             entry.state, entry.again_at = UNWRITTEN, time.monotonic() + seconds
             self._aside.append(entry)
+            self._let_suspect_begin()
             self._tell()
 
     def try_again(self) -> None:
-        """Put all that is set aside into the next round."""
+        """Put all that is set aside into the next batch."""
         with self._changed:
             self._finish_aside(float("inf"))
 
@@ -149,7 +183,7 @@ class InFlightTable:
             return min((entry.again_at for entry in self._aside), default=float("inf")) - time.monotonic()
 
     def put_back(self, entries: Iterable[InFlight]) -> None:
-        """Return finished messages that could not be settled yet."""
+        """Return finished messages that could not be settled yet, to be settled with the next batch."""
         with self._changed:
             self._finished[:0] = [entry for entry in entries if self._held.get(entry.claimed.id) is entry]
 
@@ -159,10 +193,11 @@ class InFlightTable:
             for entry in entries:
                 if self._held.get(entry.claimed.id) is entry:
                     del self._held[entry.claimed.id]
+            self._let_suspect_begin()
             self._tell()
 
     def take_back_waiting(self) -> list[InFlight]:
-        """Take what has not begun out of the seats' reach, to be released."""
+        """Take what has not begun out of the pool's reach, to be released."""
         with self._changed:
             waiting = [entry for entry in self._held.values() if entry.state == WAITING]
             for entry in waiting:
@@ -188,6 +223,7 @@ class InFlightTable:
                 return False
             if entry.state == WAITING:
                 del self._held[entry.claimed.id]
+                self._let_suspect_begin()
             self._tell()
             return True
 
@@ -205,7 +241,7 @@ class InFlightTable:
         return sum(1 for entry in self.in_state(RUNNING) if entry.started < since and not entry.on_loop)
 
     def count_waiting_sync(self, most: int) -> int:
-        """Return how many wait for a thread that runs their handlers; no further than `most` is counted."""
+        """Return how many wait for a thread that runs their handlers, counting no further than `most`."""
         with self._changed:
             held = self._held.values()
             waiting = (1 for entry in held if entry.state == WAITING and not entry.handler.is_async)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from ..engines import Claim, ClaimRequest, Engine, Lane
 
@@ -22,6 +23,14 @@ MARGIN = timedelta(milliseconds=100)
 # they may take this part of the time, and come at the latest after so many seconds.
 SHARE = 0.05
 AT_THE_LATEST = 5.0
+
+
+class TimedClaim(NamedTuple):
+    """A claim from one lane, and how many seconds it took."""
+
+    request: ClaimRequest
+    claim: Claim
+    seconds: float
 
 
 class Lanes:
@@ -42,6 +51,8 @@ class Lanes:
         self._turn = 0
         # Whether every lane that had messages at the last look is still known, with its earliest.
         self.are_all_known = False
+        # Whether this worker has said in the database that it waits for work.
+        self.said_waiting = False
 
     @property
     def is_stale(self) -> bool:
@@ -70,6 +81,7 @@ class Lanes:
             self._due_at.pop(lane.key, None)
         # What has no mark yet was not looked at.
         self.are_all_known = marked is None
+        self.said_waiting = self.said_waiting or waiting
         self._know([lane for lane in found if self._serves(lane)])
 
     def look_for_known(self, types: Sequence[str]) -> bool:
@@ -117,6 +129,18 @@ class Lanes:
             self._due_at[queue, priority] = time.monotonic()
             self._not_for_us.pop((queue, priority), None)
 
+    def note(self, claims: Iterable[TimedClaim]) -> None:
+        """Learn from claims where the next ones may begin, and which lanes are empty."""
+        for request, claim, seconds in claims:
+            self.watermarks.note(request, claim, seconds=seconds)
+            if claim.saw_all and not claim.left:
+                self.drained(request.lane, claim)
+
+    def say_busy(self, queues: set[str]) -> None:
+        """Take back that this worker waits: it has all the messages of these queues that it can take."""
+        self.engine.set_waiting(queues, False)
+        self.said_waiting = False
+
     def drained(self, lane: Lane, claim: Claim) -> None:
         """Note that a claim left nothing in a lane that it could have taken."""
         self._due_at.pop(lane.key, None)
@@ -131,13 +155,13 @@ class Lanes:
         return any(due_at <= now for due_at in self._due_at.values())
 
     def due(self) -> list[Lane]:
-        """Return the lanes that may have due messages, best first."""
+        """Return the lanes that may have due messages, best first, each from where a claim may begin."""
         now = time.monotonic()
         due = [key for key, due_at in self._due_at.items() if due_at <= now]
         if not due:
             return []
         self._turn += 1
-        return [Lane(queue, priority) for queue, priority in self._in_turn(due)]
+        return [Lane(*key, next_visible_at=self.watermarks.of(key)) for key in self._in_turn(due)]
 
     def _in_turn(self, keys: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
         by_priority: dict[int, list[tuple[str, int]]] = {}
@@ -176,10 +200,10 @@ class Watermarks:
         # taken: a claim from the start would begin that way again, and none would ever reach its end.
         self._passing: dict[tuple[str, int], float] = {}
 
-    def of(self, lane: Lane) -> datetime | None:
+    def of(self, key: tuple[str, int]) -> datetime | None:
         """Return where the next claim of a lane begins; None: at its start."""
-        may_use_it = lane.key in self._passing or time.monotonic() < self._full_claim_at.get(lane.key, 0.0)
-        return self._marks.get(lane.key) if may_use_it else None
+        may_use_it = key in self._passing or time.monotonic() < self._full_claim_at.get(key, 0.0)
+        return self._marks.get(key) if may_use_it else None
 
     def note(self, request: ClaimRequest, claim: Claim, *, seconds: float) -> None:
         """Learn from a claim, which took so many seconds."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import count
 from math import ceil
 from uuid import UUID
@@ -21,34 +20,38 @@ from . import executor
 from .eventloop import EventLoop
 from .inflight import InFlight, InFlightTable
 from .isolation import ConnectionKeeper
+from .options import Options
 from .wakeup import Wakeup
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
-# A thread is woken for so many seconds of waiting work; one whose handler runs longer counts as taken.
+# One more thread is woken per this many seconds of waiting work; a thread whose handler runs longer counts
+# as taken.
 WORTH_A_THREAD = 0.002
 
 
 class HandlerPool:
-    """No more deliveries at a time than the process has seats. The wake-up rings whenever one has finished.
+    """Runs as many deliveries at a time as the process has seats, and wakes the loop when one has finished.
 
-    A seat belongs to a thread, awake or resting, or to an async delivery: the thread that begins one leaves
-    it its seat, and looks for another or ends. So their connections are never more than the seats, either.
+    Each seat is held by one thread or by one running async delivery. A thread that starts an async delivery
+    gives it its seat, then takes a free one or ends: so there are never more connections than seats.
     """
 
     def __init__(
-        self, inflight: InFlightTable, wakeup: Wakeup, *, using: str, process: UUID, name: str
+        self,
+        options: Options,
+        process: UUID,
+        inflight: InFlightTable,
+        wakeup: Wakeup,
+        on_timed: Callable[[], None],
     ) -> None:
+        self.options = options
+        self.process = process
         self.inflight = inflight
         self.wakeup = wakeup
-        self.using = using
-        self.process = process
-        self.name = name
         self.loop = EventLoop()
         # Called when a handler with a time-out begins.
-        self.on_timed: Callable[[], None] = lambda: None
-        # Claimed and not begun, in order; any thread takes the next.
-        self._waiting: deque[InFlight] = deque()
+        self.on_timed = on_timed
         lock = threading.RLock()
         self._called, self._freed = threading.Condition(lock), threading.Condition(lock)
         self._threads: set[threading.Thread] = set()
@@ -65,18 +68,13 @@ class HandlerPool:
         with self._called:
             self._start_thread()
 
-    def put(self, entries: Iterable[InFlight]) -> None:
-        """InFlight over messages; they begin in order as seats become free."""
-        self._waiting.extend(entries)
-        self.wake()
-
     def wake(self) -> bool:
         """Wake or start as many threads as waiting messages need; return whether some wait beside free seats.
 
         Work that is done in microseconds, as is the beginning of an async delivery, is left to the few that
         are awake: a thread that wakes up only to find the next one working holds up both.
         """
-        waiting = len(self._waiting)
+        waiting = len(self.inflight.ready)
         if not waiting or not (self._resting or self._free):
             return False
         enough = ceil(waiting * self.inflight.seconds_each / WORTH_A_THREAD)
@@ -116,13 +114,13 @@ class HandlerPool:
         """Return the next message once there is one; None at the end."""
         while True:
             try:
-                return self._waiting.popleft()
+                return self.inflight.ready.popleft()
             except IndexError:
                 pass
             with self._called:
                 if self._stopping:
                     return None
-                if not self._waiting:
+                if not self.inflight.ready:
                     self._resting += 1
                     self._called.wait()
                     self._resting -= 1
@@ -171,7 +169,11 @@ class HandlerPool:
                 self._send_to_loop(entry)
                 return False
             outcome, settled = executor.run(
-                entry, executor.call, using=self.using, process=self.process, process_name=self.name
+                entry,
+                executor.call,
+                using=self.options.using,
+                process=self.process,
+                process_name=self.options.name,
             )
         except BaseException as error:
             logger.exception("Message %s could not be handed to its handler.", entry.claimed.id)

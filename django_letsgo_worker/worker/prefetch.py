@@ -1,4 +1,4 @@
-"""How much to claim: the free seats, and what will start within a tenth of a second.
+"""How much to claim: the free seats, and what will begin within a tenth of a second.
 
 Short handlers need messages waiting for them, or each would pay a round trip; long ones must not
 hoard what another process could begin.
@@ -6,18 +6,36 @@ hoard what another process could begin.
 
 from __future__ import annotations
 
-import random
 import time
+from typing import NamedTuple
 
+from ..engines import Claim
 from .inflight import RUNNING, WAITING, InFlightTable
 from .options import Options
 
-AHEAD_SECONDS = 0.1
-MOST_AHEAD = 500
-# What waits beyond the seats is filled up once so much of all is gone.
+PREFETCH_SECONDS = 0.1
+MOST_PREFETCHED = 500
+# What waits beyond the seats is filled up once this part of all is gone.
 REFILLED_AT = 0.5
 # How quickly an old pace is forgotten, in seconds.
 MEMORY = 0.5
+
+
+class Wanted(NamedTuple):
+    """How many messages to claim: into free seats, and beyond them. False when none are."""
+
+    free: int
+    prefetch: int
+
+    def __bool__(self) -> bool:
+        return self.free + self.prefetch > 0
+
+    def after(self, claim: Claim) -> Wanted:
+        """Return how many may still be claimed after a claim; nothing beside a suspect."""
+        if any(message.is_poison_suspect for message in claim.rows):
+            return Wanted(0, 0)
+        used = min(self.free, len(claim.rows))
+        return Wanted(self.free - used, self.prefetch - (len(claim.rows) - used))
 
 
 class Pace:
@@ -42,26 +60,7 @@ class Pace:
     @property
     def prefetch(self) -> int:
         """How many messages beyond the free seats will start within a tenth of a second."""
-        return min(MOST_AHEAD, int(self.per_second * AHEAD_SECONDS))
-
-
-class LoopStats:
-    """What the worker loop has done, for whoever watches it: when it last came round, and its results."""
-
-    def __init__(self) -> None:
-        self.at = time.monotonic()
-        self.results = {"claimed": 0, "empty": 0, "error": 0}
-
-    def note(self, claimed: bool) -> None:
-        """Note a round, and whether it claimed messages."""
-        self.at = time.monotonic()
-        self.results["claimed" if claimed else "empty"] += 1
-
-    def failed(self) -> float:
-        """Note a round that failed; return how long to wait before the next, with jitter, in seconds."""
-        self.at = time.monotonic()
-        self.results["error"] += 1
-        return random.uniform(0.1, 1.0)
+        return min(MOST_PREFETCHED, int(self.per_second * PREFETCH_SECONDS))
 
 
 class Prefetch:
@@ -71,32 +70,36 @@ class Prefetch:
         self.options = options
         self.inflight = inflight
         self.pace = Pace()
-        self._taken = 0
+        # Whether the latest claims left messages that may run in a free seat only, and found none.
+        self._lacks_seats = False
 
-    def took(self, count: int) -> None:
-        """Note that so many were claimed."""
-        self._taken += count
+    def note(self, *, lacks_seats: bool) -> None:
+        """Learn from a batch whether it left messages that need a free seat."""
+        self._lacks_seats = lacks_seats
 
     @property
     def is_sated(self) -> bool:
         """Whether the process has taken as many as it was told to, and holds none of them any more."""
         most = self.options.max_messages
-        return most is not None and self._taken >= most and self.inflight.is_empty
+        return most is not None and self.inflight.taken >= most and self.inflight.is_empty
 
-    def now(self) -> tuple[int, int]:
-        """Return how many fit: in free seats, and beyond them."""
+    def now(self) -> Wanted:
+        """Return how many messages to claim now: into free seats, and beyond them."""
         self.pace.measure(self.inflight.begun)
         held = self.inflight.in_state(WAITING, RUNNING)
         if any(entry.claimed.is_poison_suspect for entry in held):
             # It runs with nothing beside it.
-            return 0, 0
+            return Wanted(0, 0)
         most = self.inflight.seats + self.pace.prefetch
         free = max(0, self.inflight.seats - len(held))
         prefetch = max(0, most - len(held) - free)
         if not free and prefetch < most * REFILLED_AT:
             # Every seat has something to do: a claim for each message that begins would cost more than it.
             prefetch = 0
+        if self._lacks_seats:
+            # Messages that wait for a free seat must not wait for all that could be taken beyond the seats.
+            prefetch = 0
         if self.options.max_messages is None:
-            return free, prefetch
-        left = max(0, self.options.max_messages - self._taken)
-        return min(free, left), min(prefetch, max(0, left - free))
+            return Wanted(free, prefetch)
+        left = max(0, self.options.max_messages - self.inflight.taken)
+        return Wanted(min(free, left), min(prefetch, max(0, left - free)))

@@ -44,29 +44,17 @@ class Worker:
         hurrying: threading.Event | None = None,
     ) -> None:
         self.options = options
-        self.process = Process(
-            id=uuid.uuid4(),
-            kind=Process.Kind.WORKER,
-            name=options.name[:200],
-            host=socket.gethostname()[:255],
-            pid=getpid(),
-            queues=None if options.queues is None else list(options.queues),
-            types=registry.types(),
-            seats=options.seats,
-            version=__version__,
-            state=Process.State.RUNNING,
-        )
+        self.process = _process_row(options)
         # The first ends the claiming, the second what still runs then; a signal handler must not set
         # them itself: it may have interrupted a wait() that holds the event's lock.
         self.stopping = stopping or threading.Event()
         self.hurrying = hurrying or threading.Event()
         self.inflight = InFlightTable(options.seats)
         self.wakeup = Wakeup()
-        self.pool = HandlerPool(
-            self.inflight, self.wakeup, using=options.using, process=self.process.pk, name=options.name
-        )
         self.heartbeat = Heartbeat(options, self.process, self.inflight, self.wakeup, self.stopping.set)
-        self.pool.on_timed = self.heartbeat.wake
+        self.pool = HandlerPool(
+            options, self.process.pk, self.inflight, self.wakeup, on_timed=self.heartbeat.wake
+        )
         self.loop = WorkerLoop(
             options,
             self.process.pk,
@@ -216,6 +204,21 @@ class Worker:
             rows = rows.filter(visible_at__lte=lane.read_at).order_by("visible_at")
             due.update(rows.values_list("type", flat=True)[: MOST_COUNTED + 1 - due.total()])
         return due
+
+
+def _process_row(options: Options) -> Process:
+    return Process(
+        id=uuid.uuid4(),
+        kind=Process.Kind.WORKER,
+        name=options.name[:200],
+        host=socket.gethostname()[:255],
+        pid=getpid(),
+        queues=None if options.queues is None else list(options.queues),
+        types=registry.types(),
+        seats=options.seats,
+        version=__version__,
+        state=Process.State.RUNNING,
+    )
 
 
 def _is(count: int) -> str:

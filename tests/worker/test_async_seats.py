@@ -340,7 +340,7 @@ def test_a_drain_waits_for_async_handlers(crowd, start_worker):
     working = start_worker(seats=3, drain_seconds=30.0)
     wait_until(lambda: crowd.inside["async"] == 3)
     working.worker.stop()
-    wait_until(lambda: not working.worker.loop.claiming.is_set())
+    wait_until(lambda: working.worker.inflight.is_closed)
     crowd.gate.set()
 
     assert working.join() is True

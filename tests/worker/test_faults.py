@@ -47,11 +47,11 @@ def outage_in(monkeypatch):
     engine = type(engine_for("default"))
     places = {
         "the look for lanes": (lanes.Lanes, "due"),
-        "the claim": (batch.Round, "_claim"),
+        "the claim": (batch.Batch, "_claim"),
         "the settlement": (engine, "settle", "settle_and_claim"),
-        "what follows the commit": (batch.Round, "_settle_accounts"),
+        "what follows the commit": (batch.Batch, "_find_missing"),
         "the last look": (loop.WorkerLoop, "_last_look"),
-        "the housekeeping": (loop.WorkerLoop, "_keep_house"),
+        "the housekeeping": (loop.WorkerLoop, "_maintain"),
     }
     return lambda place: Outage(monkeypatch, *places[place])
 
@@ -98,28 +98,28 @@ def test_a_claim_that_arrives_after_the_stop_is_released(handle, start_worker, m
     from django_letsgo_worker.worker import batch, inflight
 
     begun, claiming, go_on = [], threading.Event(), threading.Event()
-    claim, take_back = batch.Round._one_transaction, inflight.InFlightTable.take_back_waiting
+    claim, take_back = batch.Batch._in_one_transaction, inflight.InFlightTable.take_back_waiting
 
-    def slow_claim(self, settlements, lanes, *args):
+    def slow_claim(self, outcomes, wanted, lanes):
         if lanes:
             claiming.set()
             assert go_on.wait(20)
-        return claim(self, settlements, lanes, *args)
+        return claim(self, outcomes, wanted, lanes)
 
     def slow_take_back(self):
-        # The seats are quicker than the exchange: what it has put in their reach has begun by now.
-        wait_until(lambda: not working.worker.pool._waiting)
+        # The pool is quicker than the loop: what that has put within its reach has begun by now.
+        wait_until(lambda: not self.ready)
         wait_until(lambda: self._begun == len(begun))
         return take_back(self)
 
-    monkeypatch.setattr(batch.Round, "_one_transaction", slow_claim)
+    monkeypatch.setattr(batch.Batch, "_in_one_transaction", slow_claim)
     monkeypatch.setattr(inflight.InFlightTable, "take_back_waiting", slow_take_back)
     handle("t:run")(lambda delivery: begun.append(delivery.payload))
     message = enqueue("t:run", 1)
     working = start_worker(seats=1)
     claiming.wait(20)
     working.worker.stop()
-    wait_until(lambda: not working.worker.loop.claiming.is_set())
+    wait_until(lambda: working.worker.inflight.is_closed)
 
     go_on.set()
 

@@ -18,7 +18,7 @@ from django_letsgo_worker.worker import lanes as lanes_module
 from django_letsgo_worker.worker.inflight import FINISHED, RUNNING, WAITING, InFlight, InFlightTable
 from django_letsgo_worker.worker.lanes import Lanes, Watermarks
 from django_letsgo_worker.worker.options import Options
-from django_letsgo_worker.worker.prefetch import MOST_AHEAD, Pace, Prefetch
+from django_letsgo_worker.worker.prefetch import MOST_PREFETCHED, Pace, Prefetch
 
 PAST, FUTURE = datetime(2000, 1, 1, tzinfo=UTC), datetime(2500, 1, 1, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ class TestPace:
     def test_there_is_a_bound(self, pace):
         pace.measure(10**9, 1.0)
 
-        assert pace.prefetch == MOST_AHEAD
+        assert pace.prefetch == MOST_PREFETCHED
 
 
 @pytest.fixture
@@ -225,13 +225,13 @@ class TestLanes:
         assert lanes.next_due_in() <= lanes.watermarks.full_look_in() == pytest.approx(0.2)
 
 
-class TestHands:
+class TestInFlightTable:
     @pytest.fixture
-    def entries(self):
+    def table(self):
         return InFlightTable(2)
 
     @pytest.fixture
-    def take(self, entries):
+    def take(self, table):
         """Take messages in flight: take(1, 2) are two, waiting."""
 
         def take(*ids):
@@ -239,97 +239,97 @@ class TestHands:
                 InFlight(SimpleNamespace(id=id, receipt=id * 10, is_poison_suspect=False), None, Control())
                 for id in ids
             ]
-            entries.add(taken)
+            table.add(taken)
             return taken
 
         return take
 
-    def test_a_message_goes_from_its_claim_to_its_settlement(self, entries, take):
+    def test_a_message_goes_from_its_claim_to_its_settlement(self, table, take):
         (entry,) = take(1)
-        assert (entry.state, entry.lease, entry.seconds, entries.is_empty) == (WAITING, (1, 10), 0.0, False)
-        assert entries.begin(entry)
-        assert (entry.state, entries.begun) == (RUNNING, 1)
-        entries.finish(entry, SUCCEEDED)
+        assert (entry.state, entry.lease, entry.seconds, table.is_empty) == (WAITING, (1, 10), 0.0, False)
+        assert table.begin(entry)
+        assert (entry.state, table.begun) == (RUNNING, 1)
+        table.finish(entry, SUCCEEDED)
         assert (entry.state, entry.outcome, entry.seconds >= 0) == (FINISHED, SUCCEEDED, True)
-        assert (entries.take_finished(), entries.take_finished()) == ([entry], [])
-        assert entries.leases() == [entry]
-        entries.drop([entry])
-        assert entries.is_empty
+        assert (table.take_finished(), table.take_finished()) == ([entry], [])
+        assert table.leases() == [entry]
+        table.drop([entry])
+        assert table.is_empty
 
-    def test_it_begins_once(self, entries, take):
+    def test_it_begins_once(self, table, take):
         (entry,) = take(1)
 
-        assert [entries.begin(entry) for _ in range(3)] == [True, False, False]
-        assert entries.begun == 1
+        assert [table.begin(entry) for _ in range(3)] == [True, False, False]
+        assert table.begun == 1
 
-    def test_what_is_taken_back_never_begins(self, entries, take):
+    def test_what_is_taken_back_never_begins(self, table, take):
         waiting, running = take(1, 2)
-        entries.begin(running)
+        table.begin(running)
 
-        assert entries.take_back_waiting() == [waiting]
-        assert not entries.begin(waiting)
-        assert (entries.take_back_waiting(), entries.in_state(RUNNING)) == ([], [running])
+        assert table.take_back_waiting() == [waiting]
+        assert not table.begin(waiting)
+        assert (table.take_back_waiting(), table.in_state(RUNNING)) == ([], [running])
 
-    def test_a_message_claimed_again_is_another_hand(self, entries, take):
+    def test_a_message_claimed_again_is_another_entry(self, table, take):
         (old,) = take(1)
         (new,) = take(1)
 
-        assert not entries.begin(old)
-        entries.drop([old])
-        assert entries.begin(new)
-        entries.finish(old, SUCCEEDED)
-        assert entries.take_finished() == []
+        assert not table.begin(old)
+        table.drop([old])
+        assert table.begin(new)
+        table.finish(old, SUCCEEDED)
+        assert table.take_finished() == []
 
-    def test_what_was_interrupted_has_no_outcome_whatever_it_returns(self, entries, take):
+    def test_what_was_interrupted_has_no_outcome_whatever_it_returns(self, table, take):
         waiting, entry = take(1, 2)
-        entries.begin(entry)
+        table.begin(entry)
 
-        assert entries.interrupt_running() == [entry] == entries.take_finished()
-        entries.finish(entry, SUCCEEDED)
-        assert (entry.outcome, entries.take_finished(), waiting.state) == (None, [], WAITING)
+        assert table.interrupt_running() == [entry] == table.take_finished()
+        table.finish(entry, SUCCEEDED)
+        assert (entry.outcome, table.take_finished(), waiting.state) == (None, [], WAITING)
 
-    def test_a_lost_message_that_waits_is_let_go_and_one_that_runs_goes_on(self, entries, take):
+    def test_a_lost_message_that_waits_is_let_go_and_one_that_runs_goes_on(self, table, take):
         waiting, running, finished = take(1, 2, 3)
         for entry in (running, finished):
-            entries.begin(entry)
-        entries.finish(finished, SUCCEEDED)
+            table.begin(entry)
+        table.finish(finished, SUCCEEDED)
 
-        assert [entries.lose(entry) for entry in (waiting, running, finished)] == [True, True, False]
-        assert not entries.begin(waiting)
-        assert entries.in_state(WAITING, RUNNING, FINISHED) == [running, finished]
+        assert [table.lose(entry) for entry in (waiting, running, finished)] == [True, True, False]
+        assert not table.begin(waiting)
+        assert table.in_state(WAITING, RUNNING, FINISHED) == [running, finished]
         running.lost = True
-        assert entries.leases() == [finished]
+        assert table.leases() == [finished]
 
-    def test_what_could_not_be_settled_comes_first_next_time(self, entries, take):
+    def test_what_could_not_be_settled_comes_first_next_time(self, table, take):
         first, second = take(1, 2)
         for entry in (first, second):
-            entries.begin(entry)
-        entries.finish(first, SUCCEEDED)
-        taken = entries.take_finished()
-        entries.finish(second, SUCCEEDED)
-        entries.put_back(taken)
+            table.begin(entry)
+        table.finish(first, SUCCEEDED)
+        taken = table.take_finished()
+        table.finish(second, SUCCEEDED)
+        table.put_back(taken)
 
-        assert entries.take_finished() == [first, second]
+        assert table.take_finished() == [first, second]
 
-    def test_waiting_ends_when_the_last_one_has_finished(self, entries, take):
-        assert entries.wait_until_idle(0, threading.Event())
+    def test_waiting_ends_when_the_last_one_has_finished(self, table, take):
+        assert table.wait_until_idle(0, threading.Event())
         (entry,) = take(1)
-        assert not entries.wait_until_idle(0, threading.Event())
-        entries.begin(entry)
-        assert not entries.wait_until_idle(0, threading.Event())
+        assert not table.wait_until_idle(0, threading.Event())
+        table.begin(entry)
+        assert not table.wait_until_idle(0, threading.Event())
 
-        threading.Thread(target=entries.finish, args=(entry, SUCCEEDED)).start()
-        assert entries.wait_until_idle(30, threading.Event())
+        threading.Thread(target=table.finish, args=(entry, SUCCEEDED)).start()
+        assert table.wait_until_idle(30, threading.Event())
 
-    def test_waiting_ends_when_told_to_hurry(self, entries, take):
+    def test_waiting_ends_when_told_to_hurry(self, table, take):
         take(1)
         hurry = threading.Event()
         hurry.set()
 
-        assert not entries.wait_until_idle(30, hurry)
+        assert not table.wait_until_idle(30, hurry)
 
-    def test_the_appetite_is_what_is_free_and_what_will_start_soon(self, entries, take):
-        prefetch = Prefetch(Options(name="w"), entries)
+    def test_wanted_is_what_is_free_and_what_will_begin_soon(self, table, take):
+        prefetch = Prefetch(Options(name="w"), table)
         prefetch.pace.per_second, prefetch.pace._at = 50.0, float("inf")
         found = [prefetch.now()]
         for id in (1, 2, 3):
@@ -338,17 +338,50 @@ class TestHands:
 
         assert found == [(2, 5), (1, 5), (0, 5), (0, 4)]
 
-    def test_beside_a_suspect_there_is_none(self, entries, take):
-        prefetch = Prefetch(Options(name="w"), entries)
+    def test_beside_a_suspect_there_is_none(self, table, take):
+        prefetch = Prefetch(Options(name="w"), table)
         take(1)[0].claimed.is_poison_suspect = True
 
         assert prefetch.now() == (0, 0)
 
-    def test_nobody_takes_more_than_it_was_told_to(self, entries, take):
-        prefetch = Prefetch(Options(name="w", max_messages=3), entries)
-        prefetch.took(2)
+    def test_nobody_takes_more_than_it_was_told_to(self, table, take):
+        prefetch = Prefetch(Options(name="w", max_messages=3), table)
+        table.taken = 2
         assert (prefetch.now(), prefetch.is_sated) == ((1, 0), False)
-        prefetch.took(1)
+        table.taken = 3
         assert (prefetch.now(), prefetch.is_sated) == ((0, 0), True)
         take(1)
         assert not prefetch.is_sated
+
+    def test_what_is_added_may_begin_in_order(self, table, take):
+        taken = take(1, 2)
+        assert [*table.ready] == taken
+
+    def test_once_closed_nothing_that_is_added_may_begin(self, table, take):
+        (before,) = take(1)
+        table.close()
+        take(2)
+
+        assert [*table.ready] == [before]
+
+    def test_a_suspect_may_begin_once_nothing_is_beside_it(self, table, take):
+        beside, finished = take(1, 2)
+        suspect = InFlight(SimpleNamespace(id=3, receipt=30, is_poison_suspect=True), None, Control())
+        table.add([suspect])
+        table.drop([finished])
+        assert suspect not in table.ready
+
+        table.drop([beside])
+        assert [*table.ready].count(suspect) == 1
+        table.drop([])
+        assert [*table.ready].count(suspect) == 1
+
+    def test_what_is_set_aside_is_beside_no_suspect(self, table, take):
+        (aside,) = take(1)
+        suspect = InFlight(SimpleNamespace(id=2, receipt=20, is_poison_suspect=True), None, Control())
+        table.add([suspect])
+        table.begin(aside)
+        table.finish(aside, SUCCEEDED)
+        table.set_aside(*table.take_finished(), 60)
+
+        assert suspect in table.ready

@@ -32,7 +32,7 @@ def request(start_at=None):
 
 
 def test_the_first_claim_reads_from_the_start(clock):
-    assert Watermarks().of(LANE) is None
+    assert Watermarks().of(LANE.key) is None
     assert Watermarks().of_lanes() is None
 
 
@@ -40,8 +40,8 @@ def test_the_next_begins_a_margin_before_the_oldest_that_was_found(clock):
     marks = Watermarks()
     marks.note(request(), Claim(looked=3, looked_from=OLDEST), seconds=0.01)
 
-    assert marks.of(LANE) == OLDEST - MARGIN
-    assert marks.of(Lane("default", 5)) is None
+    assert marks.of(LANE.key) == OLDEST - MARGIN
+    assert marks.of(("default", 5)) is None
 
 
 def test_full_claims_take_a_twentieth_of_the_time(clock):
@@ -49,9 +49,9 @@ def test_full_claims_take_a_twentieth_of_the_time(clock):
     marks.note(request(), Claim(looked=3, looked_from=OLDEST), seconds=0.01)
 
     clock.seconds += 0.19
-    assert marks.of(LANE) is not None
+    assert marks.of(LANE.key) is not None
     clock.seconds += 0.02
-    assert marks.of(LANE) is None
+    assert marks.of(LANE.key) is None
 
 
 def test_a_slow_one_comes_again_after_five_seconds_at_the_latest(clock):
@@ -60,7 +60,7 @@ def test_a_slow_one_comes_again_after_five_seconds_at_the_latest(clock):
     marks.note_full_look(60)
 
     clock.seconds += AT_THE_LATEST + 0.01
-    assert marks.of(LANE) is None
+    assert marks.of(LANE.key) is None
     assert marks.of_lanes() is None
 
 
@@ -71,9 +71,9 @@ def test_a_claim_from_the_mark_puts_off_no_full_one(clock):
     later = OLDEST + timedelta(seconds=1)
     marks.note(request(start_at=OLDEST), Claim(looked=3, looked_from=later), seconds=0.01)
 
-    assert marks.of(LANE) == later - MARGIN
+    assert marks.of(LANE.key) == later - MARGIN
     clock.seconds += 0.06
-    assert marks.of(LANE) is None
+    assert marks.of(LANE.key) is None
 
 
 def test_a_full_claim_may_move_the_mark_back(clock):
@@ -82,7 +82,7 @@ def test_a_full_claim_may_move_the_mark_back(clock):
     earlier = OLDEST - timedelta(hours=1)
     marks.note(request(), Claim(looked=1, looked_from=earlier), seconds=0.01)
 
-    assert marks.of(LANE) == earlier - MARGIN
+    assert marks.of(LANE.key) == earlier - MARGIN
 
 
 def test_looks_begin_at_the_marks_until_a_full_one_is_due(clock):
@@ -101,7 +101,7 @@ def test_after_forgetting_all_is_read_from_the_start(clock):
     marks.note_full_look(0.01)
     marks.forget()
 
-    assert (marks.of(LANE), marks.of_lanes()) == (None, None)
+    assert (marks.of(LANE.key), marks.of_lanes()) == (None, None)
 
 
 class TestUnknownTypes:
@@ -117,22 +117,22 @@ class TestUnknownTypes:
         until = OLDEST + timedelta(milliseconds=1)
         marks.note(request(), self.passing(until), seconds=0.01)
 
-        assert marks.of(LANE) == until
+        assert marks.of(LANE.key) == until
 
     def test_none_begins_at_the_start_before_their_end_is_reached(self, clock):
         marks = Watermarks()
         marks.note(request(), self.passing(OLDEST), seconds=0.01)
         clock.seconds += 60
-        assert marks.of(LANE) == OLDEST
+        assert marks.of(LANE.key) == OLDEST
 
         end = OLDEST + timedelta(seconds=1)
         marks.note(request(start_at=OLDEST), self.passing(end, rows=["a message"]), seconds=0.01)
-        assert marks.of(LANE) == end
+        assert marks.of(LANE.key) == end
         # All of the way counts: twenty times 0.02 s.
         clock.seconds += 0.39
-        assert marks.of(LANE) == end
+        assert marks.of(LANE.key) == end
         clock.seconds += 0.02
-        assert marks.of(LANE) is None
+        assert marks.of(LANE.key) is None
 
     def test_what_was_left_before_them_is_not_passed(self, clock):
         marks = Watermarks()
@@ -140,4 +140,4 @@ class TestUnknownTypes:
             request(), Claim(unknown={"stranger"}, looked=8, left=True, looked_from=OLDEST), seconds=0.01
         )
 
-        assert marks.of(LANE) == OLDEST - MARGIN
+        assert marks.of(LANE.key) == OLDEST - MARGIN

@@ -1,4 +1,4 @@
-"""One batch: settle what has finished and claim what fits, in one transaction.
+"""Batches: settle what has finished and claim what fits, in one transaction.
 
 When a batch is made is in loop.py; what happens when the database refuses it as a whole, in refusals.py.
 """
@@ -31,7 +31,7 @@ Claims = list[TimedClaim]
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What a batch did, and what it saw."""
+    """The work that a batch did, and what it saw of the work left."""
 
     claims: Sequence[TimedClaim] = ()
     # Whether there was anything to settle.
@@ -141,7 +141,7 @@ class Batch:
             return written, [first, *self._claim(wanted.after(claim), lanes[1:])]
 
     def _renew_if_it_waited(self, seconds: float) -> None:
-        """Where writers queue for one lock, our own leases may have lapsed while we stood in line."""
+        """Renew our own leases after a long wait: where writers queue for one lock, they may have lapsed."""
         leases = [entry.lease for entry in self.inflight.leases()]
         if leases and seconds > self.options.lease_seconds / 10:
             self.engine.renew(self.process, leases, self.options.lease_seconds)

@@ -1,6 +1,6 @@
 """The event loop of a worker process: it runs all async handlers, and reports one that blocks it.
 
-Which message runs when is the seats'.
+When a message runs is decided in pool.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .isolation import let_go
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
-# A loop that has not come round for so long is blocked, in seconds.
+# A loop that has not come round for this long is blocked, in seconds.
 BLOCKED_SECONDS = 1.0
 
 # Told, on the loop, what became of a delivery; an error when even that could not be found out.
@@ -33,7 +33,7 @@ OnEnd = Callable[[InFlight, Outcome | BaseException], None]
 
 
 class EventLoop:
-    """One event loop on a thread of its own, started when the first async handler comes."""
+    """An event loop on its own thread, started when the first async handler comes."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -72,7 +72,7 @@ class EventLoop:
 
     def _end(self, task: asyncio.Task[Outcome], entry: InFlight, on_end: OnEnd) -> None:
         self._tasks.discard(task)
-        # Whoever holds the task can cancel it once more while its outcome is found out.
+        # A handler that kept the task can cancel it once more while its outcome is found out.
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         on_end(entry, error or task.result())
 
@@ -99,7 +99,7 @@ class EventLoop:
                 logger.error("A task of an async handler raised %s.", type(error).__name__)
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-        """Say, once each time, who keeps the loop from its other deliveries."""
+        """Log, once per stall, which task blocks the event loop."""
         while not self._stopping.wait(BLOCKED_SECONDS):
             answered = threading.Event()
             loop.call_soon_threadsafe(answered.set)
@@ -138,7 +138,7 @@ def _let_go_of_connections() -> None:
 
 
 def _conclude(entry: InFlight, error: BaseException | None, result: Any) -> Outcome:
-    """What is done after the handler, on the thread of its ORM calls: it may block, and use the database."""
+    """Conclude a delivery on the thread of its ORM calls: it may block, and use the database."""
     _let_go_of_connections()
     try:
         return executor.outcome_of(entry, error, result)

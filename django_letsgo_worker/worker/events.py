@@ -1,4 +1,4 @@
-"""What a worker tells the world after the fact is in the database: signals, and what must not be silent.
+"""Signals and log lines of a worker, sent after the fact is in the database.
 
 Nothing here decides or writes; a broken receiver breaks nothing.
 """

@@ -40,7 +40,7 @@ Call = Callable[[InFlight], Any]
 def run(
     entry: InFlight, call: Call, *, using: str, process: UUID, process_name: str, now: datetime | None = None
 ) -> tuple[Outcome, bool]:
-    """Run the handler in a context of its own; return the outcome, and whether it is settled already."""
+    """Run the handler in its own context; return the outcome, and whether it is settled already."""
     context = contextvars.copy_context()
     if entry.handler.atomic:
         return context.run(_AtomicRun(entry, call, using, process, process_name, now).run)
@@ -266,7 +266,7 @@ class _AtomicRun:
         self.committed = True
 
     def _attempt_within(self, scope: AtomicScope) -> Outcome:
-        """Attempt it; what the handler raises takes back what it wrote, and no more."""
+        """Attempt it; what the handler raises takes back what it wrote, and nothing else."""
 
         def call(entry: InFlight) -> Any:
             with scope:
@@ -283,7 +283,7 @@ class _AtomicRun:
         return outcome_of(self.entry, self.raised, result)
 
     def _warn_if_long(self, seconds: float) -> None:
-        """Where there is one writer, a handler's transaction keeps the heartbeat out as well."""
+        """Warn of a long handler where there is one writer: its transaction keeps the heartbeat out too."""
         lease = settings().lease_seconds
         if seconds > lease / 3:
             logger.warning(

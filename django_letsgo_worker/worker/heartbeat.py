@@ -1,4 +1,4 @@
-"""The heartbeat: renews the leases of all that is in flight, on a thread and a connection of its own.
+"""The heartbeat: renews the leases of all that is in flight, on its own thread and connection.
 
 It also says that the process lives, hears that it should stop, and tells handlers that their time is up.
 """
@@ -150,7 +150,7 @@ class Heartbeat(threading.Thread):
             entry.cancel()
 
     def _next_look(self) -> float:
-        """When to see what was cancelled or deleted, where no notification tells."""
+        """Return when to look for what was cancelled or deleted, where no notification tells."""
         if self.wakeup.listening:
             return float("inf")
         return self._looked_at + (self.options.poll_seconds or 1.0)

@@ -1,6 +1,6 @@
 """The in-memory table of claimed messages, from claim to settlement.
 
-Only this object is shared between the worker's threads. No database here.
+Only this table and the wake-up are shared between the worker's threads. No database here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNWRITTEN = "unwritten"
 
 @dataclass(slots=True, eq=False)
 class InFlight:
-    """One claimed message in this process."""
+    """A claimed message in this process."""
 
     claimed: Claimed
     handler: Handler
@@ -69,13 +69,13 @@ class InFlight:
 
     @property
     def seconds(self) -> float:
-        """How long the handler ran."""
+        """The seconds that the handler ran."""
         return max(0.0, self.ended - self.started) if self.started else 0.0
 
 
 @dataclass(slots=True)
 class InFlightTable:
-    """All of them, by message id, under one lock."""
+    """All claimed messages of a process by id, under one lock."""
 
     seats: int
     # Those that may begin, in order: any thread of the pool takes the next.
@@ -178,7 +178,7 @@ class InFlightTable:
 
     @property
     def next_try_in(self) -> float:
-        """How many seconds until the first outcome that was refused is to be tried again."""
+        """The seconds until the first refused outcome is to be tried again."""
         with self._changed:
             return min((entry.again_at for entry in self._aside), default=float("inf")) - time.monotonic()
 
@@ -216,7 +216,7 @@ class InFlightTable:
     def lose(self, entry: InFlight) -> bool:
         """Let go of a message whose lease is gone; False when it was settled meanwhile.
 
-        One that waits never begins; one that runs goes on, and its outcome is not recorded.
+        One that waits never begins; one that runs continues, and its outcome is not recorded.
         """
         with self._changed:
             if self._held.get(entry.claimed.id) is not entry or entry.state in (FINISHED, UNWRITTEN):
@@ -254,7 +254,7 @@ class InFlightTable:
 
     @property
     def begun(self) -> int:
-        """How many have begun since the process started."""
+        """The number of deliveries that have begun since the process started."""
         return self._begun
 
     @property
@@ -265,7 +265,7 @@ class InFlightTable:
 
     @property
     def count_aside(self) -> int:
-        """How many outcomes wait here that the database has refused."""
+        """The number of outcomes that wait here because the database refused them."""
         return len(self._aside)
 
     def unwritten(self) -> list[InFlight]:
@@ -282,6 +282,6 @@ class InFlightTable:
                 left = end - time.monotonic()
                 if left <= 0 or hurry.is_set():
                     return False
-                # Not longer than this: whoever sets `hurry` does not notify us.
+                # Not longer than this: setting `hurry` does not notify us.
                 self._changed.wait(min(left, 0.1))
             return True

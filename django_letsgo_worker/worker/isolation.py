@@ -1,4 +1,4 @@
-"""What one delivery may leave behind, taken away before the next: transactions, settings, connections.
+"""Isolation of deliveries: transactions, settings and connections that one leaves are gone before the next.
 
 Time zone, language and other context variables are dealt with by running each in a context of its own.
 """

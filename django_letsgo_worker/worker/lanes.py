@@ -1,4 +1,4 @@
-"""Which lanes to claim from, where in each to begin, in which order, and when to look again.
+"""The lanes that a worker claims from: their order, where in each a claim begins, when to look again.
 
 Priorities are strict; lanes of one priority take turns, so that no queue starves another.
 """
@@ -20,7 +20,7 @@ RIGHT_AFTER = timedelta(microseconds=1)
 # A transaction may commit this much later than it enqueued, and still be found by a claim at the mark.
 MARGIN = timedelta(milliseconds=100)
 # Claims and looks without the mark find what was committed later still, and what a stepped clock hides:
-# they may take this part of the time, and come at the latest after so many seconds.
+# they may take this share of the time, and come at the latest after this many seconds.
 SHARE = 0.05
 AT_THE_LATEST = 5.0
 
@@ -206,7 +206,7 @@ class Watermarks:
         return self._marks.get(key) if may_use_it else None
 
     def note(self, request: ClaimRequest, claim: Claim, *, seconds: float) -> None:
-        """Learn from a claim, which took so many seconds."""
+        """Learn from a claim and from how long it took."""
         key = request.lane.key
         is_full = request.start_at is None or key in self._passing
         seconds += self._passing.pop(key, 0.0)
@@ -227,7 +227,7 @@ class Watermarks:
         return [Lane(queue, priority, mark) for (queue, priority), mark in self._marks.items()]
 
     def note_full_look(self, seconds: float) -> None:
-        """Learn that all lanes were looked for, which took so many seconds."""
+        """Note that all lanes were looked for, and how long that took."""
         self._full_look_at = _next_full(seconds)
 
     def full_look_in(self) -> float:

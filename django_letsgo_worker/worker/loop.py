@@ -39,7 +39,7 @@ LOCKED_PAUSE = 0.05
 WAKE_SECONDS = 0.005
 # With this many outcomes that the database refuses, nothing is claimed: there is no use in more of them.
 MOST_UNWRITTEN = 100
-# At the end, how long to try to give back what somebody has locked, in seconds.
+# How long to try, at the end, to give back what another session has locked, in seconds.
 GIVE_BACK_SECONDS = 3.0
 
 
@@ -105,7 +105,7 @@ class WorkerLoop(threading.Thread):
     # -- told from outside --------------------------------------------------------------------------
 
     def stop_claiming(self) -> None:
-        """Claim no more, and give back what has not begun."""
+        """Stop claiming, and give back what has not begun."""
         self.inflight.close()
         self.wakeup.wake()
 
@@ -165,7 +165,7 @@ class WorkerLoop(threading.Thread):
         return self.prefetch.now()
 
     def _is_refused(self) -> bool:
-        """Whether the database refuses so many outcomes that it is not about one of them; said once."""
+        """Return whether the database refuses more outcomes than single ones would explain; say so once."""
         refused = self.inflight.count_aside >= MOST_UNWRITTEN
         if refused and not self._was_refused:
             logger.error("This worker claims nothing until the database takes the outcomes that it refuses.")
@@ -180,7 +180,7 @@ class WorkerLoop(threading.Thread):
             self._second_look = True
         if not wanted:
             return ()
-        # Whoever names a lane waits for its message: all others can wait for the next turn.
+        # A named lane has a message that somebody waits for: the look for all others can wait a turn.
         if not named and self.lanes.is_stale:
             self._look(waiting=False)
         return self.lanes.due()
@@ -244,7 +244,7 @@ class WorkerLoop(threading.Thread):
         return self.lanes.has_due
 
     def _end_if_sated(self) -> None:
-        """End a worker that has taken as many as it was told to, or that can claim no more."""
+        """End a worker that has taken as many messages as it was told to, or that cannot claim any longer."""
         if self._end_by is None and (
             self.prefetch.is_sated or (self.options.until_empty and self._is_refused())
         ):

@@ -1,4 +1,4 @@
-"""What a worker was told on its command line, on top of the settings."""
+"""The options of one worker: its command line on top of the settings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def default_name() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How one worker works; times in seconds.
+    """The options of one worker; times in seconds.
 
     `queues` None means all; `until_empty` ends it when nothing is due and nothing in flight, `max_messages`
-    when it has taken so many.
+    when it has taken that many.
     """
 
     using: str = field(default_factory=lambda: settings().database)

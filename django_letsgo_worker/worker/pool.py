@@ -153,9 +153,9 @@ class HandlerPool:
     # -- deliveries ---------------------------------------------------------------------------------
 
     def _serve(self, entry: InFlight, keeper: ConnectionKeeper) -> bool:
-        """One delivery, from its first line to its outcome; nothing that it does ends the thread.
+        """Run one delivery, from its first line to its outcome; nothing that it does ends the thread.
 
-        Returns whether the thread has its seat still: an async delivery goes on without it.
+        Return whether the thread still has its seat: an async delivery takes it along.
         """
         try:
             keeper.before()

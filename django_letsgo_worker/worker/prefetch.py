@@ -1,4 +1,4 @@
-"""How much to claim: the free seats, and what will begin within a tenth of a second.
+"""The prefetch: how much to claim for the free seats, and beyond them for the next tenth of a second.
 
 Short handlers need messages waiting for them, or each would pay a round trip; long ones must not
 hoard what another process could begin.
@@ -22,7 +22,7 @@ MEMORY = 0.5
 
 
 class Wanted(NamedTuple):
-    """How many messages to claim: into free seats, and beyond them. False when none are."""
+    """The number of messages to claim: into free seats, and beyond them. False when there are none."""
 
     free: int
     prefetch: int
@@ -59,7 +59,7 @@ class Pace:
 
     @property
     def prefetch(self) -> int:
-        """How many messages beyond the free seats will start within a tenth of a second."""
+        """The number of messages beyond the free seats that will begin within a tenth of a second."""
         return min(MOST_PREFETCHED, int(self.per_second * PREFETCH_SECONDS))
 
 

@@ -45,7 +45,7 @@ class Supervisor:
         self.drain_seconds = drain_seconds
         self.stopping = stopping
         self.hurrying = hurrying
-        # When the loop last came round, for whoever watches it.
+        # When the loop last came round; for monitoring.
         self.turned_at = time.monotonic()
         self.children = [Child(f"{name}.{number}", self._command) for number in range(1, count + 1)]
 
@@ -89,7 +89,7 @@ class Supervisor:
 
 
 class Child:
-    """One worker process, and the pipe whose end tells it that its parent is gone."""
+    """A child process, and the pipe whose end tells it that its parent is gone."""
 
     def __init__(self, name: str, command_for: Callable[[str], list[str]]) -> None:
         self.name = name

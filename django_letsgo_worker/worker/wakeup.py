@@ -1,6 +1,6 @@
-"""What ends a worker's rest early: a seat that finished, a notification, another process's write.
+"""Wake-ups: a finished delivery, a notification or another process's write ends a worker's rest early.
 
-All of it is an optimisation: polling is the truth, and whatever is lost here costs one poll at most.
+Polling is the fallback: a lost wake-up delays a message by one poll at most.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from ..engines import Engine, adopt_own_connection
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
-# How often a SQLite file is asked whether somebody wrote; asking takes some microseconds.
+# Seconds between looks whether another process wrote to a SQLite file; a look takes some microseconds.
 GLANCE_SECONDS = 0.005
 
 
 class Wakeup:
-    """The bell of one worker process. Any thread may ring it; only the loop waits for it."""
+    """The wake-up of one worker process. Any thread may set it off; only the loop waits for it."""
 
     def __init__(self) -> None:
         self.listening = False
-        self._bell = threading.Event()
+        self._set_off = threading.Event()
         self._lock = threading.Lock()
         self._named: set[tuple[str, int]] = set()
         self._version: int | None = None
 
     def wake(self) -> None:
         """End the rest."""
-        if not self._bell.is_set():
-            self._bell.set()
+        if not self._set_off.is_set():
+            self._set_off.set()
 
     def name(self, lane: tuple[str, int]) -> None:
         """End the rest, with the lane that has work."""
         with self._lock:
             self._named.add(lane)
-        self._bell.set()
+        self._set_off.set()
 
     def take(self) -> set[tuple[str, int]]:
-        """Return the lanes named since the last call; from here on, ringing counts for the next rest."""
-        self._bell.clear()
+        """Return the lanes named since the last call; a wake-up from here on counts for the next rest."""
+        self._set_off.clear()
         with self._lock:
             named, self._named = self._named, set()
         return named
@@ -56,9 +56,9 @@ class Wakeup:
     def wait(self, seconds: float, engine: Engine | None = None) -> str:
         """Rest for at most `seconds`; return what ended it: rung, written or time."""
         if engine is None or self._version is None:
-            return "woken" if self._bell.wait(seconds) else "time"
+            return "woken" if self._set_off.wait(seconds) else "time"
         end = time.monotonic() + seconds
-        while not self._bell.wait(min(GLANCE_SECONDS, max(0.0, end - time.monotonic()))):
+        while not self._set_off.wait(min(GLANCE_SECONDS, max(0.0, end - time.monotonic()))):
             if engine.data_version() != self._version:
                 return "written"
             if time.monotonic() >= end:

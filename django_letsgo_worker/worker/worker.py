@@ -28,7 +28,7 @@ from .wakeup import Listener, Wakeup
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
-# How many due messages are counted at the end; more are said to be so many and more.
+# How many due messages are counted at the end; beyond that a "+" is said.
 MOST_COUNTED = 1_000
 # Between tries to say that it has started, in seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
@@ -123,7 +123,7 @@ class Worker:
             continue
 
     def _drain(self) -> bool:
-        """Claim no more; give what has begun its time, then give it back. Return whether it all ended."""
+        """Stop claiming; give what has begun its time, then give it back. Return whether it all ended."""
         self.loop.stop_claiming()
         if self.loop.done.is_set():
             return True

@@ -34,24 +34,19 @@ class BatchResult:
     """The work that a batch did, and what it saw of the work left."""
 
     claims: Sequence[TimedClaim] = ()
+    # How many messages were claimed, those included that must not run.
+    claimed: int = 0
+    # Whether there may be more to claim at once.
+    more: bool = False
+    # Whether a claim left messages that it could have taken into free seats.
+    lacks_seats: bool = False
     # Whether there was anything to settle.
     settled: bool = False
     # Whether it made work that no claim of the same batch could see.
     made_work: bool = False
 
-    @property
-    def claimed(self) -> int:
-        return sum(len(timed.claim.rows) for timed in self.claims)
 
-    @property
-    def more(self) -> bool:
-        """Whether there may be more to claim at once."""
-        return bool(self.claimed) or any(not timed.claim.saw_all for timed in self.claims)
-
-    @property
-    def lacks_seats(self) -> bool:
-        """Whether a claim left messages that it could have taken into free seats."""
-        return any(claim.left and len(claim.rows) < request.limit for request, claim, _ in self.claims)
+NOTHING = BatchResult()
 
 
 class Batch:
@@ -76,7 +71,7 @@ class Batch:
         among the finished again. `is_last` says that what is not written now is lost.
         """
         if not finished and not lanes:
-            return BatchResult()
+            return NOTHING
         try:
             return self._settle_and_claim(finished, wanted, lanes, is_last)
         except BaseException:
@@ -100,7 +95,15 @@ class Batch:
         self._take_in([message for timed in claims for message in timed.claim.rows])
         self._find_missing(last, written)
         claims = [self._look_further(timed) for timed in claims]
-        return BatchResult(claims, bool(finished), _made_work(finished, written))
+        claimed = sum(len(claim.rows) for _, claim, _ in claims)
+        return BatchResult(
+            claims=claims,
+            claimed=claimed,
+            more=bool(claimed) or any(not claim.saw_all for _, claim, _ in claims),
+            lacks_seats=any(claim.left and len(claim.rows) < request.limit for request, claim, _ in claims),
+            settled=bool(finished),
+            made_work=_made_work(finished, written),
+        )
 
     def _attempt(
         self, entries: Sequence[InFlight], wanted: Wanted, lanes: Sequence[Lane], is_last: bool
@@ -183,7 +186,7 @@ class Batch:
     def _claim(self, wanted: Wanted, lanes: Sequence[Lane]) -> Claims:
         claims: Claims = []
         for lane in lanes:
-            if not wanted:
+            if not any(wanted):
                 break
             asked_at = time.monotonic()
             request = self._request(lane, wanted)
@@ -200,7 +203,7 @@ class Batch:
         claims: Claims = []
         is_served = False
         for lane in lanes:
-            if not wanted:
+            if not any(wanted):
                 break
             one = Wanted(1, 0) if wanted.free else Wanted(0, 1)
             try:
@@ -261,7 +264,7 @@ class Batch:
             handler = registry.choose(claimed.type, settlements.payload_of(claimed))
         control = Control(partial(self._extend, (claimed.id, claimed.receipt)))
         refusal = settlements.refusal_of(claimed, self.options.name, handler.on_dead)
-        return InFlight(claimed, handler, control, refusal=refusal)
+        return InFlight(claimed, handler, control, refusal=refusal, is_suspect=claimed.is_poison_suspect)
 
     def _extend(self, lease: tuple[int, int], seconds: float) -> bool:
         def extend(seconds: float) -> bool:

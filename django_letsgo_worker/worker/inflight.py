@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -43,6 +44,8 @@ class InFlight:
     settlement: Settlement | None = None
     # It must not run: what becomes of it was known when it was claimed.
     refusal: Settlement | None = None
+    # It may kill the process, and runs with nothing beside it.
+    is_suspect: bool = False
     # A thread of the pool may take it, if it is not taken back first.
     is_ready: bool = False
     timed_out: bool = False
@@ -73,6 +76,17 @@ class InFlight:
         return max(0.0, self.ended - self.started) if self.started else 0.0
 
 
+class Load(NamedTuple):
+    """What keeps a worker from claiming more."""
+
+    # Deliveries that wait or run.
+    held: int
+    # Whether one of them runs alone.
+    has_suspect: bool
+    # Outcomes that the database refuses.
+    unwritten: int
+
+
 @dataclass(slots=True)
 class InFlightTable:
     """All claimed messages of a process by id, under one lock."""
@@ -88,7 +102,8 @@ class InFlightTable:
     _finished: list[InFlight] = field(default_factory=list)
     _aside: list[InFlight] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
-    _begun: int = 0
+    # How many deliveries have begun since the process started.
+    begun: int = 0
     # How long a delivery keeps a thread, the latest ones foremost; long until the first has ended.
     seconds_each: float = 1.0
     _is_watched: bool = False
@@ -102,7 +117,7 @@ class InFlightTable:
                 if entry.refusal is not None:
                     entry.state = FINISHED
                     self._finished.append(entry)
-                elif not entry.claimed.is_poison_suspect:
+                elif not entry.is_suspect:
                     self._let_begin(entry)
             self._let_suspect_begin()
 
@@ -117,7 +132,7 @@ class InFlightTable:
         first, second = next(beside, None), next(beside, None)
         if first is None or second is not None:
             return
-        if first.claimed.is_poison_suspect and first.state == WAITING:
+        if first.is_suspect and first.state == WAITING:
             self._let_begin(first)
 
     def close(self) -> None:
@@ -131,7 +146,7 @@ class InFlightTable:
             if self._held.get(entry.claimed.id) is not entry or entry.state != WAITING:
                 return False
             entry.state, entry.started = RUNNING, time.monotonic()
-            self._begun += 1
+            self.begun += 1
             return True
 
     def finish(self, entry: InFlight, outcome: Outcome, *, settled: bool = False) -> None:
@@ -253,20 +268,16 @@ class InFlightTable:
             return [entry for entry in self._held.values() if not entry.lost]
 
     @property
-    def begun(self) -> int:
-        """The number of deliveries that have begun since the process started."""
-        return self._begun
-
-    @property
     def is_empty(self) -> bool:
         """Whether nothing is in flight but what the database refuses."""
         with self._changed:
             return all(entry.state == UNWRITTEN for entry in self._held.values())
 
     @property
-    def count_aside(self) -> int:
-        """The number of outcomes that wait here because the database refused them."""
-        return len(self._aside)
+    def load(self) -> Load:
+        with self._changed:
+            held = [entry for entry in self._held.values() if entry.state in (WAITING, RUNNING)]
+            return Load(len(held), any(entry.is_suspect for entry in held), len(self._aside))
 
     def unwritten(self) -> list[InFlight]:
         """Return those whose outcome is known here, and not yet in the database."""

@@ -97,7 +97,8 @@ class WorkerLoop(threading.Thread):
         self.error: BaseException | None = None
         self._end_by: float | None = None
         self._outage_since: float | None = None
-        self._was_refused = False
+        # Whether the database refuses more outcomes than single ones would explain.
+        self._is_refused = False
         self._second_look = False
         # How many turns in a row have found nothing to do.
         self._idle_turns = 0
@@ -160,17 +161,14 @@ class WorkerLoop(threading.Thread):
 
     def _wanted(self) -> Wanted:
         """Return how many messages to claim in this turn."""
-        if self.inflight.is_closed or not self.renewing.is_set() or self._is_refused():
-            return Wanted(0, 0)
-        return self.prefetch.now()
-
-    def _is_refused(self) -> bool:
-        """Return whether the database refuses more outcomes than single ones would explain; say so once."""
-        refused = self.inflight.count_aside >= MOST_UNWRITTEN
-        if refused and not self._was_refused:
+        load = self.inflight.load
+        refused = load.unwritten >= MOST_UNWRITTEN
+        if refused and not self._is_refused:
             logger.error("This worker claims nothing until the database takes the outcomes that it refuses.")
-        self._was_refused = refused
-        return refused
+        self._is_refused = refused
+        if refused or self.inflight.is_closed or not self.renewing.is_set():
+            return Wanted(0, 0)
+        return self.prefetch.now(load)
 
     def _due_lanes(self, wanted: Wanted) -> Sequence[Lane]:
         """Return the lanes to claim from, with those that a wake-up named."""
@@ -178,7 +176,7 @@ class WorkerLoop(threading.Thread):
         for queue, priority in named:
             self.lanes.add(queue, priority)
             self._second_look = True
-        if not wanted:
+        if not any(wanted):
             return ()
         # A named lane has a message that somebody waits for: the look for all others can wait a turn.
         if not named and self.lanes.is_stale:
@@ -196,15 +194,15 @@ class WorkerLoop(threading.Thread):
     def _learn(self, result: BatchResult, wanted: Wanted) -> None:
         """Take in what a batch saw: where to claim next, how much, and when to look again."""
         self.stats.note(bool(result.claimed))
-        self.lanes.note(result.claims)
+        if result.claims:
+            self.lanes.note(result.claims)
+            self.prefetch.note(lacks_seats=result.lacks_seats)
         if any(registry.find(type) for timed in result.claims for type in timed.claim.unknown):
             # A receiver that heard of an unknown type has imported what registers it.
             self.lanes.learned()
         elif result.made_work:
             # A claim in the same statement could not see it.
             self.lanes.forget()
-        if result.claims:
-            self.prefetch.note(lacks_seats=result.lacks_seats)
         if self.lanes.said_waiting and result.claimed >= sum(wanted) > 0:
             self.lanes.say_busy({row.queue for timed in result.claims for row in timed.claim.rows})
 
@@ -232,7 +230,7 @@ class WorkerLoop(threading.Thread):
         return True
 
     def _last_look(self, wanted: Wanted) -> bool:
-        if not wanted:
+        if not any(wanted):
             self._end_if_sated()
             return False
         if self.options.until_empty and self.inflight.is_empty:
@@ -246,7 +244,7 @@ class WorkerLoop(threading.Thread):
     def _end_if_sated(self) -> None:
         """End a worker that has taken as many messages as it was told to, or that cannot claim any longer."""
         if self._end_by is None and (
-            self.prefetch.is_sated or (self.options.until_empty and self._is_refused())
+            self.prefetch.is_sated or (self.options.until_empty and self._is_refused)
         ):
             self.end()
 
@@ -273,12 +271,12 @@ class WorkerLoop(threading.Thread):
             seconds = min(seconds, WAKE_SECONDS)
         seconds = max(0.0, min(seconds, self.inflight.next_try_in))
         # With nothing to claim there is nothing to look for.
-        ended_by = self.wakeup.wait(seconds, self.engine if wanted else None)
+        ended_by = self.wakeup.wait(seconds, self.engine if any(wanted) else None)
         self.lanes.look_after_rest(ended_by)
 
     def _poll_seconds(self, wanted: Wanted) -> float:
         poll = self.options.poll_seconds or (self.engine.poll_seconds if self.wakeup.listening else 1.0)
-        next_due = self.lanes.next_due_in() if wanted else None
+        next_due = self.lanes.next_due_in() if any(wanted) else None
         return poll if next_due is None else min(poll, max(next_due, 0.001))
 
     # -- outages ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import time
 from typing import NamedTuple
 
 from ..engines import Claim
-from .inflight import RUNNING, WAITING, InFlightTable
+from .inflight import InFlightTable, Load
 from .options import Options
 
 PREFETCH_SECONDS = 0.1
@@ -22,13 +22,10 @@ MEMORY = 0.5
 
 
 class Wanted(NamedTuple):
-    """The number of messages to claim: into free seats, and beyond them. False when there are none."""
+    """The number of messages to claim: into free seats, and beyond them."""
 
     free: int
     prefetch: int
-
-    def __bool__(self) -> bool:
-        return self.free + self.prefetch > 0
 
     def after(self, claim: Claim) -> Wanted:
         """Return how many may still be claimed after a claim; nothing beside a suspect."""
@@ -83,16 +80,16 @@ class Prefetch:
         most = self.options.max_messages
         return most is not None and self.inflight.taken >= most and self.inflight.is_empty
 
-    def now(self) -> Wanted:
+    def now(self, load: Load) -> Wanted:
         """Return how many messages to claim now: into free seats, and beyond them."""
         self.pace.measure(self.inflight.begun)
-        held = self.inflight.in_state(WAITING, RUNNING)
-        if any(entry.claimed.is_poison_suspect for entry in held):
+        if load.has_suspect:
             # It runs with nothing beside it.
             return Wanted(0, 0)
-        most = self.inflight.seats + self.pace.prefetch
-        free = max(0, self.inflight.seats - len(held))
-        prefetch = max(0, most - len(held) - free)
+        seats, held = self.inflight.seats, load.held
+        most = seats + self.pace.prefetch
+        free = max(0, seats - held)
+        prefetch = max(0, most - held - free)
         if not free and prefetch < most * REFILLED_AT:
             # Every seat has something to do: a claim for each message that begins would cost more than it.
             prefetch = 0

@@ -98,7 +98,7 @@ def test_the_culprit_alone_becomes_a_dead_letter(supervise, tmp_path):
     culprit = enqueue("work:die-at-the-gate", {"n": -1, "gate": str(gate)}, max_attempts=3)
     others = [enqueue("work:hold", {"n": n, "gate": str(gate)}, max_attempts=3) for n in range(7)]
     supervise()
-    wait_until(lambda: Entry.objects.count() == 8, what="eight messages in entry")
+    wait_until(lambda: Entry.objects.count() == 8, what="eight messages in flight")
 
     gate.touch()
 
@@ -111,6 +111,17 @@ def test_the_culprit_alone_becomes_a_dead_letter(supervise, tmp_path):
     assert row.errors[-1]["message"] == "the worker died 3 times while handling it"
     assert DeadLetter.objects.count() == 1
     assert not Message.objects.exists()
+
+
+def test_beside_a_culprit_its_neighbours_would_become_dead_letters_too(supervise, tmp_path):
+    gate = tmp_path / "gate"
+    gate.touch()
+    enqueue("work:die-at-the-gate", {"n": -1, "gate": str(gate)}, max_attempts=3)
+    for n in range(3):
+        enqueue("work:hold", {"n": n, "gate": str(tmp_path / "never")}, max_attempts=3)
+    supervise(without="lonely suspects")
+
+    wait_until(lambda: DeadLetter.objects.count() > 1, timeout=50, what="the deaths of innocent neighbours")
 
 
 def test_counted_at_its_end_only_a_killer_would_live_for_ever(supervise):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_letsgo_worker import enqueue
-from django_letsgo_worker.delivery import Signals
+from django_letsgo_worker.delivery import Control
 from django_letsgo_worker.errors import LeaseLost
 from django_letsgo_worker.messages import settlements
 
@@ -91,8 +91,8 @@ def test_what_is_still_held_can_be_asked(worker, rival, at):
 def test_a_handler_that_extends_a_lost_lease_is_told(worker, rival, at):
     enqueue("job")
     claimed = worker.claim_one(now=at(0))
-    signals = Signals(lambda seconds: worker.renew(claimed, seconds, now=at(61)))
-    delivery = settlements.delivery_of(claimed, signals)
+    control = Control(lambda seconds: worker.renew(claimed, seconds, now=at(61)))
+    delivery = settlements.delivery_of(claimed, control)
     delivery.extend(60)
     rival.claim_one(now=at(200))
 

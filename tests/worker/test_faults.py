@@ -109,7 +109,7 @@ def test_a_claim_that_arrives_after_the_stop_is_released(handle, start_worker, m
     def slow_take_back(self):
         # The pool is quicker than the loop: what that has put within its reach has begun by now.
         wait_until(lambda: not self.ready)
-        wait_until(lambda: self._begun == len(begun))
+        wait_until(lambda: self.begun == len(begun))
         return take_back(self)
 
     monkeypatch.setattr(batch.Batch, "_in_one_transaction", slow_claim)

@@ -235,10 +235,7 @@ class TestInFlightTable:
         """Take messages in flight: take(1, 2) are two, waiting."""
 
         def take(*ids):
-            taken = [
-                InFlight(SimpleNamespace(id=id, receipt=id * 10, is_poison_suspect=False), None, Control())
-                for id in ids
-            ]
+            taken = [InFlight(SimpleNamespace(id=id, receipt=id * 10), None, Control()) for id in ids]
             table.add(taken)
             return taken
 
@@ -331,25 +328,25 @@ class TestInFlightTable:
     def test_wanted_is_what_is_free_and_what_will_begin_soon(self, table, take):
         prefetch = Prefetch(Options(name="w"), table)
         prefetch.pace.per_second, prefetch.pace._at = 50.0, float("inf")
-        found = [prefetch.now()]
+        found = [prefetch.now(table.load)]
         for id in (1, 2, 3):
             take(id)
-            found.append(prefetch.now())
+            found.append(prefetch.now(table.load))
 
         assert found == [(2, 5), (1, 5), (0, 5), (0, 4)]
 
     def test_beside_a_suspect_there_is_none(self, table, take):
         prefetch = Prefetch(Options(name="w"), table)
-        take(1)[0].claimed.is_poison_suspect = True
+        take(1)[0].is_suspect = True
 
-        assert prefetch.now() == (0, 0)
+        assert prefetch.now(table.load) == (0, 0)
 
     def test_nobody_takes_more_than_it_was_told_to(self, table, take):
         prefetch = Prefetch(Options(name="w", max_messages=3), table)
         table.taken = 2
-        assert (prefetch.now(), prefetch.is_sated) == ((1, 0), False)
+        assert (prefetch.now(table.load), prefetch.is_sated) == ((1, 0), False)
         table.taken = 3
-        assert (prefetch.now(), prefetch.is_sated) == ((0, 0), True)
+        assert (prefetch.now(table.load), prefetch.is_sated) == ((0, 0), True)
         take(1)
         assert not prefetch.is_sated
 
@@ -366,7 +363,7 @@ class TestInFlightTable:
 
     def test_a_suspect_may_begin_once_nothing_is_beside_it(self, table, take):
         beside, finished = take(1, 2)
-        suspect = InFlight(SimpleNamespace(id=3, receipt=30, is_poison_suspect=True), None, Control())
+        suspect = InFlight(SimpleNamespace(id=3, receipt=30), None, Control(), is_suspect=True)
         table.add([suspect])
         table.drop([finished])
         assert suspect not in table.ready
@@ -378,7 +375,7 @@ class TestInFlightTable:
 
     def test_what_is_set_aside_is_beside_no_suspect(self, table, take):
         (aside,) = take(1)
-        suspect = InFlight(SimpleNamespace(id=2, receipt=20, is_poison_suspect=True), None, Control())
+        suspect = InFlight(SimpleNamespace(id=2, receipt=20), None, Control(), is_suspect=True)
         table.add([suspect])
         table.begin(aside)
         table.finish(aside, SUCCEEDED)

@@ -260,7 +260,7 @@ def test_a_worker_claims_nothing_more_once_the_database_refuses_all_outcomes(
 
     wait_until(lambda: lines_with(caplog, "claims nothing"))
     settled = len(runs)
-    wait_until(lambda: working.worker.inflight.count_aside == settled)
+    wait_until(lambda: working.worker.inflight.load.unwritten == settled)
     assert settled < 200
     take_back()
     wait_until(lambda: len(outcomes()) == 200)

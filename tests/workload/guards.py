@@ -18,7 +18,7 @@ from django.db import connection
 from django_letsgo_worker.engines import Engine, engine_on
 from django_letsgo_worker.engines.base import TABLE
 from django_letsgo_worker.outcomes import SUCCEEDED
-from django_letsgo_worker.worker.events import Announcer
+from django_letsgo_worker.worker.events import Events
 from django_letsgo_worker.worker.executor import _AtomicRun
 
 
@@ -93,9 +93,9 @@ def without_doubt_about_commits(engine: type[Engine]) -> None:
 
 def without_lonely_suspects(engine: type[Engine]) -> None:
     """Run what may kill its workers beside its neighbours."""
-    from django_letsgo_worker.engines import base
+    from django_letsgo_worker.engines import records
 
-    base._is_suspect = lambda *facts: False  # type: ignore[assignment]
+    records._is_suspect = lambda *facts: False  # type: ignore[assignment]
     _rewrite(engine, lambda sql: sql.replace("(suspects = 0 OR place = 1)", "(suspects >= 0)"))
 
 
@@ -115,7 +115,7 @@ def without_one_transaction_for_deaths(engine: type[Engine]) -> None:
 def kill_at(point: str) -> None:
     """Have this process kill itself at a point of its first death."""
     engine = type(engine_on(connection))
-    follow, died = engine.settle_more, Announcer._died
+    follow, died = engine.settle_more, Events._died
 
     def kill_when_following(self: Any, settlements: Any, written: dict[int, str], now: Any) -> None:
         dies = "dead" in written.values()
@@ -131,7 +131,7 @@ def kill_at(point: str) -> None:
         died(self, *facts)
 
     engine.settle_more = kill_when_following  # type: ignore[method-assign]
-    Announcer._died = kill_when_told  # type: ignore[method-assign]
+    Events._died = kill_when_told  # type: ignore[method-assign]
 
 
 def _rewrite(engine: type[Engine], change: Callable[[str], str]) -> None:

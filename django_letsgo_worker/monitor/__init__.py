@@ -1,6 +1,6 @@
 """Metrics and health over HTTP, for commands that were given --monitor; the core knows nothing of it.
 
-What is counted is in metrics, and where the numbers come from in counting, gauges and children.
+The metrics are listed in metrics; their numbers come from counters, health, gauges and multiprocess.
 """
 
 from .cli import Watch, add_arguments, monitored

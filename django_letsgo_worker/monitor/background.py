@@ -1,6 +1,6 @@
-"""A question to the database that holds up nobody: asked on a thread of its own, answered in bounded time.
+"""A query on a background thread, with a time limit and a cache, so that it holds up nobody who asks.
 
-What is asked is up to the caller.
+What is queried is up to the caller.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 
 class Question(Generic[T]):
-    """Asks at most once in `believed_for` seconds, and never twice at a time.
+    """A query made at most once in `believed_for` seconds, and never twice at a time.
 
-    Each asking has a short connection of its own, set up as the workers' are.
+    Each time it opens a short connection, set up as the workers' are.
     """
 
     def __init__(self, using: str, ask: Callable[[], T], believed_for: float) -> None:
@@ -57,7 +57,7 @@ class Question(Generic[T]):
             adopt_own_connection(self._using)
             answer = self._ask()
         except Exception as error:
-            logger.debug("The database could not be asked: %s", error)
+            logger.debug("The monitor could not query the database: %s", error)
         finally:
             connections.close_all()
             with self._lock:

@@ -1,7 +1,4 @@
-"""The flag --monitor, as both long-running commands have it.
-
-What is watched, the command says.
-"""
+"""The option --monitor of both long-running commands. What is watched, they say."""
 
 from __future__ import annotations
 
@@ -11,31 +8,33 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.core.management.base import CommandError, CommandParser, OutputWrapper
 
 from ..conf import settings
-from .children import Reporter
-from .monitor import Monitor
-from .watching import Watchable
+from .health import Watchable
+from .multiprocess import Reporter
+
+if TYPE_CHECKING:
+    from .monitor import Monitor
 
 LOOPBACK = "127.0.0.1"
 HIGHEST_PORT = 65535
 
 
 class Watch(Protocol):
-    """What a command calls with each worker, scheduler or parent of workers that it runs."""
+    """Called by a command with each worker, scheduler or supervisor that it runs."""
 
     @property
     def arguments(self) -> Sequence[str]:
-        """What further processes of this command are to be given."""
+        """The arguments for further processes of this command."""
 
     def __call__(self, subject: Watchable) -> None: ...
 
 
 class Unmonitored:
-    """Stands in where nobody asked for a monitor."""
+    """The watch of a command without --monitor: it does nothing."""
 
     arguments: tuple[str, ...] = ()
 
@@ -65,13 +64,16 @@ def add_arguments(parser: CommandParser, *, has_children: bool = False) -> None:
 @contextlib.contextmanager
 def monitored(options: dict[str, Any], stop: threading.Event, stderr: OutputWrapper) -> Iterator[Watch]:
     """Monitor what the command hands over within, as the options say."""
-    monitor = _asked(options, stop)
-    if isinstance(monitor, Unmonitored):
-        yield monitor
+    if options.get("monitor_into") is not None:
+        monitor: Reporter | Monitor = Reporter(options["monitor_into"])
+    elif options.get("monitor") is not None:
+        monitor = _monitor(options, stop)
+    else:
+        yield Unmonitored()
         return
     monitor.start()
     try:
-        if isinstance(monitor, Monitor):
+        if monitor.url:
             # Not an error, although it goes where errors go.
             stderr.write(f"Monitor: {monitor.url}/metrics, /healthz and /readyz.", style_func=str)
         yield monitor
@@ -79,13 +81,16 @@ def monitored(options: dict[str, Any], stop: threading.Event, stderr: OutputWrap
         monitor.stop()
 
 
-def _asked(options: dict[str, Any], stop: threading.Event) -> Monitor | Reporter | Unmonitored:
-    if options.get("monitor_into") is not None:
-        return Reporter(options["monitor_into"])
-    asked = options.get("monitor")
-    if asked is None:
-        return Unmonitored()
-    host, port = _given(asked)
+def _monitor(options: dict[str, Any], stop: threading.Event) -> Monitor:
+    try:
+        import prometheus_client  # noqa: F401
+    except ImportError:
+        raise CommandError(
+            "--monitor needs prometheus-client: python -m pip install 'django-letsgo-worker[monitor]'."
+        ) from None
+    from .monitor import Monitor
+
+    host, port = _given(options["monitor"])
     parent = options.get("processes", 1) > 1
     return Monitor(host, port, using=settings().database, stop=stop, parent=parent)
 

@@ -1,4 +1,4 @@
-"""Every metric that is served: its name, kind, labels and meaning. docs/metrics.md has the same table.
+"""The table of metrics that are served: name, kind, labels and meaning, as in docs/metrics.md.
 
 Nothing is counted here.
 """

@@ -1,41 +1,43 @@
-"""The monitor of one process, or of a parent and its children: puts counts, gauges and health together.
+"""The monitor of one process, or of a parent and its children: counts, gauges and health as pages.
 
-How they are served is the server's, how they are written exposition's.
+The only module that knows prometheus-client, an extra, so it is imported only when it is used. Each process
+has a register of its own: what a project does with the global one is not touched.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 
 from django.core.management.base import CommandError
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from .background import Question
-from .children import Gathering
-from .counters import Tally
+from .counters import LIMITS, Receivers, Tally
 from .gauges import Gauges
-from .health import Readiness, stuck
-from .metrics import Key
-from .receivers import Counting
+from .health import Look, Readiness, Vitals, Watchable, look_at, stuck
+from .metrics import COUNTER, GAUGE, HISTOGRAM, METRICS, SUM, Key, Metric, Values
+from .multiprocess import Gathering
 from .server import Answer, Server
-from .watching import Look, Vitals, Watchable, look_at
 
 # How long the gauges of the database are believed, and how long a scrape waits for new ones, in seconds.
 BELIEVED_FOR = 5.0
 PATIENCE = 5.0
 
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
 
 class Monitor:
-    """Serves /metrics, /healthz and /readyz from start() to stop().
-
-    What it cannot have, the port or prometheus-client, ends the command with a sentence.
-    """
+    """The server of /metrics, /healthz and /readyz; a port that cannot be had is a CommandError."""
 
     def __init__(self, host: str, port: int, *, using: str, stop: threading.Event, parent: bool) -> None:
-        _require_prometheus()
         self._stopping = stop
         self._looks: list[Look] = []
         self._tally = Tally()
-        self._counting = Counting(self._tally)
+        self._receivers = Receivers(self._tally)
         self._gauges = Question(using, Gauges(using).read, BELIEVED_FOR)
         self._readiness = Readiness(using)
         pages = {"/metrics": self._metrics, "/healthz": self._healthz, "/readyz": self._readyz}
@@ -43,7 +45,7 @@ class Monitor:
             self._server = Server(host, port, pages)
         except OSError as error:
             place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            raise CommandError(f"Nothing can be served on {place}: {error.strerror or error}.") from error
+            raise CommandError(f"Cannot listen on {place}: {error.strerror or error}.") from error
         self._children = Gathering() if parent else None
 
     @property
@@ -59,20 +61,18 @@ class Monitor:
         self._looks.append(look_at(subject))
 
     def start(self) -> None:
-        self._counting.connect()
+        self._receivers.connect()
         self._server.start()
 
     def stop(self) -> None:
         self._server.stop()
-        self._counting.disconnect()
+        self._receivers.disconnect()
         if self._children is not None:
             self._children.close()
 
     # -- the pages ------------------------------------------------------------------------------------
 
     def _metrics(self, accept: str) -> Answer:
-        from .exposition import render
-
         values = {**self._read()[0], **(self._gauges.answer(PATIENCE) or {})}
         body, content_type = render(values, accept)
         return Answer(200, body, content_type)
@@ -100,10 +100,43 @@ def _said(problems: list[str]) -> Answer:
     return Answer(503 if problems else 200, f"{text}\n".encode())
 
 
-def _require_prometheus() -> None:
-    try:
-        import prometheus_client  # noqa: F401
-    except ImportError:
-        raise CommandError(
-            "--monitor needs prometheus-client: python -m pip install 'django-letsgo-worker[monitor]'."
-        ) from None
+def render(values: Values, accept: str) -> tuple[bytes, str]:
+    """Return the page and its content type, in the format that the reader accepts."""
+    registry = CollectorRegistry()
+    registry.register(_Values(lambda: values))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+class _Values(Collector):
+    def __init__(self, read: Callable[[], Values]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Family]:
+        values = self._read()
+        for metric in METRICS:
+            yield _histogram(metric, values) if metric.kind == HISTOGRAM else _plain(metric, values)
+
+
+def _plain(metric: Metric, values: Values) -> Family:
+    families = {COUNTER: CounterMetricFamily, GAUGE: GaugeMetricFamily}
+    family: CounterMetricFamily | GaugeMetricFamily = families[metric.kind](
+        metric.name, metric.what, labels=metric.labels
+    )
+    found = {labels: value for (name, labels), value in values.items() if name == metric.name}
+    if not metric.labels:
+        # There from the beginning, so that its first step is seen.
+        found = found or {(): 0.0}
+    for labels, value in sorted(found.items()):
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(metric: Metric, values: Values) -> Family:
+    family = HistogramMetricFamily(metric.name, metric.what)
+    buckets, count = [], 0.0
+    for limit in LIMITS:
+        count += values.get((metric.name, (limit,)), 0.0)
+        buckets.append((limit, count))
+    family.add_metric([], buckets, values.get((metric.name, (SUM,)), 0.0))
+    return family

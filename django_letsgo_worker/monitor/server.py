@@ -1,4 +1,4 @@
-"""The small web server of a monitored process: three addresses, GET and HEAD, nothing else.
+"""The small web server of a monitored process: a few addresses, GET and HEAD, nothing else.
 
 What it answers is handed to it.
 """
@@ -32,7 +32,7 @@ Page = Callable[[str], Answer]
 
 
 class Server:
-    """Listens from the moment it is made (OSError when it cannot); serves on threads of its own."""
+    """Listen from the moment it is made (OSError when it cannot), serve from start() to stop()."""
 
     def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
         family, _, _, _, address = socket.getaddrinfo(
@@ -70,7 +70,7 @@ class _Listening(socketserver.ThreadingTCPServer):
     pages: Mapping[str, Page]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        logger.debug("A request to the monitor broke off.", exc_info=True)
+        logger.debug("A request to the monitor was cut off.", exc_info=True)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -99,17 +99,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         page = self.server.pages.get(urlsplit(self.path).path)
         if page is None:
-            found = Answer(404, f"There are {', '.join(self.server.pages)}.\n".encode())
+            found = Answer(404, f"Not found; there are {', '.join(self.server.pages)}.\n".encode())
         else:
             try:
                 found = page(self.headers.get("Accept", ""))
             except Exception:
                 logger.exception("The monitor could not answer %s.", self.path)
-                found = Answer(500, b"It could not be found out; the log says why.\n")
+                found = Answer(500, b"Internal error; see the log.\n")
         self._send(found, with_body=with_body)
 
     def _refuse(self) -> None:
-        self._send(Answer(405, b"Only GET and HEAD.\n"), with_body=True, Allow="GET, HEAD")
+        self._send(Answer(405, b"Only GET and HEAD are allowed.\n"), with_body=True, Allow="GET, HEAD")
 
     def _send(self, answer: Answer, *, with_body: bool, **headers: str) -> None:
         self.send_response(answer.status)

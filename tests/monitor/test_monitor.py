@@ -315,7 +315,7 @@ def test_a_port_that_is_taken_is_one_sentence(manage, command):
         assert process.wait() == 1
     said = [line for line in process.stderr if line.strip()]
     assert len(said) == 1
-    assert said[0].startswith(f"CommandError: Nothing can be served on 127.0.0.1:{port}: ")
+    assert said[0].startswith(f"CommandError: Cannot listen on 127.0.0.1:{port}: ")
 
 
 @pytest.mark.parametrize(

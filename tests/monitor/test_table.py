@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-from django_letsgo_worker.monitor.health import stuck
+from django_letsgo_worker.monitor.health import Vitals, stuck
 from django_letsgo_worker.monitor.metrics import BUCKETS, METRICS
-from django_letsgo_worker.monitor.mmap_counters import SUFFIX, Ledger, read
-from django_letsgo_worker.monitor.watching import Vitals
+from django_letsgo_worker.monitor.multiprocess import SUFFIX, Ledger, read
 from tests.docs.test_documented_tables import table
 from tests.support import ROOT
 
@@ -77,7 +76,7 @@ def test_a_loop_that_does_not_turn_is_stuck():
     hanging = Vitals(name="scheduler", turned_at=now - 61, longest_turn=60)
 
     assert stuck([turning]) == []
-    assert stuck([turning, hanging]) == ["The loop of the scheduler does not turn."]
+    assert stuck([turning, hanging]) == ["The scheduler loop has stalled."]
 
 
 def test_a_ledger_holds_what_was_written_however_much_it_is(tmp_path):

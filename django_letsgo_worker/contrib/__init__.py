@@ -1,4 +1,20 @@
-"""LetsGo's surroundings: small optional apps, each off unless it is in INSTALLED_APPS.
+"""Small optional apps around the queue, each off unless it is in INSTALLED_APPS; and how they read a setting.
 
 The core knows none of them, and each works without the others; one that finds another installed may use it.
 """
+
+from typing import Any
+
+import environ
+from django.conf import settings
+
+
+def setting(name: str, default: Any = None, *, may_be_empty: bool = False) -> Any:
+    """Return a setting: a variable of the environment wins over Django's settings.
+
+    An empty variable counts only where that may be an answer.
+    """
+    env = environ.Env()
+    if env.ENVIRON.get(name) or (may_be_empty and name in env.ENVIRON):
+        return env.str(name)
+    return getattr(settings, name, default)

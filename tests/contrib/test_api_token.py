@@ -20,10 +20,11 @@ from django_letsgo_worker.contrib.api_token import (
     TokenKeyMissing,
     TokenKeyUnusable,
     api_url,
-    checks,
+    apps,
     conf,
     get_access_token,
-    signing,
+    keys,
+    tokens,
 )
 from tests.contrib.keys import private_pem, public_pem
 
@@ -35,7 +36,7 @@ def clean(monkeypatch):
     """Nothing in the environment, and no token from another test."""
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(signing._Cache, "issued", None)
+    monkeypatch.setattr(tokens._Cache, "issued", None)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def at(monkeypatch):
 
     def set_clock(seconds):
         now = time.time() + seconds
-        monkeypatch.setattr(signing, "time", SimpleNamespace(time=lambda: now))
+        monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: now))
 
     return set_clock
 
@@ -130,8 +131,8 @@ def test_a_token_is_not_kept_when_a_setting_changes(key, settings, name, value):
 
 
 def test_many_threads_at_once_make_one_token(key, monkeypatch):
-    asked, all_have_asked, made, tokens = [], threading.Event(), [], []
-    read_settings, issue = conf.read, signing._issue
+    asked, all_have_asked, made, got = [], threading.Event(), [], []
+    read_settings, issue = conf.read, tokens._issue
 
     def ask_for_settings():
         asked.append(True)
@@ -145,16 +146,16 @@ def test_many_threads_at_once_make_one_token(key, monkeypatch):
         return issue(given)
 
     monkeypatch.setattr(conf, "read", ask_for_settings)
-    monkeypatch.setattr(signing, "_issue", issue_late)
-    threads = [threading.Thread(target=lambda: tokens.append(get_access_token())) for _ in range(16)]
+    monkeypatch.setattr(tokens, "_issue", issue_late)
+    threads = [threading.Thread(target=lambda: got.append(get_access_token())) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
     assert len(made) == 1
-    assert len(tokens) == 16
-    assert len(set(tokens)) == 1
+    assert len(got) == 16
+    assert len(set(got)) == 1
 
 
 # -- what is said when it cannot be made ------------------------------------------------------------------
@@ -168,7 +169,7 @@ def test_without_a_key_one_error_names_the_setting(key, settings, missing):
     assert isinstance(caught.value, LetsGoError)
 
 
-NO_PEM = "neither the text of a PEM nor the path of a file"
+NO_PEM = "neither PEM text nor the path of a readable file"
 BROKEN = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
 UNUSABLE = {
     "no key at all": (lambda: "Zm9vYmFyIHNlY3JldCBrZXk=", NO_PEM),
@@ -176,9 +177,9 @@ UNUSABLE = {
     "a directory": (lambda: "..", NO_PEM),
     "a NUL": (lambda: "a\0b", NO_PEM),
     "a long word": (lambda: "secret" * 2000, NO_PEM),
-    "broken": (lambda: BROKEN, "no unencrypted private RSA or Ed25519 key"),
-    "a public key": (lambda: public_pem(private_pem()), "no unencrypted private"),
-    "another kind": (lambda: private_pem("ec"), "no unencrypted private RSA or Ed25519 key"),
+    "broken": (lambda: BROKEN, "not an unencrypted private RSA or Ed25519 key"),
+    "a public key": (lambda: public_pem(private_pem()), "not an unencrypted private"),
+    "another kind": (lambda: private_pem("ec"), "not an unencrypted private RSA or Ed25519 key"),
     "short": (lambda: private_pem("short-rsa"), "an RSA key has at least 2048 bits, not 1024"),
 }
 
@@ -192,7 +193,7 @@ def test_a_key_that_cannot_be_used_is_refused_without_being_shown(key, settings,
     assert make() not in str(caught.value)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
     assert caught.value.__context__ is None
-    assert [one.id for one in checks.check_keys(None)] == ["letsgo_api_token.E002"]
+    assert [one.id for one in apps.check_keys(None)] == ["letsgo_api_token.E002"]
 
 
 def test_keys_and_tokens_are_in_no_log_and_no_repr(key, caplog):
@@ -200,25 +201,25 @@ def test_keys_and_tokens_are_in_no_log_and_no_repr(key, caplog):
         token = get_access_token()
     body = private_pem().splitlines()[1]
     given = conf.read()
-    shown = f"{caplog.text} {signing._Cache.issued!r} {given!r} {signing.signing_key(given)!r}"
+    shown = f"{caplog.text} {tokens._Cache.issued!r} {given!r} {keys.signing_key(given)!r}"
     assert body not in shown
     assert token not in shown
     assert "RSAPrivateKey" not in shown
 
 
 def test_no_key_is_no_error_of_the_checks():
-    assert checks.check_keys(None) == []
+    assert apps.check_keys(None) == []
 
 
 def test_without_the_library_one_sentence_says_what_to_install(monkeypatch):
-    for name in ("signing", "verifying", "keys"):
+    for name in ("tokens", "keys"):
         monkeypatch.delitem(sys.modules, f"{api_token.__name__}.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "jwt", None)
-    monkeypatch.delitem(vars(api_token), "signing", raising=False)
+    monkeypatch.delitem(vars(api_token), "tokens", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'django-letsgo-worker\[api_token\]'"):
         _ = api_token.get_access_token
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
-    assert [one.id for one in checks.check_library(None)] == ["letsgo_api_token.E001"]
+    monkeypatch.setattr(apps, "find_spec", lambda name: None)
+    assert [one.id for one in apps.check_library(None)] == ["letsgo_api_token.E001"]
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

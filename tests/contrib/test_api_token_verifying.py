@@ -18,7 +18,7 @@ from django_letsgo_worker.contrib.api_token import (
     authenticate,
     conf,
     get_access_token,
-    signing,
+    tokens,
 )
 from tests.contrib.keys import private_pem, public_pem
 
@@ -30,7 +30,7 @@ OTHER = private_pem("rsa", "other")
 def key(settings, monkeypatch):
     for name in (conf.PRIVATE_KEY, conf.KEY_ID, conf.PUBLIC_KEYS, conf.AUDIENCE):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(signing._Cache, "issued", None)
+    monkeypatch.setattr(tokens._Cache, "issued", None)
     settings.LETSGO_API_TOKEN_PRIVATE_KEY = private_pem()
     settings.LETSGO_API_TOKEN_KEY_ID = "new"
 

@@ -18,7 +18,7 @@ from django_letsgo_worker.contrib.api_token import (
     InvalidToken,
     TokenKeyMissing,
     get_access_token,
-    signing,
+    tokens,
     verify,
 )
 from django_letsgo_worker.contrib.stripe.event_types import EVENT_TYPES
@@ -39,7 +39,7 @@ def from_outside(settings, monkeypatch):
     """Settings of this test only, and nobody who posted or signed before it."""
     for name in ("PRIVATE_KEY", "KEY_ID", "PUBLIC_KEYS"):
         monkeypatch.delenv(f"LETSGO_API_TOKEN_{name}", raising=False)
-    monkeypatch.setattr(signing._Cache, "issued", None)
+    monkeypatch.setattr(tokens._Cache, "issued", None)
     settings.LETSGO_STRIPE_LIVE_WEBHOOK_KEY = LIVE_SECRET
     settings.LETSGO_STRIPE_TEST_WEBHOOK_KEY = TEST_SECRET
     cache.clear()
@@ -174,7 +174,7 @@ def test_L17_a_token_says_who_calls_whom_and_for_how_long_and_is_cached(settings
 def test_L17_without_a_key_there_is_one_clear_error(settings):
     settings.LETSGO_API_TOKEN_PRIVATE_KEY = ""
 
-    with pytest.raises(TokenKeyMissing, match="^No access .*_TOKEN_PRIVATE_KEY is not set.$"):
+    with pytest.raises(TokenKeyMissing, match="^Cannot make .* token: .*_TOKEN_PRIVATE_KEY is not set.$"):
         get_access_token()
 
 

@@ -1,20 +1,15 @@
-"""Access tokens for handlers that call the project's API, and what the API needs to trust them.
+"""Access tokens for handlers that call the project's API, and for that API to trust them.
 
-Only the public names stand here, and lazily: without PyJWT and cryptography one sentence says so.
+Here are the errors, which never carry a key or a token. The functions are imported when they are asked for:
+without PyJWT and cryptography one sentence says so.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_HOMES = {
-    "get_access_token": "signing",
-    "authenticate": "verifying",
-    "verify": "verifying",
-    "api_url": "conf",
-    "TokenKeyMissing": "errors",
-    "TokenKeyUnusable": "errors",
-    "InvalidToken": "errors",
-}
+from ...errors import LetsGoError
+
+_HOMES = {"get_access_token": "tokens", "authenticate": "tokens", "verify": "tokens", "api_url": "conf"}
 
 NEEDS_LIBRARY = (
     "django_letsgo_worker.contrib.api_token needs PyJWT with cryptography: "
@@ -23,14 +18,34 @@ NEEDS_LIBRARY = (
 
 if TYPE_CHECKING:
     from .conf import api_url as api_url
-    from .errors import InvalidToken as InvalidToken
-    from .errors import TokenKeyMissing as TokenKeyMissing
-    from .errors import TokenKeyUnusable as TokenKeyUnusable
-    from .signing import get_access_token as get_access_token
-    from .verifying import authenticate as authenticate
-    from .verifying import verify as verify
+    from .tokens import authenticate as authenticate
+    from .tokens import get_access_token as get_access_token
+    from .tokens import verify as verify
 
-__all__ = ["NEEDS_LIBRARY", *_HOMES]
+__all__ = ["NEEDS_LIBRARY", "InvalidToken", "TokenKeyMissing", "TokenKeyUnusable", *_HOMES]
+
+
+class TokenKeyMissing(LetsGoError):
+    """A setting without which no token can be made is not set."""
+
+    def __init__(self, setting: str) -> None:
+        super().__init__(f"Cannot make an access token: {setting} is not set.")
+        self.setting = setting
+
+
+class TokenKeyUnusable(LetsGoError):
+    """A setting of contrib.api_token does not hold what it must."""
+
+    def __init__(self, setting: str, why: str) -> None:
+        super().__init__(f"{setting} cannot be used: {why}.")
+        self.setting = setting
+
+
+class InvalidToken(LetsGoError):
+    """A token that is not to be trusted."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The access token is refused: {why}.")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
-"""The settings of contrib.api_token, read at each call: keys are rotated without a restart.
+"""The settings of this app, read at each call: keys are rotated without a restart.
 
-What a key is, and whether it can be used, is decided in keys.py.
+Whether a key can be used is decided in keys.py.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import environ
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from .errors import TokenKeyUnusable
+from .. import setting
+from . import TokenKeyUnusable
 
 PRIVATE_KEY = "LETSGO_API_TOKEN_PRIVATE_KEY"
 KEY_ID = "LETSGO_API_TOKEN_KEY_ID"
@@ -25,7 +24,7 @@ URL = "LETSGO_API_URL"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the project says; a key is the text of a PEM or the path of a file, empty when not set.
+    """The settings; a key is PEM text or the path of a file, empty when it is not set.
 
     `public_keys` are those of other issuers, and of our own past, by their key ids.
     """
@@ -58,12 +57,12 @@ def api_url(path: str = "") -> str:
 
 
 def _text(name: str) -> str:
-    value = environ.Env().str(name, default="") or getattr(settings, name, None) or ""
+    value = setting(name) or ""
     return (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
 
 
 def _public_keys() -> dict[str, str]:
-    given: Any = environ.Env().str(PUBLIC_KEYS, default="") or getattr(settings, PUBLIC_KEYS, None) or {}
+    given: Any = setting(PUBLIC_KEYS) or {}
     if isinstance(given, str):
         try:
             given = json.loads(given)
@@ -71,4 +70,4 @@ def _public_keys() -> dict[str, str]:
             given = None
     if isinstance(given, Mapping) and all(isinstance(kid, str) and kid for kid in given):
         return {kid: str(key).strip() for kid, key in given.items()}
-    raise TokenKeyUnusable(PUBLIC_KEYS, "it is no mapping of key ids to keys, nor the JSON of one")
+    raise TokenKeyUnusable(PUBLIC_KEYS, "it must be a mapping of key ids to keys, or the JSON of one")

@@ -1,4 +1,4 @@
-"""Keys: from PEM text or a file to something that signs or verifies, and the set of known public ones.
+"""The keys that sign and verify, from PEM text or a file, and the set of known public ones.
 
 The algorithm follows from the key, never from a token. To rotate: add the next public key to
 LETSGO_API_TOKEN_PUBLIC_KEYS of those who verify, then change key and key id of those who sign, and
@@ -19,8 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from django.views.decorators.debug import sensitive_variables
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
-from . import conf
-from .errors import TokenKeyMissing, TokenKeyUnusable
+from . import TokenKeyMissing, TokenKeyUnusable, conf
 
 MIN_RSA_BITS = 2048
 
@@ -63,19 +62,19 @@ def issuer_of(kid: str) -> str:
 
 
 def signing_key(given: conf.Settings) -> SigningKey:
-    """Return the key to sign with; TokenKeyMissing when none is set, TokenKeyUnusable when it is no good."""
+    """Return the key to sign with; TokenKeyMissing when none is set, TokenKeyUnusable when it is invalid."""
     if not given.private_key:
         raise TokenKeyMissing(conf.PRIVATE_KEY)
     if not given.key_id:
         raise TokenKeyMissing(conf.KEY_ID)
     private = _private_key(_pem(given.private_key, conf.PRIVATE_KEY))
     if private is None:
-        raise TokenKeyUnusable(conf.PRIVATE_KEY, "it is no unencrypted private RSA or Ed25519 key in PEM")
+        raise TokenKeyUnusable(conf.PRIVATE_KEY, "it is not an unencrypted private RSA or Ed25519 key in PEM")
     return SigningKey(kid=given.key_id, algorithm=_algorithm(private, conf.PRIVATE_KEY), private=private)
 
 
 def verifying_key(kid: str, given: conf.Settings) -> VerifyingKey | None:
-    """Return the public key of this name, our own included; None when nobody knows it."""
+    """Return the public key of this name, our own included; None when it is unknown."""
     if given.private_key and kid == given.key_id:
         own = signing_key(given)
         return VerifyingKey(kid=kid, algorithm=own.algorithm, public=own.private.public_key())
@@ -84,7 +83,7 @@ def verifying_key(kid: str, given: conf.Settings) -> VerifyingKey | None:
     setting = f"{conf.PUBLIC_KEYS}[{kid!r}]"
     public = _public_key(_pem(given.public_keys[kid], setting))
     if public is None:
-        raise TokenKeyUnusable(setting, "it is no public RSA or Ed25519 key in PEM")
+        raise TokenKeyUnusable(setting, "it is not a public RSA or Ed25519 key in PEM")
     return VerifyingKey(kid=kid, algorithm=_algorithm(public, setting), public=public)
 
 
@@ -105,7 +104,7 @@ def _pem(source: str, setting: str) -> bytes:
     except (OSError, ValueError, RuntimeError):
         pass
     # Raised here, not above: the error of the file would quote its name, which may be a key by mistake.
-    raise TokenKeyUnusable(setting, "it is neither the text of a PEM nor the path of a file to read")
+    raise TokenKeyUnusable(setting, "it is neither PEM text nor the path of a readable file")
 
 
 # Reading a key takes as long as a signature.
@@ -129,7 +128,7 @@ def _public_key(pem: bytes) -> RSAPublicKey | Ed25519PublicKey | None:
 
 
 def _algorithm(key: object, setting: str) -> str:
-    """Return the one algorithm of a key's kind; short RSA keys are refused."""
+    """Return the one algorithm of a key's kind; refuse short RSA keys."""
     if not isinstance(key, (RSAPrivateKey, RSAPublicKey)):
         return "EdDSA"
     if key.key_size < MIN_RSA_BITS:

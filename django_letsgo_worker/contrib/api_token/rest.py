@@ -1,6 +1,6 @@
-"""For Django REST framework: requests with a worker's token, as `authentication_classes` wants them.
+"""Authentication by a worker's token for Django REST framework's `authentication_classes`.
 
-The framework is imported only when a token is refused; what a token must be is verifying.py's.
+The framework is imported only when a token is refused; when that is, tokens.py decides.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from . import authenticate
-from .errors import InvalidToken
+from . import InvalidToken, authenticate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServiceUser:
-    """Who calls: a worker, known by its claims. No row of any table, and without any permission."""
+    """The caller, a worker known by its claims: no row of any table, and without any permission."""
 
     claims: dict[str, Any] = field(repr=False)
 
@@ -45,7 +44,7 @@ class ServiceUser:
 
 
 class AccessTokenAuthentication:
-    """`request.user` is a ServiceUser and `request.auth` the claims; a bad token is answered with 401."""
+    """Make `request.user` a ServiceUser and `request.auth` the claims; answer a bad token with 401."""
 
     def authenticate(self, request: HttpRequest) -> tuple[ServiceUser, dict[str, Any]] | None:
         """Return the caller and its claims; None when the request brings no bearer token."""
@@ -58,5 +57,5 @@ class AccessTokenAuthentication:
         return None if claims is None else (ServiceUser(claims), claims)
 
     def authenticate_header(self, request: HttpRequest) -> str:
-        """Return what a 401 asks for."""
+        """Return the WWW-Authenticate header of a 401."""
         return 'Bearer realm="api"'

@@ -9,7 +9,7 @@ import pytest
 from django.core.cache import cache
 from django.urls import include, path
 
-from django_letsgo_worker.contrib.contact import ContactView, throttle
+from django_letsgo_worker.contrib.contact import ContactView, views
 from django_letsgo_worker.contrib.contact.conf import Rate
 from django_letsgo_worker.models import Message
 
@@ -266,7 +266,7 @@ class TestTheThrottle:
         rate = Rate(1, 60)
 
         def waits(address, now=1000.0):
-            return throttle.seconds_to_wait(address, rate, now)
+            return views.seconds_to_wait(address, rate, now)
 
         assert waits("192.0.2.1") == 0
         assert waits("192.0.2.2") == 0
@@ -283,7 +283,7 @@ class TestTheThrottle:
                 raise ConnectionError("redis://:password@cache")
 
         settings.LETSGO_CONTACT_RATE = "1/d"
-        monkeypatch.setattr(throttle, "cache", Down())
+        monkeypatch.setattr(views, "cache", Down())
 
         assert [post(json=FORM).status_code for _ in range(2)] == [202, 202]
         assert "not throttled: the cache fails (ConnectionError)" in caplog.text

@@ -7,8 +7,8 @@ from django.core import mail
 from django.utils import timezone
 
 from django_letsgo_worker import enqueue, registry
-from django_letsgo_worker.contrib.contact import checks, conf, handlers
-from django_letsgo_worker.contrib.contact.mails import one_line, reply_address
+from django_letsgo_worker.contrib.contact import apps, conf, handlers
+from django_letsgo_worker.contrib.contact.handlers import one_line, reply_address
 from django_letsgo_worker.models import ArchivedMessage, Message
 from tests.slackserver import slack_fixture, work_off
 
@@ -181,10 +181,10 @@ class TestTheSettings:
         ],
     )
     def test_a_check_names_what_cannot_be_read(self, settings, name, value):
-        assert checks.check_contact(None) == []
+        assert apps.check_contact(None) == []
         setattr(settings, name, value)
 
-        (error,) = checks.check_contact(None)
+        (error,) = apps.check_contact(None)
 
         assert name in error.msg
 

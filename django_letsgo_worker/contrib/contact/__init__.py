@@ -1,4 +1,4 @@
-"""A contact form's other end: POST v1/contact becomes a message; an optional app.
+"""The receiving end of a contact form: POST v1/contact becomes a message; an optional app.
 
 Include `django_letsgo_worker.contrib.contact.urls` in the project's urls.
 """

@@ -1,8 +1,13 @@
-"""The Django app: its reserved type and its checks."""
+"""The Django app: its reserved type, and the check of its settings."""
+
+from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
+
+from . import conf
 
 
 class ContactConfig(AppConfig):
@@ -15,6 +20,15 @@ class ContactConfig(AppConfig):
     letsgo_types = ("letsgo:contact",)
 
     def ready(self) -> None:
-        from . import checks
+        checks.register(check_contact, "letsgo_worker")
 
-        register(checks.check_contact, "letsgo_worker")
+
+def check_contact(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Return everything that is wrong with the settings."""
+    found: list[checks.CheckMessage] = []
+    for read in (conf.max_bytes, conf.rate, conf.recipients):
+        try:
+            read()
+        except ImproperlyConfigured as error:
+            found.append(checks.Error(str(error), id="letsgo_contact.E001"))
+    return found

@@ -1,4 +1,4 @@
-"""The settings of this app, from the environment or Django's settings, read whenever they are asked for.
+"""The settings of this app, from the environment or Django's settings, read at each call.
 
 A value that cannot be read is ImproperlyConfigured; `manage.py check` says so before anybody posts.
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
-import environ
-from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
+
+from .. import setting
 
 DEFAULT_MAX_BYTES = 64 * 1024
 DEFAULT_RATE = "10/m"
@@ -21,20 +20,15 @@ SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many posts in so many seconds, from one address."""
+    """The most posts from one address within a number of seconds."""
 
     posts: int
     seconds: int
 
 
-def _read(name: str, default: Any) -> Any:
-    env = environ.Env()
-    return env.str(name) if env.ENVIRON.get(name) else getattr(django_settings, name, default)
-
-
 def max_bytes() -> int:
-    """Return LETSGO_CONTACT_MAX_BYTES, how long the body of a request may be."""
-    value = _read("LETSGO_CONTACT_MAX_BYTES", DEFAULT_MAX_BYTES)
+    """Return LETSGO_CONTACT_MAX_BYTES, the longest body of a request."""
+    value = setting("LETSGO_CONTACT_MAX_BYTES", DEFAULT_MAX_BYTES)
     if isinstance(value, str) and value.strip().isascii() and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -44,7 +38,7 @@ def max_bytes() -> int:
 
 def rate() -> Rate | None:
     """Return LETSGO_CONTACT_RATE, as in "10/m" or "5/10m"; None when it is off (None, "" or "off")."""
-    value = _read("LETSGO_CONTACT_RATE", DEFAULT_RATE)
+    value = setting("LETSGO_CONTACT_RATE", DEFAULT_RATE)
     if value is None or value in ("", "off", "none", "None"):
         return None
     found = isinstance(value, str) and re.fullmatch(r"(\d{1,6})/(\d{0,4})([smhd])", value.strip(), re.ASCII)
@@ -55,7 +49,7 @@ def rate() -> Rate | None:
 
 def recipients() -> list[str]:
     """Return LETSGO_CONTACT_EMAIL, one address or several; none means that no mail is sent."""
-    value = _read("LETSGO_CONTACT_EMAIL", None) or []
+    value = setting("LETSGO_CONTACT_EMAIL") or []
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
         raise ImproperlyConfigured("LETSGO_CONTACT_EMAIL must be an e-mail address, or a list of them.")

@@ -74,6 +74,9 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 
+# The mail server on this machine, as Django 6.1 wants it said; older versions use it without.
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}}
+
 LETSGO_WORKER = {}
 
 # Stripe's signing secret for test events; in the demonstration the shop is its own Stripe.

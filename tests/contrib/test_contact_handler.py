@@ -73,6 +73,8 @@ class TestSlack:
         assert "ada@example.com" not in caplog.text
 
 
+# Sent as each version of Django wants it: a warning would fail the handler, and no mail be sent.
+@pytest.mark.filterwarnings("error::DeprecationWarning", "error::PendingDeprecationWarning")
 class TestMail:
     def test_goes_to_whom_the_setting_names_and_replies_go_to_the_sender(self, settings, mailoutbox):
         settings.LETSGO_CONTACT_EMAIL = "team@example.com, boss@example.com"

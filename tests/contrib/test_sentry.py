@@ -10,7 +10,7 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 
 from django_letsgo_worker import Reject, context, enqueue, handler, registry, schedules
-from django_letsgo_worker.contrib.sentry import checks, scopes
+from django_letsgo_worker.contrib.sentry import apps
 from django_letsgo_worker.testing import drain
 
 sentry_sdk = pytest.importorskip("sentry_sdk")
@@ -36,7 +36,7 @@ def events(settings, monkeypatch):
     """The events that Sentry was sent, in order."""
     monkeypatch.setattr(registry, "_handlers", {})
     monkeypatch.setattr(context, "_carriers", dict(context._carriers))
-    context.register(scopes.NAME, scopes.ScopeOfDelivery())
+    context.register(apps.NAME, apps.ScopeOfDelivery())
     settings.LETSGO_WORKER = {"CONTEXT": ["sentry", "correlation_id"], "SCHEDULE": ""}
     sentry_sdk.init(dsn="https://key@sentry.invalid/1", transport=Kept, traces_sample_rate=1.0)
     yield sentry_sdk.get_client().transport.events
@@ -153,7 +153,7 @@ def test_the_payload_is_no_part_of_an_event(events, work):
 def test_without_an_init_nothing_happens(settings, monkeypatch, work):
     monkeypatch.setattr(registry, "_handlers", {})
     monkeypatch.setattr(context, "_carriers", dict(context._carriers))
-    context.register(scopes.NAME, scopes.ScopeOfDelivery())
+    context.register(apps.NAME, apps.ScopeOfDelivery())
     settings.LETSGO_WORKER = {"CONTEXT": ["sentry"], "SCHEDULE": ""}
     done = []
     handler("t:works")(lambda delivery: done.append(delivery.type))
@@ -167,16 +167,16 @@ def test_without_an_init_nothing_happens(settings, monkeypatch, work):
 class TestTheCheck:
     def test_a_carrier_that_is_not_used_is_said(self, settings):
         settings.LETSGO_WORKER = {"CONTEXT": ["language"]}
-        (warning,) = checks.check_sentry(None)
+        (warning,) = apps.check_sentry(None)
         assert warning.id == "letsgo_sentry.W001"
         assert "LETSGO_WORKER['CONTEXT'] does not name 'sentry'" in warning.msg
 
         settings.LETSGO_WORKER = {"CONTEXT": ["sentry"]}
-        assert checks.check_sentry(None) == []
+        assert apps.check_sentry(None) == []
 
     def test_a_library_that_is_missing_is_said(self, monkeypatch):
-        monkeypatch.setattr(checks, "find_spec", lambda name: None)
-        (error,) = checks.check_sentry(None)
+        monkeypatch.setattr(apps, "find_spec", lambda name: None)
+        (error,) = apps.check_sentry(None)
         assert (error.id, error.msg) == (
             "letsgo_sentry.E001",
             "django_letsgo_worker.contrib.sentry needs sentry-sdk, which is not installed.",

@@ -22,7 +22,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from django_letsgo_worker.contrib.api_token import InvalidToken, authenticate
-from django_letsgo_worker.contrib.stripe.conf import webhook_secret
+from django_letsgo_worker.contrib.stripe.signatures import webhook_secret
 
 from .models import Invoice
 

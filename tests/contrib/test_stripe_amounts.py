@@ -64,5 +64,5 @@ def test_an_amount_that_is_no_whole_number_is_refused(amount):
 
 @pytest.mark.parametrize("currency", ["", "eu", "euro", "€€€", "e1r", None])
 def test_what_is_no_code_of_three_letters_is_refused(currency):
-    with pytest.raises(ValueError, match="a code of three letters"):
+    with pytest.raises(ValueError, match="a three-letter code"):
         format_amount(1, currency)

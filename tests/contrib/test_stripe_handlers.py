@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 
 from django_letsgo_worker import enqueue, handler, registry
-from django_letsgo_worker.contrib.stripe import EVENT_TYPES, checks, handlers
+from django_letsgo_worker.contrib.stripe import EVENT_TYPES, apps, handlers
 from django_letsgo_worker.models import ArchivedMessage
 from tests.contrib.stripe_events import event
 
@@ -63,15 +63,15 @@ def test_an_event_without_a_handler_of_the_project_is_done_with_one_line_in_the_
 
 
 def test_a_missing_library_is_said_before_anything_runs(monkeypatch):
-    assert checks.check_library(None) == []
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
-    assert "needs the stripe library" in checks.check_library(None)[0].msg
+    assert apps.check_library(None) == []
+    monkeypatch.setattr(apps, "find_spec", lambda name: None)
+    assert "needs the stripe library" in apps.check_library(None)[0].msg
 
 
 def test_a_deployment_without_any_secret_is_warned(settings, monkeypatch):
     for name in ("LETSGO_STRIPE_LIVE_WEBHOOK_KEY", "LETSGO_STRIPE_TEST_WEBHOOK_KEY"):
         monkeypatch.delenv(name, raising=False)
         setattr(settings, name, "")
-    assert [one.id for one in checks.check_secrets(None)] == ["letsgo_stripe.W001"]
+    assert [one.id for one in apps.check_secrets(None)] == ["letsgo_stripe.W001"]
     settings.LETSGO_STRIPE_TEST_WEBHOOK_KEY = "whsec_x"
-    assert checks.check_secrets(None) == []
+    assert apps.check_secrets(None) == []

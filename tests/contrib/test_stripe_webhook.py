@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from django_letsgo_worker import messages
-from django_letsgo_worker.contrib.stripe import intake
+from django_letsgo_worker.contrib.stripe import views
 from django_letsgo_worker.contrib.stripe.models import SeenEvent
 from django_letsgo_worker.contrib.stripe.views import MAX_BODY_BYTES
 from django_letsgo_worker.models import ArchivedMessage, Message
@@ -226,7 +226,7 @@ def test_an_event_whose_message_is_archived_is_not_handled_again(client):
 
 def test_without_the_memory_an_archived_event_would_be_handled_again(client, monkeypatch):
     """The control of the test above: what makes it true is the memory."""
-    monkeypatch.setattr(intake, "_remember", lambda *arguments: True)
+    monkeypatch.setattr(views, "_remember", lambda *arguments: True)
     post(client, event())
     messages.cancel(Message.objects.get().pk)
 
@@ -251,7 +251,7 @@ def test_ids_that_differ_in_case_only_are_two_events(client):
 def test_events_are_forgotten_when_stripe_cannot_send_them_any_more(client, monkeypatch):
     for days in (40, 32, 30, 1):
         SeenEvent.objects.create(digest=str(days), seen_at=timezone.now() - timedelta(days=days))
-    monkeypatch.setattr(intake._Forgetting, "next_at", float("-inf"))
+    monkeypatch.setattr(views._Forgetting, "next_at", float("-inf"))
 
     post(client, event())
 
@@ -265,7 +265,7 @@ def test_that_old_events_cannot_be_forgotten_is_no_reason_to_refuse_a_new_one(cl
 
     monkeypatch.setattr("django_letsgo_worker.contrib.stripe.views.forget_now_and_then", fail)
     assert post(client, event()).status_code == 200
-    assert "were not forgotten: locked" in caplog.text
+    assert "could not be deleted: locked" in caplog.text
 
 
 # -- what fails is sent again -----------------------------------------------------------------------------

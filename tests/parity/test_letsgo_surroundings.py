@@ -21,7 +21,7 @@ from django_letsgo_worker.contrib.api_token import (
     tokens,
     verify,
 )
-from django_letsgo_worker.contrib.stripe.event_types import EVENT_TYPES
+from django_letsgo_worker.contrib.stripe import EVENT_TYPES
 from django_letsgo_worker.models import ArchivedMessage, Message
 from testproject.shop import outside
 from testproject.shop.models import Invoice, Order

@@ -1,4 +1,4 @@
-"""Amounts as Stripe sends them, whole numbers of a currency's smallest unit, for people to read.
+"""Stripe's amounts, whole numbers of a currency's smallest unit, made readable for people.
 
 No exchange rates and no local formats are here.
 """
@@ -35,5 +35,5 @@ def format_amount(amount: int, currency: str) -> str:
 
 def _code(currency: str) -> str:
     if not isinstance(currency, str) or len(currency) != 3 or not (currency.isascii() and currency.isalpha()):
-        raise ValueError(f"A currency is a code of three letters, not {currency!r}.")
+        raise ValueError(f"A currency is a three-letter code, not {currency!r}.")
     return currency.upper()

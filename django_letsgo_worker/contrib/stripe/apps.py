@@ -1,10 +1,14 @@
-"""contrib.stripe as an entry of INSTALLED_APPS: its reserved type and its checks. No view, no model here."""
+"""The Django app: its reserved type and its checks, the second of them only with --deploy."""
+
+from importlib.util import find_spec
+from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import Tags, register
+from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
-from .event_types import MESSAGE_TYPE
+from . import MESSAGE_TYPE
+from .signatures import NEEDS_LIBRARY, SECRETS, webhook_secret
 
 
 class StripeConfig(AppConfig):
@@ -17,7 +21,25 @@ class StripeConfig(AppConfig):
     letsgo_types = (MESSAGE_TYPE,)
 
     def ready(self) -> None:
-        from . import checks
+        checks.register(check_library, "letsgo_worker")
+        checks.register(check_secrets, checks.Tags.security, deploy=True)
 
-        register(checks.check_library, "letsgo_worker")
-        register(checks.check_secrets, Tags.security, deploy=True)
+
+def check_library(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Report that the stripe library is missing."""
+    if find_spec("stripe") is not None:
+        return []
+    return [checks.Error(NEEDS_LIBRARY, id="letsgo_stripe.E001")]
+
+
+def check_secrets(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Report that no endpoint can accept anything."""
+    if any(webhook_secret(mode) for mode in SECRETS):
+        return []
+    return [
+        checks.Warning(
+            "Every Stripe event is refused: no webhook secret is set.",
+            hint=f"Set {' or '.join(SECRETS.values())} to the signing secret of Stripe's endpoint.",
+            id="letsgo_stripe.W001",
+        )
+    ]

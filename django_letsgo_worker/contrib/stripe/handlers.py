@@ -1,6 +1,6 @@
-"""A stub for each type of event that LetsGo lists, so that `letsgo handlers` shows what may come.
+"""A handler for each type of event that LetsGo lists, so that `letsgo handlers` shows what may come.
 
-A stub logs one line; a project's own handler with the same `where` takes its place.
+It logs one line; a project's own handler with the same `where` takes its place.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from django_letsgo_worker.delivery import Delivery
 from django_letsgo_worker.registry import handler
 
-from .event_types import EVENT_TYPES, MESSAGE_TYPE
+from . import EVENT_TYPES, MESSAGE_TYPE
 
 
 def _stub(event_type: str) -> Callable[[Delivery], None]:

@@ -1,4 +1,4 @@
-"""Which events have become messages, remembered for as long as Stripe may send one again.
+"""The memory of events that have become messages, for as long as Stripe may send one again.
 
 The events themselves are messages; nothing of them is kept here.
 """

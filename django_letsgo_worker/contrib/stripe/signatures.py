@@ -1,6 +1,6 @@
-"""From a request's body and signature to an event that Stripe sent, or a refusal of one sentence.
+"""The check of a webhook request: from its body and signature to Stripe's event, or to a refusal.
 
-Nothing is written here; what is accepted goes on to intake.py.
+Secrets are read at each request, so that one can change without a restart. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .conf import webhook_secret
+from .. import setting
 
-# Stripe's bound, and its library's default: an older signature may be somebody's replay.
+SECRETS = {"LIVE": "LETSGO_STRIPE_LIVE_WEBHOOK_KEY", "TEST": "LETSGO_STRIPE_TEST_WEBHOOK_KEY"}
+# Stripe's bound, and its library's default: an older signature may be a replay.
 TOLERANCE_SECONDS = 300
 NEEDS_LIBRARY = (
     "django_letsgo_worker.contrib.stripe needs the stripe library: "
@@ -24,7 +25,12 @@ _ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 class Refused(Exception):
-    """What came is no event for this endpoint; the sentence may be shown to whoever sent it."""
+    """A request that is no event for this endpoint; the sentence may be shown to its sender."""
+
+
+def webhook_secret(mode: str) -> str:
+    """Return the secret of the LIVE or TEST endpoint, empty when none is set; the environment wins."""
+    return str(setting(SECRETS[mode]) or "").strip()
 
 
 def verified_event(body: bytes, signature: str, mode: str) -> dict[str, Any]:
@@ -38,7 +44,7 @@ def verified_event(body: bytes, signature: str, mode: str) -> dict[str, Any]:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise Refused("The body is no UTF-8 text.") from None
+        raise Refused("The body is not UTF-8 text.") from None
     # The comparison of the library is for ASCII only, and ends in a TypeError for the rest.
     if not signature.isascii() or not _is_signed(text, signature, secret):
         raise Refused("The signature is missing, wrong or too old.")
@@ -63,11 +69,11 @@ def _event_of(text: str, mode: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Refused("The body is not JSON.") from None
     if not isinstance(event, dict) or event.get("object", "event") != "event":
-        raise Refused("The body is no Stripe event.")
+        raise Refused("The body is not a Stripe event.")
     if not isinstance(event.get("id"), str) or not _ID.fullmatch(event["id"]):
         raise Refused("The event has no usable id.")
     if not isinstance(event.get("type"), str) or not event["type"]:
         raise Refused("The event has no type.")
     if event.get("livemode", mode == "LIVE") is not (mode == "LIVE"):
-        raise Refused(f"This endpoint takes {mode.lower()} events only.")
+        raise Refused(f"This endpoint accepts only {mode.lower()} events.")
     return event

@@ -143,12 +143,12 @@ class TestWhatSlackAnswers:
             ("http://hooks.slack.com/services/x", "must begin with https://"),
             ("http://127.0.0.1.example.com/x", "must begin with https://"),
             ("ftp://127.0.0.1/x", "must begin with https://"),
-            ("https://user:secret@hooks.slack.com/x", "user or a password"),
-            ("https://", "is no URL"),
-            ("https://hooks.slack.com:port/x", "is no URL"),
-            ("https://hooks.slack.com/a b", "is no URL"),
-            ("https://[::1/x", "is no URL"),
-            ("nonsense", "is no URL"),
+            ("https://user:secret@hooks.slack.com/x", "user name or a password"),
+            ("https://", "is not a URL"),
+            ("https://hooks.slack.com:port/x", "is not a URL"),
+            ("https://hooks.slack.com/a b", "is not a URL"),
+            ("https://[::1/x", "is not a URL"),
+            ("nonsense", "is not a URL"),
         ],
     )
     def test_a_url_that_will_not_do_is_refused_without_being_told(self, slack, settings, url, said):
@@ -168,7 +168,8 @@ class TestWhatSlackAnswers:
         work_off()
 
         assert (
-            DeadLetter.objects.get(pk=message.pk).errors[-1]["message"] == "It has neither text nor blocks."
+            DeadLetter.objects.get(pk=message.pk).errors[-1]["message"]
+            == "The message has neither text nor blocks."
         )
         assert slack.received == []
 

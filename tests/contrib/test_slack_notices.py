@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from django_letsgo_worker import Reject, enqueue, registry, signals
-from django_letsgo_worker.contrib.slack import checks, conf, notices
+from django_letsgo_worker.contrib.slack import apps, conf, notices
 from django_letsgo_worker.models import ArchivedMessage, Message, ScheduledJob
 from django_letsgo_worker.schedules import run_now
 from tests.slackserver import slack_fixture, work_off
@@ -379,11 +379,11 @@ class TestTheSettings:
         assert conf.switches() == ()
 
     def test_a_check_says_what_is_wrong_and_hides_the_url(self, settings, slack):
-        assert checks.check_slack(None) == []
+        assert apps.check_slack(None) == []
 
         settings.LETSGO_SLACK_URL = "http://hooks.slack.com/services/secret"
         settings.LETSGO_SLACK_NOTIFY = ["ded"]
-        found = checks.check_slack(None)
+        found = apps.check_slack(None)
 
         assert [error.id for error in found] == ["letsgo_slack.E001", "letsgo_slack.E002"]
         assert "Did you mean 'dead'?" in found[1].hint
@@ -393,6 +393,6 @@ class TestTheSettings:
     def test_a_list_that_is_none_is_said_by_the_check(self, settings, slack, name):
         setattr(settings, name, 7)
 
-        (error,) = checks.check_slack(None)
+        (error,) = apps.check_slack(None)
 
         assert str(error.msg) == f"{name} must be a list of names."

@@ -1,4 +1,4 @@
-"""Slack messages on important events; an optional app, and silent until LETSGO_SLACK_URL is set.
+"""Slack messages on important events; an optional app, silent until LETSGO_SLACK_URL is set.
 
 Each Slack message is a message of its own, so that a Slack that is down fails nothing else.
 """
@@ -6,17 +6,12 @@ Each Slack message is a message of its own, so that a Slack that is down fails n
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_HOMES = {
-    "send_slack_message": "outbox",
-    "Mrkdwn": "formatting",
-    "escape": "formatting",
-    "mrkdwn": "formatting",
-}
+_HOMES = {"send_slack_message": "outbox", "Mrkdwn": "notices", "escape": "notices", "mrkdwn": "notices"}
 
 if TYPE_CHECKING:
-    from .formatting import Mrkdwn as Mrkdwn
-    from .formatting import escape as escape
-    from .formatting import mrkdwn as mrkdwn
+    from .notices import Mrkdwn as Mrkdwn
+    from .notices import escape as escape
+    from .notices import mrkdwn as mrkdwn
     from .outbox import send_slack_message as send_slack_message
 
 __all__ = list(_HOMES)

@@ -1,4 +1,4 @@
-"""One HTTP request to Slack, and what its answer means. The URL leaves this module in no text at all.
+"""One HTTP request to Slack, and the answer to it. The URL leaves this module in no text at all.
 
 httpx is used below its client: that one logs each URL, and its errors carry the request.
 """
@@ -27,7 +27,7 @@ except ImportError as error:
     raise ImportError(sentence) from error
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
-# Of a Retry-After: what is assumed when it says nothing, the least and the most that is obeyed.
+# Seconds of a Retry-After: without one, the least and the most that are obeyed.
 USUAL_PAUSE, SHORTEST_PAUSE, LONGEST_PAUSE = 30.0, 1.0, 3_600.0
 MOST_BYTES = 4_096
 
@@ -42,7 +42,7 @@ class SlackFailed(LetsGoError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What Slack said: the status, its word for an error if it gave one, and when to come back (seconds)."""
+    """Slack's answer: the status, its word for an error if it gave one, and when to come back (seconds)."""
 
     status: int
     word: str = ""
@@ -91,7 +91,7 @@ def _exchange(body: dict[str, Any]) -> Answer:
 
 
 class _WhileNotPosting(logging.Filter):
-    """Lets lines pass but for those of a request to Slack."""
+    """A filter that drops the lines of a request to Slack."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not _posting.get()

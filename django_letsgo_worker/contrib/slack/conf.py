@@ -1,4 +1,4 @@
-"""The settings of this app, from the environment or Django's settings, read whenever they are asked for.
+"""The settings of this app, from the environment or Django's settings, read at each call.
 
 The URL is a secret: no sentence made here contains it.
 """
@@ -6,15 +6,14 @@ The URL is a secret: no sentence made here contains it.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
 from urllib.parse import urlsplit
 
-import environ
-from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
+from .. import setting
+
 SWITCHES = ("contact", "stripe", "dead", "unknown", "schedules", "tenant")
-# What of Stripe's events a person wants to hear of; an invoice alone causes half a dozen more.
+# The events of Stripe's that a person wants to hear of; an invoice alone causes half a dozen more.
 STRIPE_EVENTS = (
     "customer.subscription.created",
     "customer.subscription.deleted",
@@ -29,16 +28,8 @@ STRIPE_EVENTS = (
 ALL = "all"
 
 
-def _read(name: str, default: Any, *, may_be_empty: bool = False) -> Any:
-    """Return a setting; a variable of the environment wins, unless it is empty and that says nothing."""
-    env = environ.Env()
-    if env.ENVIRON.get(name) or (may_be_empty and name in env.ENVIRON):
-        return env.str(name)
-    return getattr(django_settings, name, default)
-
-
 def _names(name: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    value = _read(name, default, may_be_empty=True)
+    value = setting(name, default, may_be_empty=True)
     if value is None:
         return default
     if isinstance(value, str):
@@ -50,7 +41,7 @@ def _names(name: str, default: tuple[str, ...]) -> tuple[str, ...]:
 
 def slack_url() -> str:
     """Return LETSGO_SLACK_URL, empty when Slack is off."""
-    value = _read("LETSGO_SLACK_URL", "")
+    value = setting("LETSGO_SLACK_URL")
     return value.strip() if isinstance(value, str) else ""
 
 
@@ -59,19 +50,19 @@ def slack_is_on() -> bool:
 
 
 def problem_of(url: str) -> str:
-    """Return what is wrong with the URL, in a sentence that does not contain it; empty when nothing is."""
+    """Return a sentence on what is wrong with the URL, without it; empty when nothing is."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        return "LETSGO_SLACK_URL is no URL."
+        return "LETSGO_SLACK_URL is not a URL."
     if not url.isascii() or not url.isprintable() or " " in url or not host:
-        return "LETSGO_SLACK_URL is no URL."
+        return "LETSGO_SLACK_URL is not a URL."
     if parts.username is not None or parts.password is not None:
-        return "LETSGO_SLACK_URL must not contain a user or a password."
+        return "LETSGO_SLACK_URL must not contain a user name or a password."
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
         return ""
-    return "LETSGO_SLACK_URL must begin with https:// (http:// only for this machine itself, in tests)."
+    return "LETSGO_SLACK_URL must begin with https:// (http:// only for this machine, in tests)."
 
 
 def is_loopback(host: str) -> bool:

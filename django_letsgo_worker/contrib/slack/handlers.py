@@ -15,7 +15,7 @@ from .outbox import DEAD, TYPE, announce, send_slack_message
 
 # Seconds: the first tries soon, for a slip of the network; the last spread over hours, for an outage.
 BACKOFF = [2, 10, 60, 300, 900, 1_800, 3_600]
-# Of one type, or one schedule, so many dead letters are announced within an hour.
+# The most dead letters of one type, or one schedule, that are announced within an hour.
 MOST_DEAD, DEAD_WINDOW = 10, timedelta(hours=1)
 
 
@@ -32,7 +32,7 @@ def send_to_slack(delivery: Delivery) -> None:
     given = delivery.payload if isinstance(delivery.payload, dict) else {}
     body = {key: given[key] for key in ("text", "blocks") if given.get(key)}
     if not body:
-        raise Reject("It has neither text nor blocks.")
+        raise Reject("The message has neither text nor blocks.")
     with turns.my_turn() as turn:
         answer = client.post(body)
         if answer.status == 429:
@@ -41,7 +41,7 @@ def send_to_slack(delivery: Delivery) -> None:
 
 
 def _judge(answer: client.Answer) -> None:
-    """Return if Slack took it; else say what is to become of the message."""
+    """Return if Slack took it; else raise the error that decides what becomes of the message."""
     if 200 <= answer.status < 300:
         return
     if answer.status == 429:
@@ -58,7 +58,7 @@ def _judge(answer: client.Answer) -> None:
 def announce_dead_letter(delivery: Delivery) -> None:
     """Tell Slack of a dead letter, unless it has heard of enough like it; atomic, so that it is told once."""
     if not isinstance(delivery.payload, dict):
-        raise Reject("It tells of no dead letter.")
+        raise Reject("The payload does not describe a dead letter.")
     type, schedule = str(delivery.payload.get("type")), delivery.headers.get("schedule")
     text = notices.dead_letter(delivery.payload, _attempt(delivery.payload.get("message")), schedule)
     announce(f"dead {type} {schedule or ''}", text, most=MOST_DEAD, per=DEAD_WINDOW)

@@ -1,4 +1,4 @@
-"""The turn: one row that says who may talk to Slack now, and from when on somebody else may."""
+"""The row that says who may talk to Slack now, and from when on the next may."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _

@@ -1,6 +1,7 @@
-"""The words of each notice: pure functions from facts to Slack's markup, every fact escaped and cut.
+"""Slack's markup, and the words of each notice in it: pure functions from facts to text.
 
-They put up with whatever a payload lacks. When a notice is sent is decided elsewhere.
+Every fact is escaped, so that nobody can mention a channel or fake a link, and cut; a payload may lack any
+of them. When a notice is sent is decided in outbox.py.
 """
 
 from __future__ import annotations
@@ -11,10 +12,42 @@ from typing import Any
 
 from django.apps import apps
 
-from .formatting import Mrkdwn, mrkdwn, quoted, short
+from ...validation import storable
 
 STRIPE = "django_letsgo_worker.contrib.stripe"
 UNKNOWN = "unknown"
+
+
+class Mrkdwn(str):
+    """Text that is Slack's markup already, and is not escaped again."""
+
+    __slots__ = ()
+
+
+def escape(value: Any) -> Mrkdwn:
+    """Return a value as it is to be read: &, < and > are escaped, unless it is markup already."""
+    if isinstance(value, Mrkdwn):
+        return value
+    text = str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return Mrkdwn(text)
+
+
+def mrkdwn(template: str, *values: Any) -> Mrkdwn:
+    """Return markup with values filled in: mrkdwn("*{}* has paid", name). The values are escaped."""
+    return Mrkdwn(template.format(*(escape(value) for value in values)))
+
+
+def short(value: Any, longest: int = 200) -> str:
+    """Return a value as one line that is not too long; empty for None."""
+    line = "" if value is None else " ".join(storable(str(value)).split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def quoted(value: Any, longest: int = 3_000) -> Mrkdwn:
+    """Return text as a quotation, line by line, cut when it is too long."""
+    text = storable(str(value)).strip()
+    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return Mrkdwn("\n".join(f"> {escape(line)}" for line in text.splitlines()))
 
 
 def _facts(value: Any) -> Mapping[str, Any]:
@@ -91,7 +124,7 @@ def _amount(thing: Mapping[str, Any], *, paid: bool) -> str:
             return str(import_module(f"{STRIPE}.amounts").format_amount(amount, currency))
         except ValueError:  # no currency
             return ""
-    # Whoever enqueues such events by other means has nobody who knows how many decimals a currency has.
+    # Events that come by other means: nobody here knows how many decimals a currency has.
     return f"{amount} of the smallest unit of {short(currency, 10).upper()}"
 
 

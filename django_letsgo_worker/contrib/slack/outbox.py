@@ -1,6 +1,9 @@
-"""Slack messages on their way: each becomes a message of the queue, sent by its handler.
+"""The way of a notice into the queue: from the core's signals to a message that its handler sends.
 
-Nothing here talks to Slack, and the URL is not part of a message.
+A dead letter is followed by a message of ours, in the transaction that makes it one. Receivers run on the
+worker's own thread, after the fact is in the database: they only enqueue. A worker killed between the two
+says nothing in Slack; the log, the admin and `letsgo doctor` do. Nothing here talks to Slack, and the URL is
+not part of a message.
 """
 
 from __future__ import annotations
@@ -12,17 +15,18 @@ from typing import Any
 
 from django.utils import timezone
 
+from ... import registry, signals
 from ...conf import settings
+from ...delivery import Delivery
 from ...errors import InvalidMessage
 from ...messages import enqueue
-from ...models import ArchivedMessage, Message
-from . import conf
-from .formatting import escape
+from ...models import ArchivedMessage, Message, ScheduledJob
+from . import conf, notices
 
 TYPE = "letsgo:slack"
 # Follows each dead letter that is to be announced, in the transaction that makes it one.
 DEAD = "letsgo:slack:dead"
-# A notice that could not be sent for so long is of no use any more: it is archived as expired.
+# A notice that could not be sent for so long is of no use: it is archived as expired.
 USEFUL_FOR = timedelta(days=1)
 
 Blocks = Sequence[Mapping[str, Any]]
@@ -51,7 +55,7 @@ def _payload(text: str | None, blocks: Blocks | None) -> dict[str, Any]:
         raise InvalidMessage("A Slack message needs text or blocks.")
     payload: dict[str, Any] = {}
     if text:
-        payload["text"] = str(escape(text))
+        payload["text"] = str(notices.escape(text))
     if blocks:
         if isinstance(blocks, Mapping) or not all(isinstance(block, Mapping) for block in blocks):
             raise InvalidMessage("The blocks of a Slack message are a list of dictionaries.")
@@ -62,7 +66,7 @@ def _payload(text: str | None, blocks: Blocks | None) -> dict[str, Any]:
 def announce(about: str, text: str, *, most: int = 1, per: timedelta = USEFUL_FOR) -> Message | None:
     """Send text unless `most` notices about the same were sent, or are waiting, within `per`.
 
-    What repeats itself each minute, and a thousand dead letters of one cause, must not flood a channel.
+    A fact repeated each minute, and a thousand dead letters of one cause, must not flood a channel.
     """
     if not conf.slack_is_on():
         return None
@@ -78,3 +82,40 @@ def announce(about: str, text: str, *, most: int = 1, per: timedelta = USEFUL_FO
     used |= set(sent.values_list("unique_key", flat=True))
     free = [key for key in keys if key not in used]
     return send_slack_message(text, unique_key=free[0]) if free else None
+
+
+def connect() -> None:
+    """Connect to the core's signals; a second call changes nothing."""
+    prefix = "django_letsgo_worker.contrib.slack"
+    registry.follow_deaths(DEAD, wants_death)
+    signals.unknown_type.connect(on_unknown_type, Message, dispatch_uid=f"{prefix}.unknown")
+    signals.schedule_failed.connect(on_schedule_failed, ScheduledJob, dispatch_uid=f"{prefix}.schedule")
+    signals.delivery_finished.connect(on_delivery_finished, Delivery, dispatch_uid=f"{prefix}.finished")
+
+
+def wants_death(type: str, schedule: str | None) -> bool:
+    """Whether to announce a dead letter; never one of Slack's own: that would never end."""
+    if type in (TYPE, DEAD):
+        return False
+    return conf.notifies("dead") or (schedule is not None and conf.notifies("schedules"))
+
+
+def on_unknown_type(queue: str, type: str, **kwargs: Any) -> None:
+    """Announce, once a day, that messages wait whose type a worker does not know."""
+    if type not in (TYPE, DEAD) and conf.notifies("unknown"):
+        announce(f"unknown {queue} {type}", notices.unknown_type(queue, type))
+
+
+def on_schedule_failed(schedule: ScheduledJob, problem: str, **kwargs: Any) -> None:
+    """Announce, once a day for each problem, that a schedule is broken."""
+    if problem and conf.notifies("schedules"):
+        mark = hashlib.blake2b(problem.encode("utf-8", "replace")).hexdigest()
+        announce(f"schedule {schedule.pk} {mark}", notices.broken_schedule(schedule.name, problem))
+
+
+def on_delivery_finished(delivery: Delivery, outcome: str, **kwargs: Any) -> None:
+    """Announce an event of Stripe's once it was handled, by any handler."""
+    if delivery.type != "letsgo:stripe" or outcome != "succeeded" or not isinstance(delivery.payload, dict):
+        return
+    if conf.notifies_of_stripe(str(delivery.payload.get("type"))):
+        announce(f"stripe {delivery.message_id}", notices.stripe(delivery.payload))

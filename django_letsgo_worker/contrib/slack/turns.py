@@ -1,7 +1,7 @@
-"""One at a time: how a handler gets the right to send, among the threads of all workers.
+"""The right to send, one handler at a time among the threads of all workers.
 
-Among threads of a process a lock is waited for, among processes one row is asked again and again; who
-waits too long is told to come back later. What is sent is not known here.
+Threads of a process wait for a lock, processes for a row that they ask again and again; a handler that waits
+too long comes back later. What is sent is not known here.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from .models import SlackTurn
 
 logger = logging.getLogger("django_letsgo_worker.slack")
 
-# Longer than any request takes. When a worker is killed while it sends, nobody else does for so long.
+# Longer than any request takes. When a worker is killed while it sends, nobody sends for this long.
 LEASE_SECONDS = 60.0
 # How long one handler waits for its turn, and how often it asks about other processes.
 PATIENCE_SECONDS = 5.0
 ASK_SECONDS = 0.1
-# Whoever waits has a seat that other work may need: so much waiting a process has, and gets back per second.
+# A waiting handler holds a seat that other work may need: the seconds of waiting that a process has, and how
+# many it gets back per second.
 MOST_WAITING, WAITING_PER_SECOND = 40.0, 0.5
 COME_BACK = (5.0, 15.0)
 
@@ -69,7 +70,7 @@ class Turn:
         self.pause_seconds = 0.0
 
     def pause(self, seconds: float) -> None:
-        """Let nobody send for so many seconds from the end of this turn."""
+        """Let nobody send for this many seconds from the end of this turn."""
         self.pause_seconds = seconds
 
 

@@ -1,7 +1,4 @@
-"""A query on a background thread, with a time limit and a cache, so that it holds up nobody who asks.
-
-What is queried is up to the caller.
-"""
+"""A query on a background thread, with a time limit and a cache, so that it holds up nobody who asks."""
 
 from __future__ import annotations
 

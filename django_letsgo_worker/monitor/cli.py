@@ -1,4 +1,4 @@
-"""The option --monitor of both long-running commands. What is watched, they say."""
+"""The option --monitor of both long-running commands, which say what is watched."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HIGHEST_PORT = 65535
 
 
 class Watch(Protocol):
-    """Called by a command with each worker, scheduler or supervisor that it runs."""
+    """The monitor as a command sees it: called with each worker, scheduler or supervisor that it runs."""
 
     @property
     def arguments(self) -> Sequence[str]:
@@ -63,7 +63,7 @@ def add_arguments(parser: CommandParser, *, has_children: bool = False) -> None:
 
 @contextlib.contextmanager
 def monitored(options: dict[str, Any], stop: threading.Event, stderr: OutputWrapper) -> Iterator[Watch]:
-    """Monitor what the command hands over within, as the options say."""
+    """Monitor what the command passes to the yielded Watch, as the options say."""
     if options.get("monitor_into") is not None:
         monitor: Reporter | Monitor = Reporter(options["monitor_into"])
     elif options.get("monitor") is not None:
@@ -96,7 +96,7 @@ def _monitor(options: dict[str, Any], stop: threading.Event) -> Monitor:
 
 
 def _given(asked: Any) -> tuple[str, int]:
-    """Read what call_command() passed by, as the command line would have."""
+    """Return the address, which call_command() may have left as text."""
     if isinstance(asked, tuple):
         return asked[0], asked[1]
     try:

@@ -54,7 +54,7 @@ class Tally:
 
 
 class Receivers:
-    """Count the signals between connect() and disconnect() into one tally."""
+    """The receivers that count signals into one tally, between connect() and disconnect()."""
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally

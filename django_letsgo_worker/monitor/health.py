@@ -23,8 +23,8 @@ APP = "django_letsgo_worker"
 # How long an answer about the database is believed, and how long one waits for it, in seconds.
 BELIEVED_FOR = 1.0
 PATIENCE = 3.0
-# A loop that has not come round for so long, beyond its own rest, is stuck; in seconds. A round may wait
-# for locks and connections.
+# A loop that has not come round for this long, beyond its own rest, has stalled; in seconds. A round may
+# wait for locks and connections.
 STUCK_AFTER = 60.0
 WORKER, SCHEDULER, PARENT = "worker", "scheduler", "supervisor"
 
@@ -63,7 +63,7 @@ def _worker(worker: Worker) -> Vitals:
         values["letsgo_polls_total", (result,)] = count
     return Vitals(
         name=WORKER,
-        # One that broke down turns no more, however short the time.
+        # One that broke down has stalled at once.
         turned_at=float("-inf") if loop.error is not None else loop.stats.at,
         longest_turn=STUCK_AFTER + (worker.options.poll_seconds or 0.0),
         is_draining=worker.stopping.is_set(),

@@ -54,7 +54,7 @@ class Monitor:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """What the children of this process are to be told."""
+        """The arguments for the children of this process."""
         return () if self._children is None else ("--monitor-into", str(self._children.directory))
 
     def __call__(self, subject: Watchable) -> None:

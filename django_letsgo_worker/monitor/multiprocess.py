@@ -4,7 +4,7 @@ A child that was killed has lost nothing: its file is added to the sums and remo
 another. prometheus-client's own multiprocess mode is not used. It is switched on by an environment variable
 when the library is imported, for the whole process, and would take a project's own metrics along; and the
 files of dead processes stay, to be read again at each scrape, so that a child that crashes all the time
-fills the directory. What a metric means is in metrics, the pages are monitor's.
+fills the directory. How a page is made of them is monitor's.
 """
 
 from __future__ import annotations

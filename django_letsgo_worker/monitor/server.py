@@ -1,7 +1,4 @@
-"""The small web server of a monitored process: a few addresses, GET and HEAD, nothing else.
-
-What it answers is handed to it.
-"""
+"""The small web server of a monitored process: GET and HEAD of the pages that it is given, nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ Page = Callable[[str], Answer]
 
 
 class Server:
-    """Listen from the moment it is made (OSError when it cannot), serve from start() to stop()."""
+    """A server that listens once it is made (OSError when it cannot), and serves from start() to stop()."""
 
     def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
         family, _, _, _, address = socket.getaddrinfo(

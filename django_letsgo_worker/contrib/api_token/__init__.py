@@ -26,7 +26,7 @@ __all__ = ["NEEDS_LIBRARY", "InvalidToken", "TokenKeyMissing", "TokenKeyUnusable
 
 
 class TokenKeyMissing(LetsGoError):
-    """A setting without which no token can be made is not set."""
+    """A missing setting, without which no token can be made."""
 
     def __init__(self, setting: str) -> None:
         super().__init__(f"Cannot make an access token: {setting} is not set.")
@@ -34,7 +34,7 @@ class TokenKeyMissing(LetsGoError):
 
 
 class TokenKeyUnusable(LetsGoError):
-    """A setting of contrib.api_token does not hold what it must."""
+    """A setting of contrib.api_token whose value cannot be used."""
 
     def __init__(self, setting: str, why: str) -> None:
         super().__init__(f"{setting} cannot be used: {why}.")

@@ -16,7 +16,7 @@ from . import NEEDS_LIBRARY, conf
 
 logger = logging.getLogger("django_letsgo_worker.api_token")
 
-# How long others may keep a set: for so long a new key may be unknown to them.
+# How long others may keep a set, and so how long a new key may be unknown to them.
 CACHE_SECONDS = 300
 
 

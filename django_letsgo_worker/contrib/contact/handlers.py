@@ -27,7 +27,7 @@ LONGEST_NAME = 100
 def tell_of_contact(delivery: Delivery) -> None:
     """Announce a contact form in Slack and by mail, where these are configured.
 
-    Slack is a message of its own, made once however often the mail is tried. The mail is sent at least
+    Slack gets a separate message, made once however often the mail is tried. The mail is sent at least
     once: a worker killed after it was sent, and before that was noted, sends it again.
     """
     facts: Mapping[str, Any] = delivery.payload if isinstance(delivery.payload, dict) else {}

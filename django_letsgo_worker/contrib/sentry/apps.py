@@ -77,7 +77,7 @@ def check_sentry(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         Warning(
             "django_letsgo_worker.contrib.sentry is installed, and LETSGO_WORKER['CONTEXT'] does not name "
             "'sentry': deliveries share one scope.",
-            hint="Add 'sentry' to CONTEXT, as the first.",
+            hint="Add 'sentry' to CONTEXT, in the first place.",
             id="letsgo_sentry.W001",
         )
     ]

@@ -1,6 +1,6 @@
 """Slack messages on important events; an optional app, silent until LETSGO_SLACK_URL is set.
 
-Each Slack message is a message of its own, so that a Slack that is down fails nothing else.
+Each is sent by a separate message of the queue, so that a Slack that is down fails nothing else.
 """
 
 from importlib import import_module

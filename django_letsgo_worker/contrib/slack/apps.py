@@ -24,7 +24,7 @@ class SlackConfig(AppConfig):
     def ready(self) -> None:
         from . import outbox
 
-        # A tag of its own: a worker looks at "letsgo_worker" alone, and works without Slack.
+        # Not under "letsgo_worker", the tag that a worker runs at start: it works without Slack.
         checks.register(check_slack, self.label)
         outbox.connect()
 

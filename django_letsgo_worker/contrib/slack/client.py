@@ -33,7 +33,7 @@ MOST_BYTES = 4_096
 
 
 class SlackFailed(LetsGoError):
-    """Slack did not take a message this time; `reason` says why, without the URL."""
+    """A message that Slack did not take this time; `reason` says why, without the URL."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Slack did not take the message: {reason}.")

@@ -124,7 +124,7 @@ def _amount(thing: Mapping[str, Any], *, paid: bool) -> str:
             return str(import_module(f"{STRIPE}.amounts").format_amount(amount, currency))
         except ValueError:  # no currency
             return ""
-    # Events that come by other means: nobody here knows how many decimals a currency has.
+    # The event came by other means: how many decimals a currency has is not known here.
     return f"{amount} of the smallest unit of {short(currency, 10).upper()}"
 
 

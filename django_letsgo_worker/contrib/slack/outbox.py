@@ -37,10 +37,10 @@ def send_slack_message(
 ) -> Message | None:
     """Send text, or Block Kit blocks, to Slack; None, and nothing happens, when LETSGO_SLACK_URL is unset.
 
-    It is a message of its own on the queue `letsgo-slack`: it exists if the caller's transaction
-    commits, and is sent at least once. Text is escaped (&, <, >) unless mrkdwn() made it; blocks are
-    sent as they are, and text beside them is what notifications show. With `unique_key` it is sent
-    once while a message of this key still waits. InvalidMessage when there is nothing to send.
+    It is enqueued on the queue `letsgo-slack`: it exists if the caller's transaction commits, and is sent at
+    least once. Text is escaped (&, <, >) unless mrkdwn() made it; blocks are sent as they are, with the text
+    for notifications. With `unique_key` it is sent once while a message of this key still waits.
+    InvalidMessage when there is nothing to send.
     """
     if text is not None and not isinstance(text, str):
         text, blocks = None, text
@@ -73,7 +73,7 @@ def announce(about: str, text: str, *, most: int = 1, per: timedelta = USEFUL_FO
     mark = hashlib.blake2b(about.encode("utf-8", "replace"), digest_size=16).hexdigest()
     keys = [f"{mark}:{number}" for number in range(most)]
     alias = settings().database
-    # What waits first: what is archived between the two questions is seen twice, not never.
+    # Waiting ones first: one that is archived between the two queries is seen twice, not never.
     waiting = Message.objects.using(alias).filter(type=TYPE, unique_key__in=keys)
     used = set(waiting.values_list("unique_key", flat=True))
     sent = ArchivedMessage.objects.using(alias).filter(

@@ -76,7 +76,7 @@ class Turn:
 
 @contextmanager
 def my_turn() -> Iterator[Turn]:
-    """Wait until nobody else sends; Snooze when that takes too long, or while Slack asked for a pause."""
+    """Wait until no other handler sends; Snooze when that takes too long, or while Slack wants a pause."""
     began = time.monotonic()
     patience = _budget.patience()
     got_in = _door.acquire(timeout=patience)
@@ -122,7 +122,7 @@ def _compare_and_set(holder: UUID) -> bool:
 
 
 def _give_back(turn: Turn) -> None:
-    """Free the row, unless the turn lapsed and somebody else has it."""
+    """Free the row, unless the turn lapsed and another handler has it."""
     try:
         free_at = _clock() + timedelta(seconds=turn.pause_seconds)
         _rows().filter(pk=SlackTurn.ONLY, holder=turn.holder).update(holder=None, free_at=free_at)

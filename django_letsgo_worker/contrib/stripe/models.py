@@ -10,8 +10,8 @@ from django.utils.translation import gettext_lazy as _
 class SeenEvent(models.Model):
     """An event that was enqueued; the row commits together with its message.
 
-    A table of its own: to find an event's message among millions of archived ones would take an index
-    on the archive, which every message of every type pays for.
+    A separate table: to find an event's message among millions of archived ones would take an index on
+    the archive, which every message of every type pays for.
     """
 
     # SHA-256 of the event's id, in hexadecimal: MySQL would take evt_1a for evt_1A.

@@ -1,6 +1,6 @@
 """Typed messages: which class the payloads of a type have, and the way from an object to JSON and back.
 
-pydantic does it where it is installed, else shapes.py; which function handles the type is registry.py's.
+pydantic checks them (the extra `typed`); which function handles the type is registry.py's.
 """
 
 from __future__ import annotations
@@ -13,16 +13,25 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from . import functions, shapes, validation
+from . import functions, validation
 from .errors import DuplicateMessageType, InvalidMessage
 from .functions import Place
-from .shapes import Path, Unfit
 
 if TYPE_CHECKING:
     from .delivery import Delivery
 
 C = TypeVar("C", bound=type)
 _Class = type
+Ways = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+
+
+class Unfit(Exception):
+    """A value that does not fit: where it is, and why. The value itself is not said: it is a payload."""
+
+    def __init__(self, path: tuple[str | int, ...], why: str) -> None:
+        super().__init__(why)
+        self.path = path
+        self.why = why
 
 
 class _Dataclass(Protocol):
@@ -103,7 +112,7 @@ def message_type(type: str) -> Callable[[C], C]:
     validation.check_name("type", type)
 
     def register(cls: C) -> C:
-        dump, load = _with_pydantic(cls) or _without_pydantic(cls)
+        dump, load = _ways_of(cls)
         _add(MessageType(type, cls, dump, load, functions.place_of(cls, sys._getframe(1))))
         return cls
 
@@ -166,24 +175,28 @@ def _with_object(message: MessageType, delivery: Delivery) -> Delivery:
 
 # -- how a class is checked ---------------------------------------------------------------------------------
 
-Both = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
-
-def _with_pydantic(cls: type) -> Both | None:
-    """Return both ways through pydantic; None where it is not installed."""
+def _ways_of(cls: type) -> Ways:
+    """Return both ways through pydantic: from an object to plain JSON values, and back."""
     try:
+        # Here, since whoever sends dictionaries alone need not have it.
         from pydantic import PydanticUserError, TypeAdapter, ValidationError
     except ImportError:
-        return None
+        raise InvalidMessage(
+            f"{_dotted(cls)} is checked by pydantic 2, which is not installed: "
+            "pip install 'django-letsgo-worker[typed]'."
+        ) from None
     own_rules = hasattr(cls, "__pydantic_validator__")
     if not own_rules and not dataclasses.is_dataclass(cls):
-        raise InvalidMessage(_no_dataclass(cls))
+        raise InvalidMessage(
+            f"{_dotted(cls)} is no dataclass: @message_type stands above @dataclass, or a pydantic model."
+        )
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(cls)
     except (PydanticUserError, NameError) as error:
         sentence = str(error).partition("\n")[0].rstrip(".")
         raise InvalidMessage(f"{_dotted(cls)} cannot be a message type: {sentence}.") from None
-    # As strict as without pydantic; what is made for pydantic says itself what it coerces.
+    # A dataclass says no rules, so nothing is coerced; what is made for pydantic says itself what it coerces.
     strict = None if own_rules else True
 
     def load(payload: Any) -> Any:
@@ -198,25 +211,3 @@ def _with_pydantic(cls: type) -> Both | None:
         return adapter.dump_python(message, mode="json", by_alias=True, round_trip=True, warnings=False)
 
     return dump, load
-
-
-def _without_pydantic(cls: type) -> Both:
-    if not dataclasses.is_dataclass(cls):
-        raise InvalidMessage(_no_dataclass(cls))
-    try:
-        read = shapes.reader_of(cls)
-    except NameError as error:
-        raise InvalidMessage(
-            f"{_dotted(cls)} cannot be a message type: {error}; define that above it."
-        ) from None
-    except TypeError as error:
-        raise InvalidMessage(
-            f"{_dotted(cls)} has a field that is no plain JSON ({error}): "
-            "install django-letsgo-worker[typed] for it."
-        ) from None
-    top: Path = ()
-    return shapes.plain, lambda payload: read(payload, top)
-
-
-def _no_dataclass(cls: type) -> str:
-    return f"{_dotted(cls)} is no dataclass: @message_type stands above @dataclass, or a pydantic model."

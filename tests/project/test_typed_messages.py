@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ from django_letsgo_worker.messages import find
 from django_letsgo_worker.models import ArchivedMessage, Message, ScheduledJob
 from django_letsgo_worker.signals import message_died
 from django_letsgo_worker.testing import drain, fire_due
+from tests.support import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,10 +57,8 @@ def own_registries(monkeypatch):
     monkeypatch.setattr(typed, "_by_class", {})
 
 
-@pytest.fixture(params=["pydantic", "ours"])
-def order(request, monkeypatch):
-    if request.param == "ours":
-        monkeypatch.setitem(sys.modules, "pydantic", None)
+@pytest.fixture
+def order():
     return message_type("order:new")(Order)
 
 
@@ -316,3 +316,54 @@ class TestAWorker:
         enqueue(stamped)
         work()
         assert seen == [stamped]
+
+
+# A project that has no pydantic: it enqueues, handles and schedules plain payloads.
+WITHOUT_PYDANTIC = """
+import sys
+sys.modules["pydantic"] = None
+from dataclasses import dataclass
+import django
+from django.conf import settings
+settings.configure(
+    SECRET_KEY="for tests",
+    USE_TZ=True,
+    INSTALLED_APPS=["django_letsgo_worker"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+)
+django.setup()
+from django.core.management import call_command
+call_command("check")
+call_command("migrate", verbosity=0)
+from django_letsgo_worker import enqueue, errors, handler, message_type, schedules
+from django_letsgo_worker.testing import drain
+
+@handler("order:new")
+def work(delivery):
+    print("handled", delivery.payload)
+
+enqueue("order:new", {"order": 7})
+schedules.add("orders", "@daily", "order:new", {"order": 8})
+drain()
+
+@dataclass
+class Order:
+    order: int
+
+try:
+    message_type("order:typed")(Order)
+except errors.LetsGoError as error:
+    print(error)
+print("pydantic" in [name.partition(".")[0] for name, module in sys.modules.items() if module])
+"""
+
+
+def test_plain_messages_need_no_pydantic_and_a_typed_one_says_that_it_does():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PYDANTIC], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-3:] == [
+        "handled {'order': 7}",
+        "__main__.Order is checked by pydantic 2, which is not installed: "
+        "pip install 'django-letsgo-worker[typed]'.",
+        "False",
+    ]

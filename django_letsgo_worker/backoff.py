@@ -5,11 +5,12 @@ Only delays are computed here; whether there is a next attempt is decided in out
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import random
 from collections.abc import Callable
 from typing import Any
+
+from .hints import nearest
 
 # name: (first delay, the delay it climbs to), in seconds
 NAMED = {"1m": (1.0, 60.0), "10m": (5.0, 600.0), "1h": (60.0, 3600.0)}
@@ -37,8 +38,8 @@ def check_backoff(value: Any) -> Backoff:
     if isinstance(value, str):
         if value in NAMED:
             return value
-        close = difflib.get_close_matches(value, NAMED, n=1)
-        hint = f", did you mean {close[0]!r}" if close else ""
+        close = nearest(value, NAMED)
+        hint = f", did you mean {close!r}" if close else ""
         raise ValueError(f"must be one of {_KINDS}{hint}")
     if isinstance(value, (list, tuple)):
         if not value:

@@ -5,13 +5,11 @@ Nothing is read at import; settings() reads once and again after Django's settin
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, wraps
-from typing import Any, TypeVar, cast
+from functools import cache
+from typing import Any
 
 import environ
 from django.conf import settings as django_settings
@@ -20,10 +18,10 @@ from django.core.signals import setting_changed
 
 from .backoff import NAMED, Backoff, check_backoff
 from .errors import InvalidMessage
+from .hints import nearest, suggestion
 from .validation import check_name, show
 
 NAME = "LETSGO_WORKER"
-F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_REDACT = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "cookie",
                   "credential", "private_key", "card", "cvc", "iban", "ssn")  # fmt: skip
@@ -189,68 +187,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "CONTEXT": _names,
     "CLOSE_CONNECTIONS": _yes_or_no,
 }
-# An empty variable of the environment says nothing, but for these, where empty is an answer.
+# Empty variables of the environment are ignored, except for these settings.
 _MAY_BE_EMPTY = ("SCHEDULE", "AUTODISCOVER", "IMPORTS", "CONTEXT", "REDACT")
-
-
-def suggestion(word: str, known: list[str]) -> str:
-    """Return ' Did you mean ...?' when a known word is close, else nothing."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
-# What other queues call it; and what is said in another place here.
-_OTHER_WORDS = {
-    "countdown": ("delay", "run_after"), "eta": ("visible_at", "run_after"), "run_after": ("visible_at",),
-    "run_at": ("visible_at", "run_after"), "expires": ("deadline",), "retries": ("max_attempts",),
-    "max_retries": ("max_attempts",), "job_id": ("unique_key",), "kwargs": ("payload",), "tz": ("timezone",),
-    "zone": ("timezone",), "start": ("starts_at",), "end": ("ends_at",), "queue": ("queue_name",),
-}  # fmt: skip
-_ELSEWHERE = {
-    "@handler": (("schedule", "every", "cron", "crontab", "interval", "rate"),
-                 "write @schedule('rate(5 minutes)') above @handler"),
-    "enqueue()": (("schedule", "every", "cron", "crontab", "interval", "rate"),
-                  "write @schedule('rate(5 minutes)') above its @handler"),
-    "A schedule": (("every", "cron", "crontab", "interval", "rate", "expression"),
-                   "its text says when it runs, such as 'rate(5 minutes)' or '0 9 * * MON-FRI'"),
-    "using()": (("max_attempts", "backoff", "timeout", "atomic"),
-                "write it in @task(...), or in capitals in OPTIONS of TASKS"),
-}  # fmt: skip
-
-
-def no_option(what: str, unknown: Iterable[str], known: Iterable[str]) -> str:
-    """Return the sentence about the first of these options, which `what` does not have: what to write."""
-    name, names = str(next(iter(unknown))), list(known)
-    there, instead = _ELSEWHERE.get(what, ((), ""))
-    noun = "field" if what == "A schedule" else "option"
-    meant = next((word for word in _OTHER_WORDS.get(name, ()) if word in names), None)
-    if meant is not None:
-        instead = f": write {meant}=."
-    else:
-        close = difflib.get_close_matches(name, names, n=1)
-        instead = f": {instead}." if name in there else f"; did you mean {close[0]!r}?" if close else "."
-    return f"{what} has no {noun} {name!r}{instead}"
-
-
-def with_hints(what: str) -> Callable[[F], F]:
-    """Have a function say what to write instead, where it is given an option that it does not have."""
-
-    def decorate(function: F) -> F:
-        known = list(inspect.signature(function).parameters)
-
-        @wraps(function)
-        def hinting(*args: Any, **options: Any) -> Any:
-            try:
-                return function(*args, **options)
-            except TypeError:
-                unknown = [name for name in options if name not in known]
-                if unknown:
-                    raise TypeError(no_option(what, unknown, known)) from None
-                raise
-
-        return cast(F, hinting)
-
-    return decorate
 
 
 def _refuse_unknown(given: dict[str, Any], environment: Mapping[str, str]) -> None:
@@ -261,7 +199,7 @@ def _refuse_unknown(given: dict[str, Any], environment: Mapping[str, str]) -> No
     for variable in environment:
         key = variable.removeprefix(f"{NAME}_")
         # Only what looks like a slip: Kubernetes sets variables of its own for a service of our name.
-        if key != variable and key not in _READERS and difflib.get_close_matches(key, _READERS, cutoff=0.8):
+        if key != variable and key not in _READERS and nearest(key, _READERS, cutoff=0.8):
             hint = suggestion(variable, [f"{NAME}_{known}" for known in _READERS])
             raise ImproperlyConfigured(f"The environment variable {variable} is no setting.{hint}")
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from django.utils import translation
 
 from . import validation
-from .conf import settings, suggestion
+from .conf import settings
+from .hints import suggestion
 
 if TYPE_CHECKING:
     from .delivery import Delivery
@@ -199,7 +200,7 @@ def unknown_carriers() -> list[str]:
 
 
 def _unknown(name: str) -> str:
-    return f"CONTEXT names {name!r}, and there is no such carrier.{suggestion(name, list(_carriers))}"
+    return f"CONTEXT names {name!r}, and there is no such carrier.{suggestion(name, _carriers)}"
 
 
 _UNCHANGED = contextlib.nullcontext()

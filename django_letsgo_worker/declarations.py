@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from . import registry, typed, validation
-from .conf import no_option
 from .errors import InvalidSchedule
 from .functions import Place, place_of
+from .hints import no_option
 from .recurrence import Recurrence
 
 F = TypeVar("F", bound=Callable[..., Any])

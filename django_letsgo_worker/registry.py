@@ -5,7 +5,6 @@ Importing handlers.py modules is here too (autodiscover); running a handler is t
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import sys
@@ -19,10 +18,10 @@ from django.utils.module_loading import module_has_submodule
 
 from . import functions, typed, validation
 from .backoff import Backoff
-from .conf import with_hints
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
 from .functions import Place
 from .handler_options import ExceptionClass, Exceptions, HandlerOptions, checked
+from .hints import nearest, with_hints
 
 if TYPE_CHECKING:
     from .delivery import Delivery
@@ -257,9 +256,8 @@ def find(type: str) -> Handler | None:
 
 
 def like(type: str) -> str | None:
-    """Return the registered type that is written most like this one; None when none is near."""
-    close = difflib.get_close_matches(type, types(), n=1)
-    return close[0] if close else None
+    """Return the registered type that is spelled most like this one; None when none is near."""
+    return nearest(type, types())
 
 
 def get(type: str) -> Handler:

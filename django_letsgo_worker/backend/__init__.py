@@ -12,8 +12,8 @@ from typing import Any
 from django.apps import apps
 from django.core import checks
 
-from ..conf import suggestion
 from ..errors import InvalidMessage, MessageNotFound
+from ..hints import suggestion
 from ..validation import check_name, show
 from . import discovery, handlers, receivers, tasks
 from .compat import (

@@ -11,10 +11,10 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from .. import validation
-from ..conf import no_option
 from ..errors import InvalidMessage
 from ..functions import is_generator
 from ..handler_options import checked
+from ..hints import no_option
 from .compat import InvalidTask, Task
 
 # A message of such a type is a task; what follows is its module path.

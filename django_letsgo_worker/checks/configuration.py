@@ -13,8 +13,9 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import context, registry, schedules
-from ..conf import Settings, settings, suggestion
+from ..conf import Settings, settings
 from ..errors import InvalidSchedule
+from ..hints import suggestion
 from .tags import AT_START, PROJECT, alias_of_queue
 
 # What a heartbeat may take on a busy host, in seconds; three of them should fit into a lease.

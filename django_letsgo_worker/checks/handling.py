@@ -13,7 +13,8 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from .. import declarations, registry
-from ..conf import settings, suggestion
+from ..conf import settings
+from ..hints import suggestion
 from ..registry import Handler
 from .routing import aliases_written, models_of_project
 from .tags import AT_START, PROJECT, alias_of_queue

@@ -14,9 +14,10 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from .. import registry, typed, validation
-from ..conf import no_option, settings, suggestion
+from ..conf import settings
 from ..engines import NewRow
 from ..errors import InvalidMessage
+from ..hints import no_option, suggestion
 from ..models import machine_clock
 
 logger = logging.getLogger("django_letsgo_worker")

@@ -16,9 +16,10 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, Error, transaction
 
 from .. import context
-from ..conf import settings, with_hints
+from ..conf import settings
 from ..engines import Inserted, NewRow, engine_for
 from ..errors import DuplicateMessage, InvalidMessage
+from ..hints import with_hints
 from ..models import Message
 from ..signals import message_enqueued
 from ..typed import TypedMessage

@@ -5,7 +5,6 @@ The same rules serve the verbs, full_clean() and so the admin; uniqueness is the
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 from .. import typed
 from ..conf import settings
 from ..errors import InvalidMessage, InvalidSchedule
+from ..hints import nearest
 from ..recurrence import Recurrence
 from ..registry import check_reserved
 from ..validation import check_max_attempts, check_moment, check_name, check_priority, check_seconds, encode
@@ -135,6 +135,6 @@ def _check_choice(field: str, value: Any) -> None:
     known = CHOICES[field]
     if value in known:
         return
-    close = difflib.get_close_matches(str(value), known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
+    close = nearest(str(value), known)
+    hint = f"; did you mean {close!r}?" if close else "."
     raise InvalidSchedule(f"{field} is one of {', '.join(known)}, not {value!r}{hint}", field=field)

@@ -5,13 +5,13 @@ Two things beyond ASCII's letters are taken: a tab for a space, as in crontabs, 
 What a form then does with time is decided elsewhere. Every refusal is one sentence that says what to write.
 """
 
-import difflib
 import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 
 from django_letsgo_worker.errors import InvalidSchedule
+from django_letsgo_worker.hints import nearest
 from django_letsgo_worker.validation import counted
 
 from . import fields
@@ -88,8 +88,8 @@ def _read_macro(text: str) -> Interval | Pattern:
         raise InvalidSchedule(
             "@reboot names no time; write one such as @hourly, or enqueue a message where the process starts."
         )
-    close = difflib.get_close_matches(text.lower(), [*MACROS, "@every 1h"], n=1)
-    raise InvalidSchedule(f"{text!r} is not known; write {close[0] if close else '@daily, or @every 1h30m'}.")
+    close = nearest(text.lower(), [*MACROS, "@every 1h"])
+    raise InvalidSchedule(f"{text!r} is not known; write {close or '@daily, or @every 1h30m'}.")
 
 
 def _read_bare(text: str) -> Pattern:

@@ -3,7 +3,6 @@
 Nothing here knows what a schedule is: time is only cut into spans of one UTC offset. Moments are naive UTC.
 """
 
-import difflib
 import zoneinfo
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from django_letsgo_worker.errors import InvalidSchedule
+from django_letsgo_worker.hints import nearest
 
 # Since 1970 the closest two clock changes of any zone are 167 hours apart (Recife, October 2000), an hour
 # less than a week; a longer stride steps over both and sees no change at all.
@@ -65,10 +65,10 @@ def _refusal(name: object) -> str:
         return f"A time zone is text such as 'Europe/Berlin', not {type(name).__name__}."
     if not 0 < len(name) <= 64:
         return "A time zone is an IANA name; write one such as UTC or Europe/Berlin."
-    same = [known for known in names() if known.casefold() == name.casefold()]
+    same = next((known for known in names() if known.casefold() == name.casefold()), None)
     # Only for Area/City: near CEST lies EST, and near UTC+2 lies UTC, hours away from what was meant.
-    close = same or ("/" in name and difflib.get_close_matches(name, names(), n=1, cutoff=0.75))
-    instead = close[0] if close else "UTC or Europe/Berlin"
+    close = same or (nearest(name, names(), cutoff=0.75) if "/" in name else None)
+    instead = close or "UTC or Europe/Berlin"
     return f"{name!r} is not an IANA time zone; write a name such as {instead}."
 
 

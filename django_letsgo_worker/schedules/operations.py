@@ -14,9 +14,9 @@ from django.db import Error, IntegrityError
 from django.db.models import CharField
 
 from .. import planning
-from ..conf import no_option, with_hints
 from ..engines import engine_for
 from ..errors import AppsNotReady, InvalidSchedule, ScheduleNotFound
+from ..hints import no_option, with_hints
 from ..models import Message, ScheduledJob
 from ..validation import check_moment, check_seconds, encode, private
 from .locking import alias_of, lock

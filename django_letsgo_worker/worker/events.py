@@ -11,9 +11,9 @@ import time
 from collections import Counter
 
 from .. import registry
-from ..conf import suggestion
 from ..delivery import Delivery
 from ..engines import Claimed, Settlement
+from ..hints import suggestion
 from ..models import Message
 from ..signals import delivery_finished, lease_lost, message_died, unknown_type
 from .inflight import InFlight

@@ -8,7 +8,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from ...conf import suggestion
+from ...hints import suggestion
 from . import conf
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import json
 import logging
 import threading
@@ -22,6 +21,7 @@ from ... import __version__, logs, monitor, processes, registry, schedules, vali
 from ...conf import settings
 from ...engines import engine_for
 from ...errors import InvalidMessage
+from ...hints import nearest
 from ...models import ScheduledJob
 from ...scheduler import Scheduler
 from ...worker import Options, Supervisor, Worker
@@ -157,9 +157,9 @@ def _warn_of_queues(asked: Options) -> None:
     known = used | {handler.queue for handler in registry.handlers() if handler.queue}
     unserved = sorted(used - set(asked.queues or used))
     for queue in asked.queues or ():
-        if queue not in known and (close := difflib.get_close_matches(queue, unserved, n=1)):
+        if queue not in known and (close := nearest(queue, unserved)):
             logger.warning(
-                "Nobody uses the queue %r, and %r has messages: did you mean that one?", queue, close[0]
+                "Nobody uses the queue %r, and %r has messages: did you mean that one?", queue, close
             )
 
 

@@ -12,8 +12,8 @@ from django.core.management.base import CommandError
 from django.db.models import DateTimeField, DurationField
 
 from ... import planning, schedules
-from ...conf import suggestion
 from ...errors import InvalidSchedule, LetsGoError
+from ...hints import suggestion
 from ...models import ScheduledJob
 from ...validation import check_moment
 from . import reading, showing

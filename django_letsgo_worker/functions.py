@@ -41,6 +41,17 @@ def is_generator(function: Callable[..., Any]) -> bool:
     return any(isgeneratorfunction(one) or isasyncgenfunction(one) for one in _behind(function))
 
 
+def unfit(function: Callable[..., Any], *, atomic: bool) -> str | None:
+    """Return why no worker can run a function, as the end of a sentence about it; None if one can."""
+    if is_generator(function):
+        return "has a yield, so a call would run nothing of it: make it a function that returns"
+    if atomic and is_async(function):
+        return (
+            "is async: atomic=True needs a plain def, since Django's transactions do not work in async code"
+        )
+    return None
+
+
 def misfit(function: Callable[..., Any]) -> str | None:
     """Return why a function cannot be called with one argument; None if it can, or nobody knows."""
     if not callable(function):

@@ -6,21 +6,22 @@ Importing handlers.py modules is here too (autodiscover); running a handler is t
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
 
 from . import functions, typed, validation
-from .backoff import Backoff
+from .backoff import Backoff, check_backoff
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
 from .functions import Place
-from .handler_options import ExceptionClass, Exceptions, HandlerOptions, checked
 from .hints import nearest, with_hints
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[[Delivery], Any]")
 P = TypeVar("P")
 R = TypeVar("R")
+ExceptionClass = type[BaseException]
+Exceptions = ExceptionClass | Sequence[ExceptionClass]
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
@@ -106,6 +109,69 @@ class Handler:
         )
 
 
+class HandlerOptions(TypedDict, total=False):
+    """The options of @handler, for type checkers."""
+
+    queue: str | None
+    priority: int | None
+    max_attempts: int | None
+    backoff: Any
+    timeout: float | None
+    atomic: bool
+    where: Mapping[str, Any] | None
+    retry_on: Exceptions | None
+    give_up_on: Exceptions
+    on_dead: str | None
+
+
+def _checked_backoff(backoff: Any) -> Backoff:
+    try:
+        return check_backoff(backoff)
+    except ValueError as error:
+        raise InvalidMessage(f"backoff {error}.") from None
+
+
+def _checked_where(where: Any) -> dict[str, Any]:
+    if not isinstance(where, Mapping) or not where or not all(isinstance(key, str) for key in where):
+        raise InvalidMessage("where is a dictionary of top-level keys of the payload and their values.")
+    # As it compares with a payload that has been through the database: tuples are lists.
+    checked: dict[str, Any] = json.loads(validation.encode("where", dict(where), validation.MAX_TEXT))
+    return checked
+
+
+def _checked_exceptions(option: str, value: Any) -> tuple[ExceptionClass, ...]:
+    classes = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    for one in classes:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise InvalidMessage(f"{option} is a list of exception classes; {validation.show(one)} is none.")
+    return classes
+
+
+def _checked_on_dead(type: Any) -> str:
+    try:
+        return validation.check_name("type", type)
+    except InvalidMessage as error:
+        raise InvalidMessage(f"on_dead names a type of message. {error}") from None
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "queue": partial(validation.check_name, "queue"),
+    "priority": validation.check_priority,
+    "max_attempts": validation.check_max_attempts,
+    "backoff": _checked_backoff,
+    "timeout": validation.check_timeout,
+    "where": _checked_where,
+    "retry_on": partial(_checked_exceptions, "retry_on"),
+    "give_up_on": partial(_checked_exceptions, "give_up_on"),
+    "on_dead": _checked_on_dead,
+}
+
+
+def checked(**options: Any) -> dict[str, Any]:
+    """Return the options that are not None, each once it is what it may be (InvalidMessage)."""
+    return {name: _CHECKS[name](value) for name, value in options.items() if value is not None}
+
+
 _handlers: dict[str, list[Handler]] = {}
 _lock = threading.Lock()
 
@@ -137,18 +203,29 @@ def handler(
 ) -> Any:
     """Register the function below for messages of `type`; it is given one Delivery.
 
-    With a @message_type class for `type`, its payload is an object of that class. queue, priority and
-    max_attempts are frozen into each message when it is enqueued, the rest is read where it runs; `timeout`
-    is in seconds. With `atomic=True` its rows in this database exist exactly once, or not at all. `where`
-    narrows it to payloads whose top-level keys equal the given values. With `retry_on` other exceptions give
-    a message up at once, `give_up_on` ones always. `on_dead` names the type of a message that is enqueued in
-    the transaction that makes a dead letter. Raises InvalidMessage for bad options, TypeError for a function
-    that cannot be a handler, DuplicateHandler when another function has the place.
+    `type` is text, or a @message_type class, whose objects the payloads then are.
+
+    `queue`, `priority` (-100 to 100, larger is sooner) and `max_attempts` (1 to 32000) are written into each
+    message when it is enqueued; the rest is read where it runs. None means what the settings say. `backoff`
+    is the pause before the next attempt: "1m", "10m", "1h", seconds, a list of seconds, or a function of
+    attempt and exception that returns seconds, or None to give up. `timeout` is in seconds: an async handler
+    is cancelled, a plain one sees `delivery.should_stop`. `atomic=True` runs a plain function in one
+    transaction with its acknowledgement: its rows in this database exist once, or not at all. `where` narrows
+    it to payloads whose top-level keys equal these values.
+
+    With `retry_on`, exception classes, all others give a message up at once; those of `give_up_on` always do.
+    `on_dead` is the type of a message that is enqueued in the transaction that makes a dead letter.
+
+    Raises InvalidMessage for bad options, TypeError for a function that cannot be a handler, DuplicateHandler
+    when another function has the place.
     """
-    options = checked(
+    return _registering(type, atomic, checked(
         queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff, timeout=timeout,
         where=where, retry_on=retry_on, give_up_on=give_up_on, on_dead=on_dead,
-    )  # fmt: skip
+    ))  # fmt: skip
+
+
+def _registering(type: Any, atomic: bool, options: dict[str, Any]) -> Callable[[F], F]:
     message = typed.find(type)
     name = validation.check_name("type", type if message is None else message.type)
     check_reserved(name)
@@ -166,16 +243,8 @@ def handler(
 def _check_function(type: str, function: Callable[..., Any], atomic: bool) -> None:
     if (why := functions.misfit(function)) is not None:
         raise TypeError(f"The handler of {type!r} is called with a delivery and nothing else: {why}.")
-    if functions.is_generator(function):
-        raise TypeError(
-            f"The handler of {type!r} has a yield, so a call would run nothing of it: make it a function "
-            "that returns."
-        )
-    if atomic and functions.is_async(function):
-        raise TypeError(
-            f"The handler of {type!r} is async: atomic=True needs a plain def, since Django's "
-            "transactions do not work in async code."
-        )
+    if (why := functions.unfit(function, atomic=atomic)) is not None:
+        raise TypeError(f"The handler of {type!r} {why}.")
 
 
 def check_reserved(type: str) -> None:
@@ -232,7 +301,7 @@ def choose(type: str, payload: Any) -> Handler:
         raise UnknownType(type)
     plain = candidates[-1]
     for candidate in candidates:
-        # What we ship for some payloads steps back behind a project's handler for all of them.
+        # A project's plain handler beats our own `where=` handlers.
         if candidate.is_shipped and not (plain.where or plain.is_shipped):
             continue
         if not candidate.where or candidate.matches(payload):

@@ -1,7 +1,7 @@
 """The django.tasks backend: a task is one more message, of the type letsgo:task: and its module path.
 
-How it is run stands in handlers.py, how it is read back in results.py. Nothing here imports models: tasks
-are decorated while Django loads its apps.
+It is found in discovery.py, run in handlers.py and read back in results.py. Nothing here imports models:
+tasks are decorated while Django loads its apps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.core import checks
 from ..errors import InvalidMessage, MessageNotFound
 from ..hints import suggestion
 from ..validation import check_name, show
-from . import discovery, handlers, receivers, tasks
+from . import discovery, handlers, tasks
 from .compat import (
     BaseTaskBackend,
     InvalidTaskBackend,
@@ -49,7 +49,7 @@ class LetsGoBackend(BaseTaskBackend):
         if isinstance(params.get("QUEUES"), str):
             raise InvalidTaskBackend(f"QUEUES of TASKS[{alias!r}] is a list of names, not text.")
         self._check_options()
-        receivers.connect()
+        discovery.connect()
 
     def _check_options(self) -> None:
         where = f"OPTIONS of TASKS[{self.alias!r}]"

@@ -1,4 +1,4 @@
-"""How a task becomes a handler, and what happens around its function: the context, the signal, the JSON.
+"""A task as a handler: registered, and called with its context, its signal and its JSON around it.
 
 Claims, outcomes and retries are the worker's, as for any other handler.
 """

@@ -1,6 +1,6 @@
-"""What a message says about its task, as Django's TaskResult.
+"""Results of tasks: messages read as Django's TaskResult.
 
-Rows are only read here, and by the verbs of messages; which Task a row belongs to is found in finding.py.
+Rows are only read here, and by the verbs of messages; which Task a row belongs to is found in discovery.py.
 """
 
 from __future__ import annotations

@@ -1,20 +1,19 @@
-"""The tasks of this backend: what they may say beyond Django's own words, and what is refused.
+"""The tasks of this backend: their options beyond Django's own, and what no worker could do, refused.
 
-Which message a task becomes is said in __init__.py; how it is run, in running.py.
+Which message a task becomes is said in __init__.py; how it is run, in handlers.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from inspect import iscoroutinefunction
 from typing import Any
 
 from .. import validation
 from ..errors import InvalidMessage
-from ..functions import is_generator
-from ..handler_options import checked
+from ..functions import unfit
 from ..hints import no_option
+from ..registry import checked
 from .compat import InvalidTask, Task
 
 # A message of such a type is a task; what follows is its module path.
@@ -107,16 +106,8 @@ def check(task: Task[..., Any], options: dict[str, Any]) -> None:
         atomic = policy_of(task, options)["atomic"]
     except InvalidMessage as error:
         raise InvalidTask(str(error)) from None
-    if is_generator(task.func):
-        raise InvalidTask(
-            f"The task {task.module_path} has a yield, so a call would run nothing of it: make it a function "
-            "that returns."
-        )
-    if atomic and iscoroutinefunction(task.func):
-        raise InvalidTask(
-            f"The task {task.module_path} is async: atomic=True needs a plain def, since Django's "
-            "transactions do not work in async code."
-        )
+    if (why := unfit(task.func, atomic=atomic)) is not None:
+        raise InvalidTask(f"The task {task.module_path} {why}.")
 
 
 def _check_place(task: Task[..., Any]) -> None:

@@ -15,7 +15,6 @@ from django_letsgo_worker.hints import nearest
 from django_letsgo_worker.validation import counted
 
 from . import fields
-from .dayfields import read_days
 from .intervals import Interval, read_every, read_rate
 from .once import read_at
 from .pattern import Pattern
@@ -146,7 +145,7 @@ def _pattern(words: list[str], *, aws: bool, year: str = "*") -> Pattern:
         minutes=fields.read(fields.MINUTE, minute),
         hours=fields.read(fields.HOUR, hour),
         months=fields.read(fields.MONTH, month),
-        days=read_days(month_days, week_days, aws=aws),
+        days=fields.read_days(month_days, week_days, aws=aws),
         is_interval=minute.startswith("*") or hour.startswith("*"),
         years=None if year == "*" else fields.read(fields.AWS_YEAR, year),
     )

@@ -6,13 +6,17 @@ No zone and no UTC here: a wall time is a naive datetime, and what a clock chang
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
-from .croniter_walk import walk
+from croniter import croniter
+
 from .days import EVERY_MONTH_DAY, EVERY_WEEKDAY, DayRule, days_in
 
-A_MINUTE = timedelta(minutes=1)
+A_SECOND, A_MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
 EVERY_MINUTE, EVERY_HOUR, EVERY_MONTH = frozenset(range(60)), frozenset(range(24)), frozenset(range(1, 13))
 
 # Twenty-eight successive years hold every kind of year: each weekday on 1 January, common and leap.
@@ -50,7 +54,7 @@ class Pattern:
         """Yield the matches in [start, end), oldest first."""
         start = _full_minute_from(start)
         if self.years is None and self.days.is_plain:
-            return walk(self._plain_text(), not self.days.both_must_match, start, end)
+            return _walk(self._plain_text(), not self.days.both_must_match, start, end)
         return self._forwards_by_calendar(start, end)
 
     def _forwards_by_calendar(self, start: datetime, end: datetime) -> Iterator[datetime]:
@@ -115,3 +119,27 @@ def _full_minute_from(wall: datetime) -> datetime:
     """Round up to a full minute: matches lie on full minutes only."""
     cut = wall.replace(second=0, microsecond=0)
     return cut if cut == wall else cut + A_MINUTE
+
+
+# croniter walks plain five-field patterns forwards over naive wall time, and nothing else: time zones, text
+# that a user wrote and day forms beyond lists of numbers it either reads otherwise than we promise, or gets
+# wrong around a clock change.
+
+
+def _walk(text: str, either_day: bool, start: datetime, end: datetime) -> Iterator[datetime]:
+    """Yield the wall times in [start, end) that match five fields of plain numbers.
+
+    `start` is a whole minute. `either_day` joins the day fields with *or* where neither is a star, else both
+    must match.
+    """
+    # A copy, because the position is kept inside: threads that share the parsed one would move each other.
+    walker = copy(_parsed(text, either_day))
+    wall: datetime = walker.get_next(datetime, start_time=start - A_SECOND)
+    while wall < end:
+        yield wall
+        wall = walker.get_next(datetime)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str, either_day: bool) -> croniter:
+    return croniter(text, EPOCH, day_or=either_day)

@@ -15,7 +15,7 @@ GROUND = (
     "conf",
     "delivery",
     "errors",
-    "handler_options",
+    "hints",
     "outcomes",
     "validation",
     "planning",

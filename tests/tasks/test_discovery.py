@@ -11,7 +11,7 @@ from django.apps import apps
 from django.test import override_settings
 
 from django_letsgo_worker import backend, registry
-from django_letsgo_worker.backend import LetsGoBackend, discovery, message_id_of, receivers
+from django_letsgo_worker.backend import LetsGoBackend, discovery, message_id_of
 from django_letsgo_worker.backend.compat import TaskResultStatus
 from django_letsgo_worker.models import Message
 from tests.support import ROOT, wait_until
@@ -29,7 +29,7 @@ def our_tasks(settings, monkeypatch):
     """Tasks are ours, and no handler is known but those that a test enqueues for."""
     settings.TASKS = TASKS
     monkeypatch.setattr(registry, "_handlers", {})
-    monkeypatch.setattr(receivers, "_looked_for", set())
+    monkeypatch.setattr(discovery, "_looked_for", set())
 
 
 @pytest.fixture
@@ -126,12 +126,12 @@ class TestLookingForAType:
             "ours": TASKS["once"],
         }
         module("mixed", f"from {NAME} import task\n@task\ndef work(): pass\n")
-        receivers.look_for("letsgo:task:mixed.work")
+        discovery.look_for("letsgo:task:mixed.work")
 
         assert registry.get("letsgo:task:mixed.work").max_attempts == 1
 
     def test_what_is_no_task_is_not_looked_for(self, caplog):
-        receivers.look_for("order:new")
+        discovery.look_for("order:new")
 
         assert caplog.text == "" and registry.types() == []
 
@@ -139,7 +139,7 @@ class TestLookingForAType:
     def test_a_module_that_fails_is_run_once_and_said(self, source, module, caplog, tmp_path):
         module("failing", f"open({str(tmp_path / 'runs')!r}, 'a').write('x')\n{source}")
         for _ in range(3):
-            receivers.look_for("letsgo:task:failing.work")
+            discovery.look_for("letsgo:task:failing.work")
 
         assert (tmp_path / "runs").read_text() == "x"
         assert caplog.text.count("Messages of the type letsgo:task:failing.work wait") == 1

@@ -7,7 +7,7 @@ from asgiref.sync import async_to_sync
 from django.test import override_settings
 
 from django_letsgo_worker import registry, testing
-from django_letsgo_worker.backend import LetsGoBackend, LetsGoTask, receivers
+from django_letsgo_worker.backend import LetsGoBackend, LetsGoTask, discovery
 from django_letsgo_worker.backend.compat import (
     InvalidTask,
     InvalidTaskBackend,
@@ -122,7 +122,7 @@ class TestDrain:
         use("production")
         result = tasks.write.enqueue(7)
         registry.remove(f"letsgo:task:{tasks.write.module_path}")
-        monkeypatch.setattr(receivers, "_looked_for", set())
+        monkeypatch.setattr(discovery, "_looked_for", set())
 
         assert drain() == 1
         result.refresh()

@@ -1,4 +1,4 @@
-"""What a project's tests need: handle what is due, fire schedules, and ask what was enqueued.
+"""Helpers for a project's tests: handle what is due, fire schedules, and ask what was enqueued.
 
 Only the public names stand here, and lazily: the pytest plugin beside them is loaded before Django is ready.
 """
@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "drain": "draining",
-    "fire_due": "planned",
-    "occurrences_between": "planned",
+    "drain": "due",
+    "fire_due": "due",
+    "occurrences_between": "due",
     "assert_enqueued": "assertions",
     "ImmediateBackend": "tasks",
     "RecordingBackend": "tasks",
@@ -17,9 +17,9 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from .assertions import assert_enqueued as assert_enqueued
-    from .draining import drain as drain
-    from .planned import fire_due as fire_due
-    from .planned import occurrences_between as occurrences_between
+    from .due import drain as drain
+    from .due import fire_due as fire_due
+    from .due import occurrences_between as occurrences_between
     from .tasks import ImmediateBackend as ImmediateBackend
     from .tasks import RecordingBackend as RecordingBackend
 

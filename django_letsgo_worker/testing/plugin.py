@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def letsgo_drain(letsgo_database: None) -> Callable[..., int]:
     """django_letsgo_worker.testing.drain(): handle all that is due, on the test's own connection."""
-    from .draining import drain
+    from .due import drain
 
     return drain
 
@@ -25,7 +25,7 @@ def letsgo_drain(letsgo_database: None) -> Callable[..., int]:
 @pytest.fixture
 def letsgo_fire_due(letsgo_database: None) -> Callable[..., list[Message]]:
     """django_letsgo_worker.testing.fire_due(): fire the schedules that are due."""
-    from .planned import fire_due
+    from .due import fire_due
 
     return fire_due
 

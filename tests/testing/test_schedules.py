@@ -13,7 +13,7 @@ from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import InvalidMessage, InvalidSchedule
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
 from django_letsgo_worker.signals import occurrence_fired
-from django_letsgo_worker.testing import drain, fire_due, occurrences_between, planned
+from django_letsgo_worker.testing import drain, due, fire_due, occurrences_between
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -139,7 +139,7 @@ class TestFiring:
         assert {message.headers["schedule"] for message in made} == {"it"}
 
     def test_one_that_cannot_fire_holds_up_nothing_either(self, monkeypatch, soon):
-        monkeypatch.setattr(planned, "AT_MOST", 50)
+        monkeypatch.setattr(due, "AT_MOST", 50)
         broken = schedules.add("broken", "rate(1 hour)", "t:it")
         schedules.add("it", "rate(1 hour)", "t:it")
         ScheduledJob.objects.filter(pk=broken.pk).update(type="no type")
@@ -166,7 +166,7 @@ class TestFiring:
         assert connection.run_on_commit == []
 
     def test_more_than_can_be_meant_is_an_error_that_says_what_to_do(self, monkeypatch, soon):
-        monkeypatch.setattr(planned, "AT_MOST", 50)
+        monkeypatch.setattr(due, "AT_MOST", 50)
         schedules.add("it", "@every 1s", "t:it")
 
         with pytest.raises(LetsGoError, match=r"50 planned times, .* choose an earlier moment"):

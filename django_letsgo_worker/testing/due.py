@@ -1,6 +1,7 @@
-"""drain(): handle what is due on the caller's thread and connection, as a worker would.
+"""drain() and fire_due(): do what is due on the caller's thread and connection, as workers and schedulers do.
 
-How a delivery is run and what becomes of it is the worker's; transactions of the caller, surroundings.py's.
+How a delivery is run and what becomes of it is the worker's, what a planned time becomes the schedules';
+transactions of the caller are transactions.py's.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 from uuid import uuid4
 
 from asgiref.sync import async_to_sync
+from django.db import connections
+from django.db.models import Min
 
-from .. import registry, validation
+from .. import registry, schedules, validation
 from ..conf import settings
 from ..delivery import Control
 from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
 from ..errors import InvalidMessage, LetsGoError
 from ..messages import settlements
+from ..models import Message, ScheduledJob
+from ..recurrence import Recurrence
 from ..worker import executor
 from ..worker.events import Events
 from ..worker.inflight import InFlight
@@ -235,3 +241,69 @@ def _told_in_time(entry: InFlight) -> Iterator[None]:
     finally:
         timer.cancel()
         timer.join()
+
+
+# -- schedules ----------------------------------------------------------------------------------------------
+
+
+def fire_due(
+    now: datetime | None = None, *, until: datetime | None = None, using: str | None = None
+) -> list[Message]:
+    """Fire every planned time that has come, as a scheduler would; return the messages made.
+
+    `now`, an aware datetime, stands in for the clock. With `until` the clock then moves on from one planned
+    time to the next, so that each one up to that moment fires in its turn and on time; `now` alone makes one
+    late round, in which the rules for misfires count. The messages become visible at their planned times.
+
+    Raises LetsGoError when there are more than 10,000 planned times until then.
+    """
+    alias = using or settings().database
+    if now is not None:
+        now = validation.check_moment("now", now)
+    if until is None:
+        return _fire(now, alias)
+    until = validation.check_moment("until", until)
+    made = _fire(min(now or engine_for(alias).clock(), until), alias)
+    for _ in range(AT_MOST):
+        moment = _next_moment(alias)
+        if moment is None or moment > until:
+            return made
+        made += _fire(moment, alias)
+    raise LetsGoError(
+        f"fire_due() has gone through {AT_MOST:,} planned times, and there are more until "
+        f"{until.isoformat()}: choose an earlier moment, or list them with occurrences_between()."
+    )
+
+
+def _fire(now: datetime | None, alias: str) -> list[Message]:
+    connection = connections[alias]
+    registered = len(connection.run_on_commit)
+    made = schedules.fire_due(now, using=alias)
+    # Inside a transaction of the caller no commit will run them; those of schedules never fail.
+    run_callbacks(connection, registered)
+    return made
+
+
+def _next_moment(alias: str) -> datetime | None:
+    """Return when a scheduler has something to do next: a run, or a schedule to switch on again."""
+    working = ScheduledJob.objects.using(alias).filter(problem="")
+    moments = (
+        working.filter(enabled=True).aggregate(moment=Min("next_run_at")),
+        working.filter(enabled=False).aggregate(moment=Min("resume_at")),
+    )
+    return min((found["moment"] for found in moments if found["moment"] is not None), default=None)
+
+
+def occurrences_between(
+    expression: str, start: datetime, end: datetime, timezone: str = "UTC"
+) -> list[datetime]:
+    """Return the planned times of a schedule from `start` on and before `end`: aware, in UTC, in order.
+
+    rate() and @every count from `start`, as if the schedule had that as its `starts_at`. Raises
+    InvalidSchedule for an expression or a zone that is none, InvalidMessage for a naive moment.
+    """
+    start, end = validation.check_moment("start", start), validation.check_moment("end", end)
+    recurrence = Recurrence.parse(expression, timezone, anchor=start)
+    # Strictly after the instant before it.
+    occurrences = recurrence.occurrences_after(start - datetime.resolution)
+    return list(takewhile(lambda occurrence: occurrence < end, occurrences))

@@ -1,4 +1,4 @@
-"""Context carriers: what goes with a message from the code that enqueues it to the code that handles it.
+"""Context carriers: facts that go with a message from the code that enqueues it to the code that handles it.
 
 The setting CONTEXT names those that are used; what they carry stands in the message's headers.
 """
@@ -41,7 +41,7 @@ class Carrier(Protocol):
         """Return what is entered around the handler; None when the message brings nothing."""
 
 
-# -- what a project says and asks ---------------------------------------------------------------------------
+# -- for projects -------------------------------------------------------------------------------------------
 
 
 def carrier(
@@ -53,11 +53,11 @@ def carrier(
 ) -> None:
     """Make a carrier that CONTEXT can name; one of the same name is replaced.
 
-    `capture` returns a JSON value for the header `name` of a message that is enqueued, or None for no
-    header. `restore` is given that value, and returns a context manager that is entered around the handler,
-    an async one too, and sees what that raises. With `always` it is entered for each delivery, those of
-    schedules too, and `restore` is given None where nothing was captured. What either raises is logged,
-    once for each carrier, and costs no message.
+    `capture` returns a JSON value, of at most 4096 bytes, for the header `name` of a message that is
+    enqueued, or None for no header. `restore` is given that value, and returns a context manager that is
+    entered around the handler, an async one too, and sees what that raises. With `always` it is entered for
+    each delivery, those of schedules too, and `restore` is given None where nothing was captured. What either
+    raises is logged, once for each carrier, and costs no message.
     """
     register(name, _OfProject(name, capture, restore, always))
 
@@ -74,7 +74,7 @@ def get_correlation_id() -> str | None:
 
 @contextlib.contextmanager
 def correlation_id(value: str | None) -> Iterator[None]:
-    """Set the correlation id within a block, such as a request."""
+    """Set the correlation id to `value` within a block, such as a request; None takes it away."""
     token = _correlation_id.set(value)
     try:
         yield
@@ -83,9 +83,10 @@ def correlation_id(value: str | None) -> Iterator[None]:
 
 
 class CorrelationFilter(logging.Filter):
-    """Gives each log record a `correlation_id`, for formatters; "-" where there is none."""
+    """A filter for log handlers: each record gets a `correlation_id`, "-" where there is none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Add the correlation id to `record`; let it pass."""
         record.correlation_id = get_correlation_id() or "-"
         return True
 
@@ -103,7 +104,7 @@ def get_trace() -> dict[str, str]:
 
 @contextlib.contextmanager
 def trace(headers: Mapping[str, str]) -> Iterator[None]:
-    """Go on with the trace of these headers, traceparent and tracestate, within a block."""
+    """Go on with the trace of `headers`, traceparent and tracestate, within a block; others are ignored."""
     headers = {name: headers[name] for name in TRACE_HEADERS if isinstance(headers.get(name), str)}
     try:
         from opentelemetry import context

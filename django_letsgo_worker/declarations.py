@@ -78,35 +78,43 @@ def schedule(
 ) -> Callable[[F], F]:
     """Declare a schedule for the handler below; it stands above `@handler`.
 
-    The name is the handler's type by default. Schedulers bring its row in step when they start: the code
-    decides expression, zone, payload and whatever `fields` says (queue, priority, max_attempts, deadline,
-    starts_at, ends_at, misfire, misfire_grace, overlap, spread), people decide whether it is on. Raises
-    InvalidSchedule or InvalidMessage for what cannot be a schedule.
+    Schedulers bring its row in step when they start: the code decides what is said here, people decide
+    whether it is on. `expression` is when it runs: rate(5 minutes), @every 90s, five cron fields, a macro
+    such as @daily, AWS's cron(...), or at(2027-01-01T09:00:00); `timezone` the IANA name of the zone whose
+    clock it follows. `name` is the handler's type by default. `payload`, `queue`, `priority` and
+    `max_attempts` are those of its messages; None means what the handler or the settings say. `starts_at` and
+    `ends_at` are aware datetimes between which it runs.
+
+    `deadline` is how long after its planned time and spread a message may still begin, and `misfire_grace`
+    how late a run counts as on time: seconds or timedeltas. `misfire` says which of the runs that are noticed
+    later still come: "once" (the newest), "skip" (none) or "all". With `overlap` "skip" instead of "allow"
+    there is no run while an earlier message of the schedule lives. `spread` delays each message by a part of
+    so many minutes.
+
+    Raises InvalidSchedule or InvalidMessage for what cannot be a schedule.
     """
     Recurrence.parse(expression, timezone)
     text = validation.encode("payload", payload, None)
     columns = _columns({**fields})
 
     def declare(function: F) -> F:
-        places = [one for one in registry.handlers() if _is_behind(one, function)]
-        if not places:
-            raise InvalidSchedule("@schedule stands above @handler: the function below is no handler.")
-        typed.check(places[0].type, text)
-        _add(
-            Declared(
-                name=name or places[0].type,
-                schedule=expression,
-                type=places[0].type,
-                timezone=timezone,
-                payload=payload,
-                fields=columns,
-                place=places[0].place,
-                declared=place_of(function, sys._getframe(1)),
-            )
-        )
+        handler = _handler_of(function)
+        typed.check(handler.type, text)
+        place = place_of(function, sys._getframe(1))
+        _add(Declared(
+            name=name or handler.type, schedule=expression, type=handler.type, timezone=timezone,
+            payload=payload, fields=columns, place=handler.place, declared=place,
+        ))  # fmt: skip
         return function
 
     return declare
+
+
+def _handler_of(function: Any) -> registry.Handler:
+    for handler in registry.handlers():
+        if _is_behind(handler, function):
+            return handler
+    raise InvalidSchedule("@schedule stands above @handler: the function below is no handler.")
 
 
 def _is_behind(handler: registry.Handler, function: Any) -> bool:

@@ -41,11 +41,15 @@ class Control:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery(Generic[P]):
-    """One attempt at one message.
+    """One attempt at one message: the frozen value that a handler is given.
 
-    `attempt` counts from 1; `receipt` is the fencing number of this claim and never repeats for a
-    message, so `(message_id, receipt)` names the attempt and `message_id` the work. `planned_at` and
-    `schedule` are set for messages that a schedule made. Changing `payload` or `headers` changes no row.
+    `message_id` names the work; `type`, `queue` and `priority` (larger is sooner) are the message's.
+    `payload` is JSON, or an object where the handler is one of a @message_type class; `headers` are small
+    facts beside it. Changing either changes no row. `attempt` counts from 1 up to `max_attempts`; `receipt`
+    is the fencing number of this claim and never repeats for a message, so `(message_id, receipt)` names the
+    attempt. `enqueued_at` is when the message was added; after `deadline`, if there is one, no attempt
+    begins. `planned_at` and `schedule` are the planned time and the name of the schedule that made the
+    message, else None. All times are aware, UTC.
     """
 
     message_id: int
@@ -71,7 +75,7 @@ class Delivery(Generic[P]):
 
     @property
     def lease_lost(self) -> bool:
-        """Whether somebody else may hold the message: what this handler returns will not be recorded."""
+        """Whether another process may hold the message: what this handler returns will not be recorded."""
         return self._control.lease_lost
 
     @property
@@ -80,10 +84,10 @@ class Delivery(Generic[P]):
         return self._control.should_stop or self.lease_lost
 
     def extend(self, seconds: float) -> None:
-        """Keep the lease for at least `seconds` from now; it is never shortened.
+        """Keep the lease for at least `seconds` from now, more than 0; it is never shortened.
 
         Heartbeats renew it anyway: this is for code that blocks the whole process. Raises LeaseLost
-        when the lease is gone, ValueError when seconds is no positive number.
+        when the lease is gone, ValueError for any other number.
         """
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
             raise ValueError("extend() takes a number of seconds.")

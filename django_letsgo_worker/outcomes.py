@@ -1,4 +1,4 @@
-"""What became of an attempt: a pure decision over the delivery, the error and the handler's policy.
+"""Outcomes of attempts: a pure decision over the delivery, the error and the handler's policy.
 
 Nothing is written here; the worker turns the answer into a settlement.
 """
@@ -23,10 +23,12 @@ PACKAGE = PurePath(__file__).parent
 
 
 class Retry(Exception):
-    """Raise in a handler: try again after `delay` (seconds or timedelta; None: the back-off).
+    """Raise in a handler: try again after `delay`, or after the handler's back-off when that is None.
 
-    It uses up an attempt and is recorded in the message's errors; on the last attempt the message
-    becomes a dead letter. `max_attempts` raises the limit of this message, and stays; it never lowers it.
+    `delay` is seconds, a timedelta, or text such as "90s" or "1h30m". It uses up an attempt and is recorded,
+    with `reason`, in the message's errors; on the last attempt the message becomes a dead letter.
+    `max_attempts` (1 to 32000) raises the limit of this message, and stays; it never lowers it. Raises
+    InvalidMessage for a delay or a limit that is none.
     """
 
     def __init__(
@@ -43,7 +45,10 @@ class Retry(Exception):
 
 
 class Snooze(Exception):
-    """Raise in a handler: run again after `delay` (seconds or timedelta), without using an attempt."""
+    """Raise in a handler: run again after `delay`, without using an attempt.
+
+    `delay` is seconds, a timedelta, or text such as "90s" or "1h30m"; InvalidMessage for what is none.
+    """
 
     def __init__(self, delay: float | timedelta) -> None:
         self.delay = check_delay("delay", delay)
@@ -51,7 +56,7 @@ class Snooze(Exception):
 
 
 class Reject(Exception):
-    """Raise in a handler: give the message up now; it becomes a dead letter with this reason."""
+    """Raise in a handler: give the message up now; it becomes a dead letter with this `reason`, a text."""
 
     def __init__(self, reason: str = "") -> None:
         self.reason = str(reason)

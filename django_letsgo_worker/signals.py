@@ -1,37 +1,89 @@
-"""What the app tells the world, as Django signals; logs and metrics hang on them.
+"""Django signals for what happens to messages and schedules; logs and metrics hang on them.
 
-All are sent with send_robust, after the fact is in the database: a broken receiver breaks nothing.
+All are sent with send_robust: a broken receiver breaks nothing. Each says in its docstring when it is sent,
+and with which arguments, so that help() shows it.
 """
 
 from django.dispatch import Signal
 
-# sender=Message, message=Message, using=str. In the caller's transaction, which may still roll back.
-message_enqueued = Signal(use_caching=True)
 
-# sender=Delivery, delivery=Delivery. On the handler's thread, before its first line.
-delivery_started = Signal(use_caching=True)
+class DocumentedSignal(Signal):
+    """A signal with a docstring of its own."""
 
-# sender=Delivery, delivery=Delivery, outcome=str, seconds=float, exception=BaseException, delay=float | None.
-# Where the handler raised it, inside its context and on its thread, before anything is written: for logs and
-# error trackers. `outcome` is what was decided, retry or dead; the database may still say otherwise.
-delivery_failed = Signal(use_caching=True)
+    def __init__(self, doc: str) -> None:
+        super().__init__(use_caching=True)
+        self.__doc__ = doc
 
-# sender=Delivery, delivery=Delivery, outcome=str, seconds=float, exception=BaseException | None,
-# result=object, delay=float | None. `outcome` is succeeded, retry, snoozed, dead, expired or released.
-delivery_finished = Signal(use_caching=True)
 
-# sender=Delivery, delivery=Delivery. What it did was not recorded: somebody else may hold the message.
-lease_lost = Signal(use_caching=True)
+message_enqueued = DocumentedSignal(
+    """Sent in the caller's transaction, which may still roll back, when a message was added by enqueue().
 
-# sender=ScheduledJob, occurrence=Occurrence, message=Message | None, schedule=ScheduledJob.
-occurrence_fired = Signal(use_caching=True)
+    `sender`: the class Message. `message`: the new Message. `using`: the alias of its database.
+    enqueue_many() sends none.
+    """
+)
 
-# sender=Message, queue=str, type=str. Messages wait whose type a worker does not know; once a minute each.
-unknown_type = Signal(use_caching=True)
+delivery_started = DocumentedSignal(
+    """Sent on the handler's thread, before its first line.
 
-# sender=ScheduledJob, schedule=ScheduledJob, problem=str. After the commit, when its problem is another.
-schedule_failed = Signal(use_caching=True)
+    `sender`: the class Delivery. `delivery`: the Delivery that the handler is given.
+    """
+)
 
-# sender=Message, message_id=int, type=str, queue=str, errors=list, delivery=Delivery | None. Lost if the
-# process is killed between the commit and this: what must follow a death is on_dead of its handler.
-message_died = Signal(use_caching=True)
+delivery_failed = DocumentedSignal(
+    """Sent where a handler raised, inside its context and on its thread, before anything is written.
+
+    It is for logs and error trackers. `sender`: the class Delivery. `delivery`: the Delivery. `outcome`: what
+    was decided, "retry" or "dead"; the database may still say otherwise. `seconds`: how long the attempt ran.
+    `exception`: what the handler raised. `delay`: the seconds until the next attempt, None if there is none.
+    """
+)
+
+delivery_finished = DocumentedSignal(
+    """Sent after the outcome of an attempt is in the database.
+
+    `sender`: the class Delivery. `delivery`: the Delivery. `outcome`: "succeeded", "retry", "snoozed",
+    "dead", "expired" or "released". `seconds`: how long the attempt ran. `exception`: what the handler
+    raised, or None. `result`: what the handler returned. `delay`: after a retry or a snooze, the seconds
+    until the next attempt, else None.
+    """
+)
+
+lease_lost = DocumentedSignal(
+    """Sent when the outcome of an attempt could not be recorded: another process may hold the message.
+
+    `sender`: the class Delivery. `delivery`: the Delivery whose lease is lost.
+    """
+)
+
+occurrence_fired = DocumentedSignal(
+    """Sent after the commit that records a planned time of a schedule, whether it fired or was skipped.
+
+    `sender`: the class ScheduledJob. `occurrence`: the Occurrence. `message`: its Message, None if it was
+    skipped. `schedule`: the ScheduledJob.
+    """
+)
+
+unknown_type = DocumentedSignal(
+    """Sent when messages wait whose type a worker does not know, once a minute for each queue and type.
+
+    `sender`: the class Message. `queue` and `type`: where they wait, and what they are, as text.
+    """
+)
+
+schedule_failed = DocumentedSignal(
+    """Sent after the commit that writes a schedule's problem, when that is another than before.
+
+    `sender`: the class ScheduledJob. `schedule`: the ScheduledJob. `problem`: a sentence.
+    """
+)
+
+message_died = DocumentedSignal(
+    """Sent after the commit that makes a message a dead letter.
+
+    It is lost if the process is killed between the two: what must follow a death is `on_dead` of the handler.
+    `sender`: the class Message. `message_id`: its id. `type` and `queue`: those of the message, as text.
+    `errors`: the records of its attempts, a list of dictionaries. `delivery`: the Delivery of its last
+    attempt, None if its workers died each time.
+    """
+)

@@ -105,9 +105,10 @@ _lock = threading.Lock()
 def message_type(type: str) -> Callable[[C], C]:
     """Make objects of the dataclass below (or pydantic model) messages of `type`.
 
-    enqueue() takes them, and a handler of the class is given them. Payloads of the type are checked against
-    the annotations wherever one is enqueued or scheduled, and again before a handler of the class. Raises
-    InvalidMessage for a class that cannot be checked, DuplicateMessageType when another has the type.
+    `type` is text of letters, digits and the signs _ . : -, at most 255. enqueue() takes the objects, and a
+    handler of the class is given them. Payloads of the type are checked against the annotations wherever one
+    is enqueued or scheduled, and again before a handler of the class. Raises InvalidMessage for a class that
+    cannot be checked, DuplicateMessageType when another has the type.
     """
     validation.check_name("type", type)
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -186,3 +187,20 @@ class Managed:
 
     def __str__(self) -> str:
         return f"manage.py {' '.join(self.arguments)}"
+
+
+def table(page: str, *columns: str) -> list[list[str]]:
+    """Return the rows of all tables on a page of docs/ that have these columns."""
+    lines = (ROOT / "docs" / page).read_text().splitlines()
+    header = f"| {' | '.join(columns)} |"
+    assert header in lines, f"{page} has no table with the columns {header}"
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for start in (at + 2 for at, line in enumerate(lines) if line == header)
+        for line in takewhile(lambda line: line.startswith("|"), lines[start:])
+    ]
+
+
+def names(page: str, *columns: str) -> list[str]:
+    """Return the first cells of such tables, as plain text."""
+    return [row[0].strip("`") for row in table(page, *columns)]

@@ -35,7 +35,8 @@ OPTIONS = [name.upper() for name in tasks.POLICY]
 class LetsGoBackend(BaseTaskBackend):
     """Tasks in the database of the project, run by `manage.py runworker`.
 
-    OPTIONS are MAX_ATTEMPTS, BACKOFF, TIMEOUT, ATOMIC and ON_DEAD, as of a handler.
+    `alias` is its key in TASKS, `params` what stands there: QUEUES, a list of names, and OPTIONS, which are
+    MAX_ATTEMPTS, BACKOFF, TIMEOUT, ATOMIC and ON_DEAD, as of a handler. Raises InvalidTaskBackend for others.
     """
 
     task_class = LetsGoTask
@@ -63,7 +64,7 @@ class LetsGoBackend(BaseTaskBackend):
             raise InvalidTaskBackend(f"{where}: {error}") from None
 
     def validate_task(self, task: Task[..., Any]) -> None:
-        """Refuse what cannot be enqueued (InvalidTask); the type of what can be is known from now on.
+        """Refuse a `task` that cannot be enqueued (InvalidTask); the type of one that can is known then.
 
         Django calls this when a task is decorated, and when using() changes it.
         """
@@ -74,7 +75,7 @@ class LetsGoBackend(BaseTaskBackend):
     def enqueue(  # type: ignore[override]
         self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskResult[..., Any]:
-        """Add the task, in the caller's transaction.
+        """Add a message for `task` in the caller's transaction; it will be called with `args` and `kwargs`.
 
         TypeError or ValueError, before any SQL, for arguments that JSON or a database cannot hold. When
         its unique_key lives already, the result is that of the task which has it.
@@ -99,7 +100,7 @@ class LetsGoBackend(BaseTaskBackend):
         return result
 
     def get_result(self, result_id: str) -> TaskResult[..., Any]:
-        """Return a result by its id; TaskResultDoesNotExist, or ImportError when its task is gone.
+        """Return the result of the id `result_id`; TaskResultDoesNotExist, or ImportError without the task.
 
         An id that we never signed does not exist, without a query.
         """
@@ -112,7 +113,7 @@ class LetsGoBackend(BaseTaskBackend):
         return results.result_of(message, discovery.task_of(message.type), id=result_id)
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        """Return what is wrong with the settings of this backend."""
+        """Return what is wrong with the settings of this backend; `kwargs` are Django's, and not used."""
         found: list[checks.CheckMessage] = []
         if not apps.is_installed("django_letsgo_worker"):
             sentence = f"TASKS[{self.alias!r}] needs django_letsgo_worker in INSTALLED_APPS."
@@ -128,14 +129,14 @@ class LetsGoBackend(BaseTaskBackend):
 
 
 def result_id_of(message_id: int) -> str:
-    """Return the id of the result of a task, by the id of its message; nothing is looked up."""
+    """Return the id of a task's result, by `message_id`, the id of its message; nothing is looked up."""
     from . import results
 
     return results.id_of(message_id)
 
 
 def message_id_of(result_id: str) -> int:
-    """Return the id of a task's message, by the id of its result (TaskResultDoesNotExist).
+    """Return the id of a task's message, by `result_id`, the id of its result (TaskResultDoesNotExist).
 
     Nothing is looked up: the message may be deleted by now.
     """

@@ -29,8 +29,11 @@ USING = frozenset({"priority", "queue_name", "run_after", "backend"})
 class LetsGoTask(Task):  # type: ignore[type-arg]
     """A task with the options of a handler; None means what OPTIONS of its backend say.
 
-    With `unique_key` at most one task of this function and key waits or runs; whoever enqueues another
-    is given the result of that one.
+    `max_attempts` is from 1 to 32000; `backoff` the pause before the next: "1m", "10m", "1h", seconds, a list
+    of them, or a function; `timeout` is in seconds. `atomic` runs a plain function in one transaction with
+    its acknowledgement. `on_dead` is the type of a message that follows the death of a task. With
+    `unique_key` at most one task of this function and key waits or runs; enqueueing another gives the result
+    of that one.
     """
 
     max_attempts: int | None = None
@@ -41,7 +44,10 @@ class LetsGoTask(Task):  # type: ignore[type-arg]
     unique_key: str | None = None
 
     def using(self, *, unique_key: str | None = None, **changes: Any) -> Task[..., Any]:
-        """Return a copy with other defaults: Django's own, or another unique_key."""
+        """Return a copy with other defaults: another `unique_key`, or `changes`, which are Django's own.
+
+        Those are priority, queue_name, run_after (here a timedelta from then, too) and backend.
+        """
         if unknown := sorted(set(changes) - USING):
             raise TypeError(no_option("using()", unknown, {*USING, "unique_key"}))
         # Not super(): with slots, dataclass() makes a second class, which that would not find.

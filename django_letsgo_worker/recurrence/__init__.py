@@ -24,8 +24,8 @@ __all__ = ["Newest", "Recurrence"]
 class Recurrence:
     """A schedule that was read and found good: `parse` makes one.
 
-    `timezone` is the IANA name whose clock cron forms and at() follow. `anchor` fixes the grid of rate() and
-    @every (UTC) and means nothing to the other forms.
+    `expression` is its text as written; `timezone` is the IANA name whose clock cron forms and at() follow.
+    `anchor` fixes the grid of rate() and @every (UTC) and means nothing to the other forms.
     """
 
     expression: str
@@ -37,8 +37,10 @@ class Recurrence:
     def parse(cls, expression: str, timezone: str = "UTC", *, anchor: datetime | None = None) -> "Recurrence":
         """Read a schedule.
 
-        Without an anchor, the moment that each question starts from is the anchor of rate() and @every: their
-        first occurrence after it is one interval later.
+        `expression` is rate(5 minutes), @every 90s, five cron fields, a macro such as @daily, AWS's cron(...)
+        or at(2027-01-01T09:00:00); `timezone` the IANA name of a zone; `anchor` an aware datetime. Without an
+        anchor, the moment that each question starts from is the anchor of rate() and @every: their first
+        occurrence after it is one interval later.
 
         Raises InvalidSchedule, whose text is one sentence that says what to write instead, and whose `field`
         is "schedule" or "timezone"; ValueError for an anchor without a zone.
@@ -62,11 +64,11 @@ class Recurrence:
         return isinstance(self._form, Once)
 
     def means_the_same_as(self, other: "Recurrence") -> bool:
-        """Whether both name the same times, in the same zone and on one grid, however they are spelled."""
+        """Whether `other` names the same times, in one zone and on one grid, however it is spelled."""
         return (self.timezone, self._form) == (other.timezone, other._form)
 
     def occurrences_after(self, moment: datetime) -> Iterator[datetime]:
-        """Iterate over the occurrences strictly after an aware moment: aware, UTC, strictly increasing.
+        """Iterate over the occurrences strictly after `moment`, an aware datetime: aware, UTC, increasing.
 
         Ends after the one occurrence of at(), and after the last year of AWS's form. Raises ValueError for a
         moment without a zone.
@@ -74,16 +76,16 @@ class Recurrence:
         return self._form.after(_utc(moment, "moment"))
 
     def newest_between(self, after: datetime, until: datetime, limit: int) -> Newest:
-        """Return the newest `limit` occurrences in (after, until], oldest first, and the number of all.
+        """Return the newest occurrences in (`after`, `until`], oldest first, and the number of all.
 
-        The number is exact and found by arithmetic: over intervals or, for the cron forms, over days, so that
-        a long absence costs by its years and not by its occurrences. Raises ValueError for moments without a
-        zone.
+        Both are aware datetimes; `limit` is how many are returned at most. The number is exact and found by
+        arithmetic: over intervals or, for the cron forms, over days, so that a long absence costs by its
+        years and not by its occurrences. Raises ValueError for moments without a zone.
         """
         return self._form.newest_between(_utc(after, "beginning"), _utc(until, "end"), limit)
 
     def is_moved(self, occurrence: datetime) -> bool:
-        """Whether a clock change moved this occurrence off the wall time that the schedule names.
+        """Whether a clock change moved `occurrence`, an aware datetime, off the wall time that is named.
 
         So it is for one that the spring gap swallowed, and that comes at the first instant after it.
         """

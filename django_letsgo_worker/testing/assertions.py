@@ -20,12 +20,13 @@ SHOWN, LONGEST = 10, 500
 
 
 def assert_enqueued(type: str, count: int = 1, *, using: str | None = None, **fields: Any) -> list[Message]:
-    """Assert that exactly `count` live messages have this type and these fields; return them by id.
+    """Assert that exactly `count` live messages have this `type` and these `fields`; return them by id.
 
-    A field is a column of Message, such as payload, queue, priority, visible_at or unique_key, and compared
-    by equality, so that `unittest.mock.ANY` may stand in it; or `delay`, in seconds or as a timedelta, of a
-    message that was not yet tried. Messages that have ended are in ArchivedMessage and not counted.
-    Raises AssertionError that says what is there instead, TypeError for what is no field.
+    `using` is the alias, that of the settings by default. A field is a column of Message, such as payload,
+    queue, priority, visible_at or unique_key, and compared by equality, so that `unittest.mock.ANY` may stand
+    in it; or `delay`, in seconds or as a timedelta, of a message that was not yet tried. Messages that have
+    ended are in ArchivedMessage and not counted. Raises AssertionError that says what is there instead,
+    TypeError for what is no field.
     """
     known = {field.attname for field in Message._meta.concrete_fields} | {"delay"}
     if strange := sorted(set(fields) - known):

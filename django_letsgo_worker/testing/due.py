@@ -53,10 +53,10 @@ def drain(
     """Handle all that is due, and what that enqueues; return how many deliveries were run.
 
     Everything happens on this thread and its connection, as a worker would do it: highest priority first,
-    then the oldest. `queues` None means all; paused ones and unknown types are left alone. `now`, an aware
-    datetime, stands in for the clock: messages are due, and pauses count, as of then. A retry waits until
-    `now` is moved past its pause. Inside a transaction, such as a TestCase's, each delivery has a savepoint,
-    and its callbacks on commit run.
+    then the oldest. `using` is the alias, that of the settings by default. `queues` are names, None means
+    all; paused ones and unknown types are left alone. `now`, an aware datetime, stands in for the clock:
+    messages are due, and pauses count, as of then. A retry waits until `now` is moved past its pause. Inside
+    a transaction, such as a TestCase's, each delivery has a savepoint, and its callbacks on commit run.
 
     Raises LetsGoError when more than `at_most` deliveries were not the end of it, InvalidMessage for a queue
     or a moment that is none.
@@ -254,6 +254,7 @@ def fire_due(
     `now`, an aware datetime, stands in for the clock. With `until` the clock then moves on from one planned
     time to the next, so that each one up to that moment fires in its turn and on time; `now` alone makes one
     late round, in which the rules for misfires count. The messages become visible at their planned times.
+    `using` is the alias, that of the settings by default.
 
     Raises LetsGoError when there are more than 10,000 planned times until then.
     """
@@ -297,10 +298,11 @@ def _next_moment(alias: str) -> datetime | None:
 def occurrences_between(
     expression: str, start: datetime, end: datetime, timezone: str = "UTC"
 ) -> list[datetime]:
-    """Return the planned times of a schedule from `start` on and before `end`: aware, in UTC, in order.
+    """Return the planned times of `expression` from `start` on and before `end`: aware, in UTC, in order.
 
-    rate() and @every count from `start`, as if the schedule had that as its `starts_at`. Raises
-    InvalidSchedule for an expression or a zone that is none, InvalidMessage for a naive moment.
+    Both moments are aware datetimes; `timezone` is the IANA name of the zone whose clock it follows. rate()
+    and @every count from `start`, as if the schedule had that as its `starts_at`. Raises InvalidSchedule for
+    an expression or a zone that is none, InvalidMessage for a naive moment.
     """
     start, end = validation.check_moment("start", start), validation.check_moment("end", end)
     recurrence = Recurrence.parse(expression, timezone, anchor=start)

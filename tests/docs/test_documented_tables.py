@@ -16,24 +16,7 @@ from django.utils.text import capfirst
 
 import django_letsgo_worker
 from django_letsgo_worker import Delivery, backoff, conf, errors, registry, signals
-from tests.support import ROOT
-
-
-def table(page: str, *columns: str) -> list[list[str]]:
-    """Return the rows of the table on a page that has these columns."""
-    lines = (ROOT / "docs" / page).read_text().splitlines()
-    start = lines.index(f"| {' | '.join(columns)} |") + 2
-    rows = []
-    for line in lines[start:]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    return rows
-
-
-def names(page: str, *columns: str) -> list[str]:
-    return [row[0].strip("`") for row in table(page, *columns)]
-
+from tests.support import ROOT, names, table
 
 SETTINGS = table("settings.md", "key", "default", "means")
 

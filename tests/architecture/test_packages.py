@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from django_letsgo_worker import __version__
 from tests.support import ROOT
 
 NAME = "django_letsgo_worker"
@@ -58,7 +59,7 @@ def in_the_sdist(sdist: Path) -> set[str]:
 
 
 def strangers_in_the_wheel(names: set[str]) -> list[str]:
-    home = f"{NAME}-{PYPROJECT['project']['version']}.dist-info"
+    home = f"{NAME}-{__version__}.dist-info"
     about = {f"{home}/{name}" for name in ABOUT_THE_WHEEL}
     return sorted(name for name in names - about if not PART_OF_THE_APP.fullmatch(name))
 

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from django.core.management import get_commands, load_command_class
 
-from django_letsgo_worker import conf, enqueue, schedules
+from django_letsgo_worker import __version__, conf, enqueue, schedules
 from django_letsgo_worker.models import ArchivedMessage, Message, Process
 from django_letsgo_worker.monitor import health
 from tests.deployments import (
@@ -312,7 +312,7 @@ def test_A14_what_the_chart_says_at_the_end_can_be_typed():
 
 
 def test_A14_the_chart_is_of_this_version():
-    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == PROJECT["version"]
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
 
 
 # -- systemd, and the page that tells of all ---------------------------------------------------------------

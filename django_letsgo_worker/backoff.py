@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: names, numbers, lists, functions.
+"""Pauses before the next attempt: names, numbers, lists, functions.
 
 Only delays are computed here; whether there is a next attempt is decided in outcomes.py.
 """
@@ -18,7 +18,7 @@ NAMED = {"1m": (1.0, 60.0), "10m": (5.0, 600.0), "1h": (60.0, 3600.0)}
 Backoff = str | float | list[float] | tuple[float, ...] | Callable[[int, BaseException], float | None]
 
 
-# Longer than any wait that somebody means, and short enough for every clock.
+# Longer than any pause that is meant, and short enough for every clock.
 LONGEST = 10 * 365 * 86_400.0
 
 _KINDS = "'1m', '10m', '1h', a number of seconds, a list of them or a function"

@@ -29,7 +29,7 @@ DEFAULT_REDACT = ("password", "passwd", "secret", "token", "api_key", "apikey", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the project asked for; times are in seconds, sizes in bytes, keep-times in days.
+    """The project's settings, validated; times are in seconds, sizes in bytes, keep-times in days.
 
     `queues` None means all; `poll_seconds` None means 2 with LISTEN and 1 without;
     `max_payload_bytes` and `max_result_bytes` None lift the limit; a keep-time of 0 keeps nothing.

@@ -163,7 +163,7 @@ class _Trace:
 
 
 def _in_language(code: str) -> AbstractContextManager[Any]:
-    # LookupError for what is no language of the project: the text may be anybody's.
+    # LookupError for what is no language of the project: anyone may have written the text.
     return translation.override(translation.get_supported_language_variant(code))
 
 

@@ -28,7 +28,7 @@ logger = logging.getLogger("django_letsgo_worker.handler")
 
 
 class Control:
-    """What the worker tells a running handler: the two flags, and how to ask for more time."""
+    """Messages of the worker to a running handler: two flags, and a way to ask for more time."""
 
     __slots__ = ("extend", "lease_lost", "should_stop")
 

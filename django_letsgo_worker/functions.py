@@ -1,4 +1,4 @@
-"""Functions that are registered: whether they are async, whether a call runs them, and where they stand.
+"""Registered functions: whether they are async, whether a call runs them, and where they stand.
 
 What they are registered for is registry.py's.
 """
@@ -53,7 +53,7 @@ def unfit(function: Callable[..., Any], *, atomic: bool) -> str | None:
 
 
 def misfit(function: Callable[..., Any]) -> str | None:
-    """Return why a function cannot be called with one argument; None if it can, or nobody knows."""
+    """Return why a function cannot be called with one argument; None if it can, or does not say."""
     if not callable(function):
         return f"it is no function but {type(function).__name__}"
     try:
@@ -91,7 +91,7 @@ def dotted(function: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the code registers something, to tell a second thing of one name from the same one once more."""
+    """A place in the code that registers something: tells a second thing of one name from the first again."""
 
     # Modules and lines: the function's own, and that of the decorator.
     lines: tuple[tuple[str, int], ...]

@@ -1,6 +1,6 @@
 """Hints about a word that is not known: the known word that is spelled like it, and what to write instead.
 
-Which words are known is said by whoever reads them.
+The words that are known are the callers'.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Log lines about deliveries, hung on the signals: one line an attempt, never a payload.
 
-Successes and planned times that come faster than anybody reads are counted, and said in one line a second.
+Successes and planned times that come faster than people read are counted, and said in one line a second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LINES_A_SECOND = 100
 
 
 class Crowd:
-    """Lines of one kind that may come faster than anybody reads: from some number a second on they share one.
+    """Lines of one kind that may come faster than people read: above LINES_A_SECOND they share one a second.
 
     `summary` is that line: it takes how many had no line (`noun` names one), and in how many seconds.
     """

@@ -65,7 +65,7 @@ class Reject(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What is to be done about an attempt that ended.
+    """The decision about an attempt that ended.
 
     `name` is succeeded, retry, snoozed, dead, expired or released; `delay_seconds` is for retry and
     snoozed; `counted` says whether the attempt stays used; `exception` is what the handler raised.
@@ -91,7 +91,7 @@ SUCCEEDED = Outcome(name="succeeded")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How a handler wants its failures to be taken.
+    """A handler's rules for its failures.
 
     With `retry_on` (None: anything), all other exceptions give a message up at once; so does `give_up_on`,
     whatever `retry_on` says.
@@ -157,7 +157,7 @@ def error_entry(
 ) -> dict[str, Any]:
     """Return the record of a failed attempt, made storable whatever the exception carries.
 
-    `at` is an ISO time in UTC, `seconds` how long the attempt ran, None where nobody knows.
+    `at` is an ISO time in UTC, `seconds` how long the attempt ran, None where that is not known.
     """
     return {
         "attempt": attempt,
@@ -247,6 +247,6 @@ def fingerprint(error: BaseException) -> str:
 def with_entry(errors: Any, entry: dict[str, Any]) -> list[Any]:
     """Return the list of a message's errors with one more, the newest ten only.
 
-    Whatever somebody else wrote in place of a list is left out: a failure is recorded all the same.
+    Anything else in place of a list is left out: a failure is recorded all the same.
     """
     return [*(errors if isinstance(errors, list) else ()), entry][-KEPT_ERRORS:]

@@ -1,4 +1,4 @@
-"""Masking the values of keys that look secret, for whoever shows a payload to people.
+"""Masking of values whose keys look secret, for every door that shows a payload to people.
 
 Who may see a payload at all is decided by the doors.
 """

@@ -1,4 +1,4 @@
-"""Type -> handler and its options: what `@handler` fills and everybody else reads.
+"""The registry of handlers, type -> handler and its options: `@handler` fills it, all else reads it.
 
 Importing handlers.py modules is here too (autodiscover); running a handler is the worker's.
 """
@@ -79,7 +79,7 @@ class Handler:
 
     @property
     def place(self) -> str:
-        """Where the function stands, for people: module, name and line."""
+        """The place of the function, for people: module, name and line."""
         assert self.registered is not None
         _, line = self.registered.lines[0]
         return f"{self.dotted} (line {line})" if line else self.dotted
@@ -281,7 +281,7 @@ def add(new: Handler) -> None:
 
 
 def _places(*handlers: Handler) -> list[str]:
-    """Where handlers stand, for people; with what registers them where a decorator hides the difference."""
+    """Return the places of handlers, for people; where a decorator hides the difference, with its line."""
     places = [one.place for one in handlers]
     if len(set(places)) < len(places):
         used = [one.registered.lines[-1] for one in handlers if one.registered is not None]
@@ -314,7 +314,7 @@ def _log_unmatched(delivery: Delivery) -> None:
 
 
 def is_narrowed(type: str) -> bool:
-    """Whether the handler depends on the payload."""
+    """Whether the handler of a type depends on the payload."""
     return any(one.where for one in _handlers.get(type, ()))
 
 

@@ -1,4 +1,4 @@
-"""Typed messages: which class the payloads of a type have, and the way from an object to JSON and back.
+"""Typed messages: the class that the payloads of a type have, and the way from an object to JSON and back.
 
 pydantic checks them (the extra `typed`); which function handles the type is registry.py's.
 """
@@ -84,7 +84,7 @@ class MessageType:
 
     @property
     def where(self) -> str:
-        """Where the class stands, for people."""
+        """The place of the class, for people."""
         return f"{_dotted(self.cls)} (line {self.place.lines[-1][1]})"
 
     def is_replaced_by(self, new: MessageType) -> bool:
@@ -180,7 +180,7 @@ def _with_object(message: MessageType, delivery: Delivery) -> Delivery:
 def _ways_of(cls: type) -> Ways:
     """Return both ways through pydantic: from an object to plain JSON values, and back."""
     try:
-        # Here, since whoever sends dictionaries alone need not have it.
+        # Imported here: messages that are dictionaries need no pydantic.
         from pydantic import PydanticUserError, TypeAdapter, ValidationError
     except ImportError:
         raise InvalidMessage(

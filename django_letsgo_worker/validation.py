@@ -1,4 +1,4 @@
-"""What may be a message: payloads, names and options, checked in Python before any SQL.
+"""Validation of messages: payloads, names and options, checked in Python before any SQL.
 
 Nothing here knows rows or handlers; each refusal is an InvalidMessage of one sentence.
 """
@@ -29,7 +29,7 @@ _EXACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", 
 
 
 def show(value: Any, longest: int = 80) -> str:
-    """Return a value as a sentence may show it: short, and whatever its repr() does."""
+    """Return a short repr for sentences; never raises."""
     try:
         text = repr(value)
     except Exception:
@@ -190,7 +190,7 @@ def check_delay(what: str, value: Any, *, least_exclusive: bool = False) -> floa
 
 
 def check_moment(what: str, value: Any) -> datetime:
-    """Return an instant in UTC; a naive datetime is refused, since nobody can say when it is."""
+    """Return an instant in UTC; a naive datetime is refused, since its zone is unknown."""
     if not isinstance(value, datetime):
         raise InvalidMessage(f"{what} is an aware datetime, not {show(value)}.")
     if value.utcoffset() is None:

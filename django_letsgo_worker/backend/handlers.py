@@ -103,7 +103,7 @@ def _arguments(task: Task[..., Any], result: TaskResult[..., Any]) -> list[Any]:
 
 
 async def _kept_later(task: Task[..., Any], value: Awaitable[Any]) -> Any:
-    """What an async function behind a plain decorator gave back; the caller of the handler awaits it."""
+    """Await the coroutine of an async function behind a plain decorator; the handler's caller awaits this."""
     return _kept(task, await value)
 
 

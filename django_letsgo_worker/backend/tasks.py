@@ -62,7 +62,7 @@ def type_of(task: Task[..., Any]) -> str:
 
 
 def copy_of(task: Task[..., Any], **changes: Any) -> Task[..., Any]:
-    """Return a copy that nobody validates: settings may have changed since the task was enqueued.
+    """Return a copy without validating it: settings may have changed since the task was enqueued.
 
     Changes of fields that this class of task does not have are left out.
     """

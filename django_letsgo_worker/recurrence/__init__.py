@@ -1,6 +1,6 @@
 """Schedules: the text of one in, its occurrences out, and what it says in English.
 
-Pure: no database, no thread, no clock; what is due, missed or late is decided by whoever knows the time.
+Pure: no database, no thread, no clock; what is due, missed or late is decided by callers, who know the time.
 """
 
 from collections.abc import Iterator

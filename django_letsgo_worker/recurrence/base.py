@@ -1,4 +1,4 @@
-"""What the kinds of schedule have in common, and the words for what they answer.
+"""The interface that all kinds of schedule have in common, and the type of their answers.
 
 The kinds themselves: `intervals`, `once`, `wallclock`.
 """

@@ -1,4 +1,4 @@
-"""Which days of a month a pair of day fields means: a calendar, with no clock in it.
+"""Days of a month that a pair of day fields means: a calendar, with no clock in it.
 
 Text is read elsewhere. Weekdays are numbered 0 = Sunday to 6 = Saturday throughout.
 """

@@ -20,7 +20,7 @@ TERM = re.compile(r"(?P<first>\*|[0-9A-Z]+)(?:-(?P<last>[0-9A-Z]+))?(?:/(?P<step
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What a field may hold: numbers `low` to `high`; a star and an open step end at `top`.
+    """The bounds of a field: numbers `low` to `high`; a star and an open step end at `top`.
 
     `rate_unit` is the unit in which rate() can say a step that is longer than the field.
     """
@@ -86,7 +86,7 @@ def number(kind: Field, term: str, word: str) -> int:
         return kind.names[word]
     if not word.isdigit():
         refuse_unreadable(kind, term)
-    # The length first: int() of an endless row of digits is slow, and then an error of its own.
+    # The length first: int() of an endless row of digits is slow, and then another error.
     if len(word.lstrip("0")) > 4 or not kind.low <= int(word) <= kind.high:
         refuse(kind, term, f"is out of range; write a number from {kind.low} to {kind.high}")
     return int(word)

@@ -15,7 +15,7 @@ from .. import validation
 from ..conf import settings
 from ..models import Message
 
-# Of so many messages a failure shows the facts, each cut to so many characters.
+# A failure shows at most this many messages, and of each fact at most this many characters.
 SHOWN, LONGEST = 10, 500
 
 

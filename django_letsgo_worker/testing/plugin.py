@@ -59,7 +59,7 @@ def letsgo_handler() -> Iterator[Callable[..., Any]]:
 
 
 class WithPytestDjango:
-    """Asks for the test database by name: pytest-django makes none that it did not see somebody ask for."""
+    """A fixture that asks for the test database by name, since pytest-django looks for that name."""
 
     @pytest.fixture
     def letsgo_database(self, db: None) -> None: ...

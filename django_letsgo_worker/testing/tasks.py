@@ -38,7 +38,7 @@ class _Checking(LetsGoBackend):
         return self.django.enqueue(self, task, **arguments)
 
     def get_result(self, result_id: str) -> TaskResult[..., Any]:
-        """What the backend of Django's that this one is made of says."""
+        """Return what the backend of Django's says that this one is made of."""
         return self.django.get_result(self, result_id)
 
 

@@ -1,7 +1,7 @@
 """Backends of django.tasks for tests that need no database: tasks run at once, or are only noted down.
 
-Tasks are checked as by the backend of production; running and noting down is Django's own. A module by itself,
-since it loads Django's task framework, which other tests need not have.
+Tasks are checked as by the backend of production; running and noting down is Django's own. A module
+by itself, since it loads Django's task framework, which other tests need not have.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def parameters_of(function: Any) -> list[str]:
 def _hint(function: Any, name: str) -> Any:
     try:
         return typing.get_type_hints(inspect.unwrap(function)).get(name)
-    except NameError:  # one of its names is imported for type checkers only
+    except (NameError, TypeError):  # one of its types is known to type checkers only
         return None
 
 

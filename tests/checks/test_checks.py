@@ -294,7 +294,7 @@ class TestAnotherDatabase:
 
         words = sentence("letsgo_worker.E006", AT_START)
 
-        assert "The handler of 't:atomic' is atomic (tests.unit.test_checks." in words
+        assert "The handler of 't:atomic' is atomic (tests.checks.test_checks." in words
         assert "'elsewhere'" in words
         with pytest.raises(CommandError, match="E006"):
             call_command("runworker")

@@ -62,7 +62,7 @@ def test_waiting_messages_that_no_code_here_registers_are_said_once_by_type(work
 
 def test_types_are_looked_for_no_further_than_the_heads_of_the_lanes(monkeypatch, worker):
     worker()
-    monkeypatch.setattr(checks.waiting, "LOOK_AT", 2)
+    monkeypatch.setattr(checks.rows, "LOOK_AT", 2)
     enqueue_many([("t:known", n) for n in range(2)])
     enqueue("t:hidden", delay=1)
     enqueue("t:seen", priority=1)

@@ -6,17 +6,16 @@ import re
 import subprocess
 import sys
 import tarfile
-import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from django_letsgo_worker import __version__
+from tests.architecture.source import PYPROJECT
 from tests.support import ROOT
 
 NAME = "django_letsgo_worker"
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 IN_THE_SDIST = PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
 # A builder puts these in, whatever pyproject.toml names.
 ALWAYS = {"pyproject.toml", "README.md", "LICENSE", ".gitignore", "PKG-INFO"}

@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 
 import django_letsgo_worker
+from tests.architecture.source import below
 
 PUBLIC = {
     "enqueue",
@@ -84,6 +85,5 @@ def test_a_name_of_the_ground_floor_needs_no_configured_django(name):
 
 
 def test_the_ground_floor_loads_without_settings():
-    modules = "backoff conf context delivery errors validation recurrence registry signals typed"
-    code = f"import sys; from django_letsgo_worker import {modules.replace(' ', ', ')}; print(*sys.modules)"
+    code = f"import sys; from django_letsgo_worker import {', '.join(below('models'))}; print(*sys.modules)"
     assert "django_letsgo_worker.models" not in run_without_django(code).split()

@@ -1,8 +1,8 @@
-"""Compares docs/contributing/architecture.md, a line for each module, with the modules that there are.
+"""Keeps docs/contributing/architecture.md in step: its floors, and a line for each module.
 
     script/house --lines [--write]
 
-Prints the missing lines, begun from the docstrings, and the stale ones; --write mends the page.
+A line is the first of the module's docstring. Prints what is missing, stale or differs; --write mends it.
 """
 
 from __future__ import annotations
@@ -11,28 +11,35 @@ import ast
 import re
 import sys
 from pathlib import Path
+from textwrap import fill
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "django_letsgo_worker"
 PAGE = ROOT / "docs" / "contributing" / "architecture.md"
 LINE = re.compile(r"^- `([\w/]+(?:\.py|/))`: .+$", re.MULTILINE)
+FLOORS = re.compile(r"^```text floors\n([^`]*)^```$", re.MULTILINE)
 
 
 def main() -> None:
     page = PAGE.read_text()
-    named, there = names_on(page), modules_to_name()
-    for name in sorted(set(there) - set(named)):
-        print(f"missing  {first_line(name)}")
-        page = added(page, name)
+    there, named = modules_to_name(), names_on(page)
     for name in sorted(set(named) - set(there)):
         print(f"stale    {name}")
         page = re.sub(rf"^- `{re.escape(name)}`: .+\n", "", page, flags=re.MULTILINE)
+    for name in there:
+        if name not in named:
+            print(f"missing  {line_of(name)}")
+            page = added(page, name)
+        elif line_of(name) not in page:
+            print(f"differs  {line_of(name)}")
+            page = re.sub(
+                rf"^- `{re.escape(name)}`: .+$", lambda _, name=name: line_of(name), page, flags=re.M
+            )
+    page = FLOORS.sub(lambda _: f"```text floors\n{floors()}```", page, count=1)
     if "--write" in sys.argv[1:]:
         PAGE.write_text(page)
         for name in sorted(set(there) - set(names_on(page))):
-            print(
-                f"no room  {name}: no line of its package is on the page, so put its first one there by hand"
-            )
+            print(f"no room  {name}: put the first line of its folder on the page by hand")
 
 
 def names_on(page: str) -> list[str]:
@@ -50,21 +57,41 @@ def modules_to_name() -> list[str]:
     )
 
 
-def first_line(name: str) -> str:
+def line_of(name: str) -> str:
     path = PACKAGE / name
     source = (path / "__init__.py" if path.is_dir() else path).read_text()
-    said = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-    return f"- `{name}`: {said[:1].lower()}{said[1:].rstrip('.')}."
+    return f"- `{name}`: {(ast.get_docstring(ast.parse(source)) or '?').splitlines()[0]}"
 
 
 def added(page: str, name: str) -> str:
     """Return the page with a line for `name`, in its place among those of its folder, if there are any."""
     folder = name.rstrip("/").rpartition("/")[0]
     for line in reversed(list(LINE.finditer(page))):
-        other = line[1].rstrip("/").rpartition("/")[0]
-        if (other == folder and line[1] < name) or line[1] == f"{folder}/":
-            return f"{page[: line.end()]}\n{first_line(name)}{page[line.end() :]}"
+        beside = line[1].rstrip("/").rpartition("/")[0] == folder
+        if (beside and line[1] < name) or line[1] == f"{folder}/":
+            return f"{page[: line.end()]}\n{line_of(name)}{page[line.end() :]}"
     return page
+
+
+def replaced(page: str, name: str) -> str:
+    line = rf"^- `{re.escape(name)}`: .+$"
+    return re.sub(line, lambda _: line_of(name), page, flags=re.MULTILINE)
+
+
+def floors() -> str:
+    """Draw the floors of pyproject.toml, the highest first, with the names that its comments give them."""
+    source = (ROOT / "pyproject.toml").read_text()
+    layers = source.partition("exhaustive = true\nlayers = [\n")[2].partition("\n]")[0]
+    drawn, label = "", ""
+    for line in layers.splitlines():
+        said = line.strip()
+        if said.startswith("# "):
+            label = said[2:].partition(":")[0]
+        else:
+            names = "  ".join(re.findall(r"\w+", said))
+            drawn += fill(names, 110, initial_indent=f"{label:14}", subsequent_indent=" " * 14) + "\n"
+            label = ""
+    return drawn
 
 
 if __name__ == "__main__":

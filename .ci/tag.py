@@ -11,10 +11,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def reasons_against(tag: str, project: dict, changelog: str) -> list[str]:
-    version, reasons = project["version"], []
+VERSION = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
+
+
+def reasons_against(tag: str, version: str, project: dict, changelog: str) -> list[str]:
+    reasons = []
     if tag != f"v{version}":
-        reasons.append(f"The tag is {tag}, the version in pyproject.toml {version}.")
+        reasons.append(f"The tag is {tag}, the version of the package {version}.")
     if not re.search(rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE):
         reasons.append(f"CHANGELOG.md has no heading `## [{version}] - ` with the day of the release.")
     if "/OWNER/" in project["urls"]["Source"] + "/":
@@ -24,7 +27,8 @@ def reasons_against(tag: str, project: dict, changelog: str) -> list[str]:
 
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    reasons = reasons_against(sys.argv[1], project, (ROOT / "CHANGELOG.md").read_text())
+    version = VERSION.findall((ROOT / "django_letsgo_worker" / "__init__.py").read_text())[0]
+    reasons = reasons_against(sys.argv[1], version, project, (ROOT / "CHANGELOG.md").read_text())
     sys.exit("\n".join(reasons))
 
 

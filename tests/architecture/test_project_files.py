@@ -123,7 +123,7 @@ def test_a_part_that_there_is_not_is_refused_with_those_that_there_are(part):
 
 def refusal(tag: str, *, source: str = "https://github.com/somebody/somewhere", changelog: str) -> list[str]:
     reasons_against = runpy.run_path(str(ROOT / ".ci" / "tag.py"))["reasons_against"]
-    return reasons_against(tag, {"version": "0.2.0", "urls": {"Source": source}}, changelog)
+    return reasons_against(tag, "0.2.0", {"urls": {"Source": source}}, changelog)
 
 
 def test_a_tag_is_released_when_version_and_changelog_agree():
@@ -133,7 +133,7 @@ def test_a_tag_is_released_when_version_and_changelog_agree():
 def test_a_tag_is_refused_with_each_reason():
     place = "https://github.com/OWNER/somewhere"
     assert refusal("v0.2.1", source=place, changelog="## [0.2.0] - Unreleased\n") == [
-        "The tag is v0.2.1, the version in pyproject.toml 0.2.0.",
+        "The tag is v0.2.1, the version of the package 0.2.0.",
         "CHANGELOG.md has no heading `## [0.2.0] - ` with the day of the release.",
         "[project.urls] still has the placeholder OWNER.",
     ]

@@ -1,7 +1,7 @@
 """Verbs on messages: the only writer of Message and ArchivedMessage.
 
-enqueueing.py adds them, working.py claims and settles for workers, byhand.py is for people,
-keeping.py for the housekeeping. Nothing here runs a handler.
+enqueueing.py adds them, settlements.py is for workers, operations.py for people, maintenance.py for the
+housekeeping. Nothing here runs a handler.
 """
 
 from .enqueueing import aenqueue, enqueue, enqueue_many, enqueue_occurrence

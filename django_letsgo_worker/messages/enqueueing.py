@@ -1,19 +1,20 @@
-"""Enqueue: one INSERT on the caller's connection, in the caller's transaction.
+"""Enqueue: one INSERT on the caller's connection, in the caller's transaction; or the key's live twin.
 
-What may be a message is decided in payloads.py, before any SQL.
+What may be a message is decided in arguments.py, before any SQL. No engine lets the constraint on unique keys
+fire, so the caller's transaction stays usable.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Literal, TypedDict, Unpack
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, Error, transaction
+from django.db import DatabaseError, Error, OperationalError, connections, transaction
 
 from .. import context
 from ..conf import settings
@@ -25,8 +26,6 @@ from ..signals import message_enqueued
 from ..typed import TypedMessage
 from ..validation import private
 from .arguments import Given, Many, check_on_conflict, row_of
-from .notify import notify_on_commit
-from .twins import twin_of
 
 # How often a live twin may vanish between our INSERT and our look at it before we say so.
 TRIES = 100
@@ -166,7 +165,7 @@ def _insert_rows(rows: list[tuple[NewRow, str]], alias: str) -> list[int]:
             ids.append(_insert(row, on_conflict, alias).pk)
     flush()
     for queue, priority in {(row.queue, row.priority) for row, _ in rows}:
-        notify_on_commit(alias, queue, priority)
+        _notify_on_commit(alias, queue, priority)
     return ids
 
 
@@ -184,7 +183,7 @@ def _insert(row: NewRow, on_conflict: str, alias: str, now: datetime | None = No
             continue
         if inserted is not None:
             return _announce(row, inserted, alias)
-        twin = twin_of(row, on_conflict, alias)
+        twin = _twin_of(row, on_conflict, alias)
         if twin is not None:
             return twin
     assert row.unique_key is not None
@@ -223,7 +222,105 @@ def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
     message = Message.in_hand(alias, known, facts, **texts)
     message.created = True
     if not inserted.notified:
-        notify_on_commit(alias, row.queue, row.priority)
+        _notify_on_commit(alias, row.queue, row.priority)
     if message_enqueued.receivers and message_enqueued.has_listeners(Message):
         message_enqueued.send_robust(sender=Message, message=message, using=alias)
     return message
+
+
+# -- live twins ----------------------------------------------------------------------------------------------
+
+
+def _twin_of(row: NewRow, on_conflict: str, alias: str) -> Message | None:
+    """Return the live twin as on_conflict wants it, or None when it has gone meanwhile."""
+    assert row.unique_key is not None
+    if on_conflict == "replace":
+        return _replace(row, alias)
+    twin = _look_at_twin(row, alias)
+    if twin is not None:
+        if on_conflict == "raise":
+            raise DuplicateMessage(row.type, row.unique_key, message_id=twin.pk)
+        twin.created = False
+    return twin
+
+
+def _look_at_twin(row: NewRow, alias: str) -> Message | None:
+    """Return the live twin as it is now, whatever older state the caller's transaction sees."""
+    twins = Message.objects.using(alias).filter(type=row.type, unique_key=row.unique_key)
+    connection = connections[alias]
+    if connection.vendor != "mysql" or not connection.in_atomic_block:
+        return twins.first()
+    # Under REPEATABLE READ a plain read may show a twin that has ended, or miss the one that the INSERT
+    # ran into; a locking read sees the present. It does not wait: what is locked is there.
+    try:
+        return twins.select_for_update(nowait=True).first()
+    except OperationalError:
+        return twins.first()
+
+
+def _replace(row: NewRow, alias: str) -> Message | None:
+    """Give a waiting twin the new payload, times and options under its id."""
+    assert row.unique_key is not None
+    engine = engine_for(alias)
+    with transaction.atomic(using=alias):
+        twins = Message.objects.using(alias).filter(type=row.type, unique_key=row.unique_key)
+        locked = twins.select_for_update(skip_locked=True) if engine.skip_locked else twins
+        twin = locked.first()
+        if twin is None:
+            _refuse_locked_twin(row, alias)
+            return None
+        clock = engine.clock()
+        if twin.leased_by is not None:
+            raise DuplicateMessage(row.type, row.unique_key, message_id=twin.pk, why="it is running")
+        twin.payload, twin.headers = json.loads(row.payload), json.loads(row.headers)
+        twin.queue, twin.priority, twin.max_attempts = row.queue, row.priority, row.max_attempts
+        twin.visible_at = row.visible_at or clock + timedelta(seconds=row.delay_seconds)
+        twin.deadline = row.deadline
+        if row.deadline_seconds is not None:
+            twin.deadline = clock + timedelta(seconds=row.deadline_seconds)
+        twin.attempts, twin.receipt = 0, twin.receipt + 1
+        twin.save(using=alias)
+        twin.created = False
+    _notify(alias, row.queue, row.priority)
+    return twin
+
+
+def _refuse_locked_twin(row: NewRow, alias: str) -> None:
+    """Raise when the twin is there but locked; return when it has gone."""
+    assert row.unique_key is not None
+    twin = Message.objects.using(alias).filter(type=row.type, unique_key=row.unique_key).first()
+    if twin is not None:
+        raise DuplicateMessage(row.type, row.unique_key, message_id=twin.pk, why="it is running")
+
+
+# -- idle workers --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Notify:
+    """Wakes the idle workers of a lane when a transaction commits."""
+
+    alias: str
+    queue: str
+    priority: int
+
+    def __call__(self) -> None:
+        engine_for(self.alias).notify(self.queue, self.priority)
+
+
+def _notify(alias: str, queue: str, priority: int) -> None:
+    if connections[alias].in_atomic_block:
+        _notify_on_commit(alias, queue, priority)
+    else:
+        engine_for(alias).notify(queue, priority)
+
+
+def _notify_on_commit(alias: str, queue: str, priority: int) -> None:
+    """Check again at commit: inside a transaction the INSERT saw the idle workers of that moment."""
+    connection = connections[alias]
+    if connection.vendor != "postgresql" or not connection.in_atomic_block:
+        return
+    call = _Notify(alias, queue, priority)
+    last = connection.run_on_commit[-1:]
+    if not last or last[0][1] != call or last[0][0] != set(connection.savepoint_ids):
+        transaction.on_commit(call, using=alias, robust=True)

@@ -1,6 +1,6 @@
 """Housekeeping of messages: prune the old, expire what nobody claims, give up what nobody knows.
 
-Everything goes in batches, so that no statement holds many rows; when to call is housekeeping.py's.
+Everything goes in batches, so that no statement holds many rows; when to call is the housekeeper's.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ..errors import UnknownType
 from ..models import ArchivedMessage, Message, Occurrence, Process
 from ..outcomes import dotted, error_entry, fingerprint, with_entry
 from ..signals import message_died
-from .following import followers_of
 from .operations import archive
+from .settlements import followers_of
 
 logger = logging.getLogger("django_letsgo_worker.maintenance")
 

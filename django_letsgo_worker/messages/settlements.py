@@ -1,29 +1,33 @@
-"""What workers do with messages: claim, settle, renew. Every write after the claim is fenced.
+"""Settlements: what is to be written of a claimed message, and what follows its death.
 
-Which outcome an attempt has is decided in outcomes.py; when to ask is the worker's.
+Which outcome an attempt has is decided in outcomes.py; the engines write, each time under the fence.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError
 
+from .. import registry
 from ..conf import settings
 from ..delivery import Control, Delivery
-from ..engines import Claimed, Settlement, in_short
+from ..engines import Claimed, NewRow, Settlement, in_short
 from ..errors import InvalidMessage, WorkerDied
-from ..models import Process
+from ..models import Message, Process
 from ..outcomes import Outcome, dotted, error_entry, fingerprint, lost_entry, with_entry
 from ..validation import MAX_TEXT, exact_json, storable
-from .following import followers_of
+from .arguments import Given, row_of
 
 logger = logging.getLogger("django_letsgo_worker.worker")
+
+# Of an error's words in the message that follows a death, in bytes: all of them stand in the dead letter.
+MOST_WORDS = 2_000
 
 
 def kept_outcomes() -> frozenset[str]:
@@ -232,3 +236,41 @@ def refusal_of(claimed: Claimed, process: str, on_dead: str | None = None) -> Se
         error_fingerprint=fingerprint(error),
         on_dead=followers_of(claimed, on_dead, entry),
     )
+
+
+def followers_of(
+    dead: Claimed | Message, on_dead: str | None, entry: Mapping[str, Any]
+) -> tuple[NewRow, ...]:
+    """Return the messages that follow the death of a message; `on_dead` is what its handler says.
+
+    `entry` is the last one of its errors. They have the headers of the dead one, and so go on with its
+    context. One that cannot be made is logged: whatever is wrong with it, the death is recorded.
+    """
+    headers = _headers_of(dead)
+    types = registry.following(dead.type, headers.get("schedule"), on_dead)
+    payload = {
+        "message": dead.id,
+        "type": dead.type,
+        "queue": dead.queue,
+        "error_class": entry["class"],
+        "error": storable(entry["message"], MOST_WORDS),
+    }
+    rows = []
+    for type in types:
+        try:
+            rows.append(row_of(Given(type=type, payload=payload, headers=headers)))
+        except Exception:
+            logger.exception("Message %s died, and no message of type %s can follow it.", dead.id, type)
+    return tuple(rows)
+
+
+def _headers_of(dead: Claimed | Message) -> Mapping[str, Any]:
+    headers: Any = dead.headers
+    try:
+        headers = json.loads(headers) if isinstance(headers, str) else headers
+    except ValueError:
+        headers = None
+    if not isinstance(headers, dict):
+        return {}
+    # A header of this name on any other message is not a schedule's.
+    return headers if dead.planned_at else {k: v for k, v in headers.items() if k != "schedule"}

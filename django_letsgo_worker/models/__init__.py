@@ -5,8 +5,7 @@ Models hold facts and answer questions about them; only the verbs of messages.py
 
 from .clock import CLOCK_SQL, machine_clock
 from .message import ArchivedMessage, DeadLetter, Message
-from .process import Housekeeping, Process
-from .queues import IdleQueue, Queue
+from .process import Housekeeping, IdleQueue, Process, Queue
 from .schedule import Occurrence, ScheduledJob
 
 __all__ = [

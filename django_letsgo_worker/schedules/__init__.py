@@ -1,6 +1,6 @@
 """Verbs on scheduled jobs: the only writer of ScheduledJob and Occurrence.
 
-verbs.py is for people, firing.py for schedulers, declared.py brings in what the code declares. What a
+operations.py is for people, firing.py for schedulers, sync.py brings in what the code declares. What a
 planned time becomes is decided in planning; when to look is the scheduler's.
 """
 

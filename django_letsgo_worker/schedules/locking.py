@@ -1,6 +1,6 @@
 """Rows of scheduled jobs: found, locked, and moved by compare-and-set.
 
-What is to be written is decided by the verbs and by firing.
+What is to be written is decided in operations, firing, occurrences and sync.
 """
 
 from __future__ import annotations

@@ -8,16 +8,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from django.db import transaction
 
-from .. import planning
+from .. import messages, planning
 from ..models import Message, Occurrence, ScheduledJob
-from ..planning import FormerPlan, Planned
+from ..planning import FormerPlan, Planned, spread_delay
 from ..signals import occurrence_fired
 from .locking import move
-from .sending import send, visible_at
 
+SCHEDULED = "letsgo:scheduled"
 # What the column holds on every engine.
 HIGHEST_COUNT = 2**31 - 1
 
@@ -117,3 +119,45 @@ def _record(
     )
     transaction.on_commit(announce, using=using, robust=True)
     return message
+
+
+def visible_at(job: ScheduledJob, planned_at: datetime) -> datetime:
+    """Return when the message of a planned time may start: the deadline counts from here."""
+    return planned_at + spread_delay(job.pk, planned_at, job.spread)
+
+
+def send(
+    job: ScheduledJob,
+    planned_at: datetime,
+    visible: datetime,
+    *,
+    at_once: bool,
+    using: str,
+    now: datetime | None,
+) -> Message:
+    """Enqueue the message of a planned time, in the current transaction: at once, or from `visible` on."""
+    return messages.enqueue_occurrence(
+        job.pk,
+        job.name,
+        planned_at,
+        job.type,
+        payload_of(job, planned_at),
+        visible_at=None if at_once else visible,
+        queue=job.queue,
+        priority=job.priority,
+        max_attempts=job.max_attempts,
+        deadline=None if job.deadline is None else visible + job.deadline,
+        using=using,
+        now=now,
+    )
+
+
+def payload_of(job: ScheduledJob, planned_at: datetime) -> Any:
+    """Return the row's payload; a scheduled event without one says which event it is.
+
+    Its id is the same however often it is asked for, so that a receiver can tell events apart by it.
+    """
+    if job.type != SCHEDULED or job.payload is not None:
+        return job.payload
+    time = planned_at.isoformat()
+    return {"id": str(uuid5(NAMESPACE_URL, f"letsgo:{job.pk}:{time}")), "time": time, "schedule": job.name}

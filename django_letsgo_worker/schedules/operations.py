@@ -20,7 +20,7 @@ from ..hints import no_option, with_hints
 from ..models import Message, ScheduledJob
 from ..validation import check_moment, check_seconds, encode, private
 from .locking import alias_of, lock
-from .sending import send
+from .occurrences import send
 
 logger = logging.getLogger("django_letsgo_worker.schedules")
 

@@ -18,7 +18,7 @@ from ..engines import engine_for
 from ..errors import InvalidSchedule
 from ..models import ScheduledJob
 from .locking import alias_of, lock
-from .sending import SCHEDULED
+from .occurrences import SCHEDULED
 
 logger = logging.getLogger("django_letsgo_worker.schedules")
 

@@ -86,7 +86,7 @@ class TestAPlanThatAClockAheadHasMade:
         fire(AHEAD)
         with caplog.at_level(logging.WARNING, "django_letsgo_worker.schedules"):
             mend()
-        assert "'report' had been planned by a clock that was prefetch" in caplog.text
+        assert "'report' had been planned by a clock that was ahead" in caplog.text
 
     def test_is_made_again_a_part_at_a_time(self, monkeypatch):
         monkeypatch.setattr(firing, "MENDED_AT_ONCE", 2)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from django_letsgo_worker import messages, planning, schedules
 from django_letsgo_worker.models import Message, ScheduledJob
 from django_letsgo_worker.recurrence import zones
-from django_letsgo_worker.schedules import firing, sending
+from django_letsgo_worker.schedules import firing
+from django_letsgo_worker.schedules import occurrences as recording
 from tests.conformance.schedule_bench import DAY, HOUR, MINUTE, SECOND, T0, add, fire, occurrences, raw, row
 
 pytestmark = pytest.mark.django_db
@@ -313,17 +314,17 @@ class TestABrokenRow:
 
     def test_whatever_the_error_it_stops_no_other(self, monkeypatch):
         self.break_it()
-        payload_of = sending.payload_of
+        payload_of = recording.payload_of
 
         def fails(job, planned_at):
             if job.name == "bad":
                 raise ZeroDivisionError("first\nsecond: secret")
             return payload_of(job, planned_at)
 
-        monkeypatch.setattr(sending, "payload_of", fails)
+        monkeypatch.setattr(recording, "payload_of", fails)
         assert len(fire(T0 + 5 * MINUTE)) == 1
         assert row("bad").problem == "ZeroDivisionError: first"
-        monkeypatch.setattr(sending, "payload_of", payload_of)
+        monkeypatch.setattr(recording, "payload_of", payload_of)
         assert len(fire(T0 + 5 * MINUTE)) == 1
 
     def test_with_an_error_of_the_database_leaves_the_transaction_usable(self, monkeypatch):

@@ -8,36 +8,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
-from . import registry, typed, validation
+from . import planning, registry, typed, validation
 from .errors import InvalidSchedule
 from .functions import Place, place_of
 from .hints import no_option
 from .recurrence import Recurrence
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Fields(TypedDict, total=False):
-    """What a declaration may decide beside expression, zone, type and payload."""
-
-    queue: str | None
-    priority: int | None
-    max_attempts: int | None
-    deadline: timedelta | float | None
-    starts_at: datetime | None
-    ends_at: datetime | None
-    misfire: str
-    misfire_grace: timedelta | float
-    overlap: str
-    spread: int
-
-
-FIELDS = frozenset(Fields.__annotations__)
-# Those of them that are lengths of time: seconds or a timedelta.
-LENGTHS = frozenset({"deadline", "misfire_grace"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +53,7 @@ def schedule(
     name: str | None = None,
     timezone: str = "UTC",
     payload: Any = None,
-    **fields: Unpack[Fields],
+    **fields: Unpack[planning.DeclaredFields],
 ) -> Callable[[F], F]:
     """Declare a schedule for the handler below; it stands above `@handler`.
 
@@ -123,15 +102,12 @@ def _is_behind(handler: registry.Handler, function: Any) -> bool:
 
 
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields as columns: lengths of time as timedeltas; InvalidSchedule for what is no field."""
-    unknown = sorted(set(fields) - FIELDS)
+    """Return the fields as columns; InvalidSchedule for what is no field."""
+    unknown = sorted(set(fields) - planning.DECLARED_FIELDS)
     if unknown:
-        known = ("name", "timezone", "payload", *sorted(FIELDS))
+        known = ("name", "timezone", "payload", *sorted(planning.DECLARED_FIELDS))
         raise InvalidSchedule(no_option("A schedule", unknown, known), field=unknown[0])
-    for length in LENGTHS & set(fields):
-        if fields[length] is not None:
-            fields[length] = timedelta(seconds=validation.check_seconds(length, fields[length]))
-    return fields
+    return planning.as_columns(fields)
 
 
 def _add(new: Declared) -> None:

@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import redaction, registry, validation
+from .. import planning, redaction, registry, validation
 from ..conf import settings
 from ..errors import InvalidMessage
 from ..models import ScheduledJob
@@ -142,8 +142,8 @@ class ScheduledJobForm(ScheduledJobModelForm):
     class Meta:
         model = ScheduledJob
         fields = (
-            "name", "enabled", "type", "schedule", "timezone", "payload", "queue", "priority", "max_attempts",
-            "deadline", "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread",
+            "name", "enabled", "type", "schedule", "timezone", "payload",
+            *planning.MESSAGE_FIELDS, *planning.RUN_FIELDS,
         )  # fmt: skip
         field_classes = {"payload": PayloadField}
         widgets = {

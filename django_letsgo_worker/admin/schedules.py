@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import schedules
+from .. import planning, schedules
 from ..errors import InvalidSchedule, LetsGoError
 from ..models import ScheduledJob
 from . import formatting
@@ -29,8 +29,6 @@ from .schedule_columns import ScheduleColumns
 from .snapshot import reading
 
 WHAT = ("name", "type", "schedule", "timezone", "payload")
-WHERE = ("queue", "priority", "max_attempts", "deadline")
-RULES = ("starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread")
 
 
 @admin.register(ScheduledJob)
@@ -94,8 +92,8 @@ class ScheduledJobAdmin(ScheduleColumns):
         what = [payload if name == "payload" else name for name in WHAT]
         sections: list[Any] = [
             (None, {"fields": what if obj else [what[0], "enabled", *what[1:]]}),
-            (_("Its messages"), {"fields": WHERE}),
-            (_("Bounds and rules"), {"fields": RULES}),
+            (_("Its messages"), {"fields": planning.MESSAGE_FIELDS}),
+            (_("Bounds and rules"), {"fields": planning.RUN_FIELDS}),
         ]
         if obj is None:
             return sections

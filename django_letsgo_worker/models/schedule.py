@@ -108,7 +108,7 @@ class ScheduledJob(WrittenWhereChanged):
         _("if late"), max_length=8, choices=Misfire.choices, default=Misfire.ONCE, db_default="once"
     )
     misfire_grace = models.DurationField(
-        _("late after"), default=timedelta(seconds=60), db_default=timedelta(seconds=60)
+        _("late after"), default=planning.DEFAULT_GRACE, db_default=planning.DEFAULT_GRACE
     )
     overlap = models.CharField(
         _("overlap"), max_length=8, choices=Overlap.choices, default=Overlap.ALLOW, db_default="allow"

@@ -18,15 +18,34 @@ from .plans import (
     plan,
     planned_text,
 )
-from .rules import check_expression, refusals
+from .rules import (
+    DECLARED_FIELDS,
+    DEFAULT_GRACE,
+    FIELDS,
+    MESSAGE_FIELDS,
+    RUN_FIELDS,
+    AddedFields,
+    DeclaredFields,
+    as_columns,
+    check_expression,
+    refusals,
+)
 
 __all__ = [
+    "DECLARED_FIELDS",
+    "DEFAULT_GRACE",
+    "FIELDS",
+    "MESSAGE_FIELDS",
+    "RUN_FIELDS",
     "STATES",
+    "AddedFields",
+    "DeclaredFields",
     "Due",
     "FormerPlan",
     "Plan",
     "Plannable",
     "Planned",
+    "as_columns",
     "carries_on",
     "check_expression",
     "decide_due",

@@ -1,13 +1,13 @@
-"""What a schedule may be: each value checked in Python, each refusal one sentence at its own field.
+"""The fields of a schedule, and what each may be: a refusal is one sentence at its own field.
 
 The same rules serve the verbs, full_clean() and so the admin; uniqueness is the database's to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, TypedDict
 
 from .. import typed
 from ..conf import settings
@@ -18,6 +18,7 @@ from ..registry import check_reserved
 from ..validation import check_max_attempts, check_moment, check_name, check_priority, check_seconds, encode
 from .plans import Plannable, plan
 
+DEFAULT_GRACE = timedelta(seconds=60)
 LONGEST_NAME = 200
 LONGEST_SPREAD = 24 * 60
 CHOICES = {"misfire": ("once", "skip", "all"), "overlap": ("allow", "skip")}
@@ -25,43 +26,65 @@ CHOICES = {"misfire": ("once", "skip", "all"), "overlap": ("allow", "skip")}
 Refusal = InvalidSchedule | InvalidMessage
 
 
-class Checkable(Plannable, Protocol):
-    """All values of a schedule that people choose."""
+class MessageFields(TypedDict, total=False):
+    """What a schedule says of its messages; None is what the type's handler says at each run."""
 
-    name: str
-    type: str
-    payload: Any
     queue: str | None
     priority: int | None
     max_attempts: int | None
-    deadline: timedelta | None
+    # Counted from the planned time and its spread: a timedelta or seconds.
+    deadline: timedelta | float | None
+
+
+class RunFields(TypedDict, total=False):
+    """What a schedule says of its runs: bounds, both inclusive, and rules."""
+
+    starts_at: datetime | None
+    ends_at: datetime | None
     misfire: str
-    misfire_grace: timedelta
+    # A timedelta or seconds; None is DEFAULT_GRACE.
+    misfire_grace: timedelta | float | None
     overlap: str
+    # Minutes.
     spread: int
 
 
-def refusals(job: Checkable, now: datetime) -> Iterator[tuple[str, Refusal]]:
+class DeclaredFields(MessageFields, RunFields, total=False):
+    """What the code decides of a schedule beside name, expression, zone, type and payload."""
+
+
+class AddedFields(DeclaredFields, total=False):
+    """The same, and what people decide."""
+
+    timezone: str
+    enabled: bool
+
+
+# What may be said of a schedule beside its name, by whatever door: lists of fields come from here. What the
+# columns are is the model's to say, and a test holds both together.
+MESSAGE_FIELDS, RUN_FIELDS = tuple(MessageFields.__annotations__), tuple(RunFields.__annotations__)
+DECLARED_FIELDS = frozenset(DeclaredFields.__annotations__)
+FIELDS = ("schedule", "type", "payload", *AddedFields.__annotations__)
+LENGTHS = ("deadline", "misfire_grace")
+
+
+def as_columns(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields as columns hold them: lengths of time as timedeltas, or InvalidMessage."""
+    columns = dict(fields)
+    if "misfire_grace" in columns and columns["misfire_grace"] is None:
+        columns["misfire_grace"] = DEFAULT_GRACE
+    for name in LENGTHS:
+        if columns.get(name) is not None:
+            columns[name] = timedelta(seconds=check_seconds(name, columns[name]))
+    return columns
+
+
+def refusals(job: Plannable, now: datetime) -> Iterator[tuple[str, Refusal]]:
     """Yield (field, error) for everything that is wrong with a row, in the order people fill it in."""
-    checks: list[tuple[str, Callable[[], object]]] = [
-        ("name", lambda: _check_schedule_name(job.name)),
-        ("type", lambda: _check_type(job.type)),
-        ("payload", lambda: _check_payload(job.type, job.payload)),
-        ("queue", lambda: job.queue is None or check_name("queue", job.queue)),
-        ("priority", lambda: job.priority is None or check_priority(job.priority)),
-        ("max_attempts", lambda: job.max_attempts is None or check_max_attempts(job.max_attempts)),
-        ("deadline", lambda: _check_deadline(job.deadline)),
-        ("starts_at", lambda: job.starts_at is None or check_moment("starts_at", job.starts_at)),
-        ("ends_at", lambda: job.ends_at is None or check_moment("ends_at", job.ends_at)),
-        ("misfire", lambda: _check_choice("misfire", job.misfire)),
-        ("misfire_grace", lambda: _check_grace(job.misfire_grace)),
-        ("overlap", lambda: _check_choice("overlap", job.overlap)),
-        ("spread", lambda: _check_spread(job.spread)),
-    ]
     bad = set()
-    for field, check in checks:
+    for field, check in _CHECKS.items():
         try:
-            check()
+            check(job)
         except (InvalidSchedule, InvalidMessage) as error:
             bad.add(field)
             yield field, error
@@ -74,7 +97,7 @@ def check_expression(schedule: str, timezone: str) -> None:
     Recurrence.parse(schedule, timezone)
 
 
-def _times(job: Checkable, now: datetime) -> Iterator[tuple[str, Refusal]]:
+def _times(job: Plannable, now: datetime) -> Iterator[tuple[str, Refusal]]:
     try:
         plan(job, now)
     except InvalidSchedule as error:
@@ -138,3 +161,20 @@ def _check_choice(field: str, value: Any) -> None:
     close = nearest(str(value), known)
     hint = f"; did you mean {close!r}?" if close else "."
     raise InvalidSchedule(f"{field} is one of {', '.join(known)}, not {value!r}{hint}", field=field)
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "name": lambda job: _check_schedule_name(job.name),
+    "type": lambda job: _check_type(job.type),
+    "payload": lambda job: _check_payload(job.type, job.payload),
+    "queue": lambda job: job.queue is None or check_name("queue", job.queue),
+    "priority": lambda job: job.priority is None or check_priority(job.priority),
+    "max_attempts": lambda job: job.max_attempts is None or check_max_attempts(job.max_attempts),
+    "deadline": lambda job: _check_deadline(job.deadline),
+    "starts_at": lambda job: job.starts_at is None or check_moment("starts_at", job.starts_at),
+    "ends_at": lambda job: job.ends_at is None or check_moment("ends_at", job.ends_at),
+    "misfire": lambda job: _check_choice("misfire", job.misfire),
+    "misfire_grace": lambda job: _check_grace(job.misfire_grace),
+    "overlap": lambda job: _check_choice("overlap", job.overlap),
+    "spread": lambda job: _check_spread(job.spread),
+}

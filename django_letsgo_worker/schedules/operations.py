@@ -6,8 +6,8 @@ Each changes one row or, refusing with one sentence, nothing; firing is not done
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, Unpack
 
 from django.apps import apps
 from django.db import Error, IntegrityError
@@ -16,63 +16,56 @@ from django.db.models import CharField
 from .. import planning
 from ..engines import engine_for
 from ..errors import AppsNotReady, InvalidSchedule, ScheduleNotFound
-from ..hints import no_option, with_hints
+from ..hints import no_option
 from ..models import Message, ScheduledJob
-from ..validation import check_moment, check_seconds, encode, private
+from ..validation import check_moment, encode, private
 from .locking import alias_of, lock
 from .occurrences import send
 
 logger = logging.getLogger("django_letsgo_worker.schedules")
 
-DEFAULT_GRACE = timedelta(seconds=60)
 DECLARED = "Schedule {!r} is declared in code, which would change it back."
-FIELDS = (
-    "schedule", "type", "payload", "timezone", "queue", "priority", "max_attempts", "deadline", "enabled",
-    "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread",
-)  # fmt: skip
 DECIDED = ScheduledJob.decided_columns()
 
 
 @private(Error, TypeError)
-@with_hints("A schedule")
 def add(
     name: str,
     schedule: str,
     type: str,
     payload: Any = None,
     *,
-    timezone: str = "UTC",
-    queue: str | None = None,
-    priority: int | None = None,
-    max_attempts: int | None = None,
-    deadline: timedelta | float | None = None,
-    enabled: bool = True,
-    starts_at: datetime | None = None,
-    ends_at: datetime | None = None,
-    misfire: str = "once",
-    misfire_grace: timedelta | float | None = None,
-    overlap: str = "allow",
-    spread: int = 0,
     using: str | None = None,
     now: datetime | None = None,
+    **fields: Unpack[planning.AddedFields],
 ) -> ScheduledJob:
     """Add a schedule and plan its first run.
 
-    None for queue, priority and max_attempts means what the type's handler says at each run. deadline
-    (counted from the planned time and its spread) and misfire_grace (60 s by default) are timedeltas or
-    seconds, spread is in minutes; starts_at and ends_at are inclusive. Raises InvalidSchedule or
-    InvalidMessage, one sentence each, for bad values and for a name that exists; then nothing is saved.
+    `name` is text of 1 to 200 characters and nobody else's; `schedule` an expression such as rate(5 minutes),
+    @daily or 30 2 * * MON-FRI, whose cron forms and at() follow the clock of `timezone` (an IANA name, UTC by
+    default); `type` and `payload` are those of its messages.
+
+    `queue`, `priority` (-100 to 100, larger is sooner) and `max_attempts` (1 or more) are the messages' too:
+    None is what the type's handler says at each run. `deadline` is a timedelta or seconds, counted from the
+    planned time and its spread: later than that no attempt starts; None is no limit.
+
+    `enabled` says whether it is on. `starts_at` and `ends_at` are aware datetimes, both inclusive. `misfire`
+    is what becomes of runs that are noticed later than `misfire_grace` (a timedelta or seconds, 60 s by
+    default): once runs the newest of them (the default), skip none, all each of the newest 100. `overlap` is
+    allow (the default), or skip: no run while a message of this schedule is unfinished. `spread` delays each
+    run by a part of so many minutes, 0 to 1440, the same at every look.
+
+    `using` is the alias of the database, and `now` an aware datetime that stands in for its clock.
+
+    Raises InvalidSchedule or InvalidMessage, one sentence each, for bad values and for a name that exists;
+    then nothing is saved.
     """
+    if unknown := [field for field in fields if field not in planning.FIELDS]:
+        raise TypeError(no_option("A schedule", unknown, ("name", *planning.FIELDS)))
     alias = _alias("add", using)
     job = ScheduledJob(name=name)
-    chosen = {
-        "schedule": schedule, "type": type, "payload": payload, "timezone": timezone, "queue": queue,
-        "priority": priority, "max_attempts": max_attempts, "deadline": deadline, "enabled": enabled,
-        "starts_at": starts_at, "ends_at": ends_at, "misfire": misfire, "misfire_grace": misfire_grace,
-        "overlap": overlap, "spread": spread,
-    }  # fmt: skip
     clock = now or engine_for(alias).clock()
-    _set(job, chosen, clock)
+    _set(job, {"schedule": schedule, "type": type, "payload": payload, **fields}, clock)
     _insert(job, alias, clock)
     return job
 
@@ -201,7 +194,7 @@ def restore(
 
 def _restore(job: ScheduledJob, columns: dict[str, Any], by: str) -> None:
     for field in ScheduledJob._meta.concrete_fields:
-        if field.name in columns and field.name not in FIELDS and isinstance(field, CharField):
+        if field.name in columns and field.name not in planning.FIELDS and isinstance(field, CharField):
             _check_text(field.name, columns[field.name], field.max_length or 0)
     job.may_be_over = True
     if job._changed(["enabled"]) and "switched_by" not in columns:
@@ -327,8 +320,8 @@ def _row(name: Any, using: str) -> ScheduledJob | None:
 
 def _check_names(fields: dict[str, Any]) -> None:
     for field in fields:
-        if field not in FIELDS:
-            raise InvalidSchedule(no_option("A schedule", [field], FIELDS), field=field)
+        if field not in planning.FIELDS:
+            raise InvalidSchedule(no_option("A schedule", [field], planning.FIELDS), field=field)
 
 
 def _set(job: ScheduledJob, fields: dict[str, Any], clock: datetime) -> None:
@@ -339,12 +332,8 @@ def _set(job: ScheduledJob, fields: dict[str, Any], clock: datetime) -> None:
 
 def _put(job: ScheduledJob, fields: dict[str, Any]) -> None:
     """Put values into a row in memory; lengths of time may be seconds."""
-    for field, value in fields.items():
-        if field == "misfire_grace" and value is None:
-            value = DEFAULT_GRACE
-        if field in ("deadline", "misfire_grace") and value is not None:
-            value = timedelta(seconds=check_seconds(field, value))
-        setattr(job, field, value)
+    for column, value in planning.as_columns(fields).items():
+        setattr(job, column, value)
 
 
 def _check(job: ScheduledJob, clock: datetime) -> None:

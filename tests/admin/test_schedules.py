@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from django_letsgo_worker import enqueue, schedules
+from django_letsgo_worker import enqueue, planning, schedules
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
 from django_letsgo_worker.schedules import Declared, sync_declared
 from tests.browser.rows import archived, change_url, do_url, list_url, process
@@ -339,3 +339,9 @@ def test_change_does_not_imply_switching_or_running():
         assert client.post(do_url("scheduledjob", job.pk, action)).status_code == 403
     client.post(change_url("scheduledjob", job.pk), {k: v for k, v in form().items() if k != "enabled"})
     assert ScheduledJob.objects.get().enabled
+
+
+def test_the_form_has_each_field_of_a_schedule(admin_client):
+    shown = admin_client.get(f"{list_url('scheduledjob')}add/").context["adminform"]
+    fields = [field for section in shown.fieldsets for field in section[1]["fields"]]
+    assert sorted(fields) == sorted(["name", *planning.FIELDS])

@@ -11,6 +11,42 @@ from django_letsgo_worker.models import Occurrence, ScheduledJob
 T0 = datetime(2027, 3, 1, 9, 0, 30, 250_000, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
+# What no person decides: it is found out anew wherever a schedule is brought in. A new column is decided by
+# people until it stands here.
+FOUND_OUT = {
+    "id", "planned_from", "problem", "last_run_at", "version", "created_at", "updated_at", "declared_in_code",
+    "next_planned_at", "unsettled",
+}  # fmt: skip
+DECIDED = [field.name for field in ScheduledJob._meta.concrete_fields if field.name not in FOUND_OUT]
+YEAR = datetime.now(UTC).year
+SOON = datetime(YEAR + 1, 6, 1, 12, 0, 0, 250, tzinfo=UTC)
+# Values that no schedule has by itself, by column, or by its kind.
+CHOSEN: dict[str, Any] = {
+    "name": "chosen",
+    "schedule": "rate(5 minutes)",
+    "timezone": "Europe/Berlin",
+    "misfire": "skip",
+    "overlap": "skip",
+    "enabled": False,
+    "starts_at": SOON - timedelta(days=3000),
+    "anchor": SOON - timedelta(days=400),
+    "switched_at": SOON - timedelta(days=300),
+}
+BY_KIND: dict[str, Any] = {
+    "DateTimeField": SOON,
+    "DurationField": timedelta(seconds=77.5),
+    "JSONField": {"b": [1.50, None], "a": True},
+    "SmallIntegerField": 7,
+    "PositiveIntegerField": 7,
+    "CharField": "chosen",
+    "TextField": "chosen",
+}
+
+
+def chosen(column: str) -> Any:
+    """Return a value for a column that no schedule has by itself."""
+    return CHOSEN.get(column, BY_KIND.get(ScheduledJob._meta.get_field(column).get_internal_type()))
+
 
 def add(name: str = "report", schedule: str = "rate(5 minutes)", **fields: Any) -> ScheduledJob:
     """Add a schedule at T0."""

@@ -10,49 +10,15 @@ import pytest
 from django_letsgo_worker import schedules
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
+from tests.conformance.schedule_bench import DECIDED, SOON, chosen
 
 from .test_output import everything, letsgo, refusal
 
 pytestmark = pytest.mark.django_db
 
-# What no person decides: it is found out anew wherever a schedule is brought in. A new column is decided by
-# people until it stands here.
-FOUND_OUT = {
-    "id", "planned_from", "problem", "last_run_at", "version", "created_at", "updated_at", "declared_in_code",
-    "next_planned_at", "unsettled",
-}  # fmt: skip
-DECIDED = [field.name for field in ScheduledJob._meta.concrete_fields if field.name not in FOUND_OUT]
-YEAR = datetime.now(UTC).year
-SOON = datetime(YEAR + 1, 6, 1, 12, 0, 0, 250, tzinfo=UTC)
-# By column, or by its kind, a value that no schedule has by itself.
-CHOSEN = {
-    "name": "chosen",
-    "schedule": "rate(5 minutes)",
-    "timezone": "Europe/Berlin",
-    "misfire": "skip",
-    "overlap": "skip",
-    "enabled": False,
-    "starts_at": SOON - timedelta(days=3000),
-    "anchor": SOON - timedelta(days=400),
-    "switched_at": SOON - timedelta(days=300),
-}
-BY_KIND = {
-    "DateTimeField": SOON,
-    "DurationField": timedelta(seconds=77.5),
-    "JSONField": {"b": [1.50, None], "a": True},
-    "SmallIntegerField": 7,
-    "PositiveIntegerField": 7,
-    "CharField": "chosen",
-    "TextField": "chosen",
-}
-
 
 def row(name: str = "chosen") -> ScheduledJob:
     return ScheduledJob.objects.get(name=name)
-
-
-def chosen(column: str):
-    return CHOSEN.get(column, BY_KIND.get(ScheduledJob._meta.get_field(column).get_internal_type()))
 
 
 def export() -> list[dict]:

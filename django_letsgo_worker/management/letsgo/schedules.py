@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandError
 
-from ... import schedules
+from ... import planning, schedules
 from ...errors import InvalidSchedule, LetsGoError, ScheduleNotFound
 from ...messages import find
 from ...models import Occurrence, ScheduledJob
@@ -25,11 +25,11 @@ from .liveness import processes_of
 from .message_facts import state_of
 
 NEXT_RUNS = 5
+# What people decide, and then what schedulers and the switch say; without the payload, which may be personal.
 COLUMNS = (
-    "name", "schedule", "timezone", "type", "queue", "priority", "max_attempts", "deadline", "enabled",
-    "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread", "next_run_at", "last_run_at",
-    "problem", "declared_in_code", "switched_at", "switched_by", "switch_reason", "resume_at", "created_at",
-    "updated_at",
+    *[name for name in schedules.DECIDED if name in {"name", *planning.FIELDS} - {"payload"}],
+    "next_run_at", "last_run_at", "problem", "declared_in_code", *ScheduledJob.SWITCH,
+    "created_at", "updated_at",
 )  # fmt: skip
 
 LAST_RUN = ("last_planned_at", "last_result", "last_message_id", "last_skipped_because")

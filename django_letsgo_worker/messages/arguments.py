@@ -71,14 +71,11 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = F
     priority = _first(given.priority, handler and handler.priority, 0)
     attempts = _first(given.max_attempts, handler and handler.max_attempts, defaults.max_attempts)
     delay, visible_at = _visibility(given)
-    text = validation.encode("payload", payload, defaults.max_payload_bytes)
-    if not (fits or is_of_object):
-        typed.check(type, text)
     deadline_seconds, deadline = _deadline(given, delay, visible_at)
-    return NewRow(
+    row = NewRow(
         type=type,
-        payload=text,
         headers=_headers(given.headers, carried),
+        payload=validation.encode("payload", payload, defaults.max_payload_bytes),
         queue=validation.check_name("queue", queue),
         priority=validation.check_priority(priority),
         max_attempts=validation.check_max_attempts(attempts),
@@ -88,6 +85,9 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = F
         deadline=deadline,
         unique_key=None if given.unique_key is None else validation.check_unique_key(given.unique_key),
     )
+    if not (fits or is_of_object):
+        typed.check(type, row.payload)
+    return row
 
 
 # Types that were said to have no handler: a line each, for developers.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Literal, TypedDict, Unpack
@@ -29,7 +29,18 @@ from .arguments import Given, Many, check_on_conflict, row_of
 
 # How often a live twin may vanish between our INSERT and our look at it before we say so.
 TRIES = 100
+
+# What a new message is: what its row says; what is to be copied, since the caller may change it; what the
+# database made of it; and of all other columns their defaults.
 COLUMNS = [field.attname for field in Message._meta.concrete_fields]
+COPIED = {"payload", "headers", "errors"}
+MADE = ("enqueued_at", "visible_at", "deadline")
+SAID = [field.name for field in fields(NewRow) if field.name in {*COLUMNS} - {*MADE} - COPIED]
+UNSAID = {
+    field.attname: field.get_default()
+    for field in Message._meta.concrete_fields
+    if field.attname not in {"id", *SAID, *MADE, *COPIED}
+}
 
 OnConflict = Literal["return", "replace", "raise"]
 
@@ -78,12 +89,13 @@ def enqueue(
     The returned message says in `created` whether it is new. Raises InvalidMessage before any SQL;
     nothing that it raises leaves the caller's transaction unusable.
     """
+    carried = context.captured()
     check_on_conflict(on_conflict)
     given = Given(
         type=type, payload=payload, delay=delay, visible_at=visible_at, queue=queue, priority=priority,
         max_attempts=max_attempts, deadline=deadline, unique_key=unique_key, headers=headers,
     )  # fmt: skip
-    return _insert(row_of(given, context.captured()), on_conflict, using or settings().database)
+    return _insert(row_of(given, carried), on_conflict, using or settings().database)
 
 
 @private(Error, TypeError)
@@ -192,31 +204,17 @@ def _insert(row: NewRow, on_conflict: str, alias: str, now: datetime | None = No
 
 def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
     facts = {
+        **UNSAID,
+        **{name: getattr(row, name) for name in SAID},
         "id": inserted.id,
-        "type": row.type,
+        # Read from the text: what the caller gave is the caller's, and reading is the fastest copy.
         "payload": json.loads(row.payload),
         "headers": {} if row.headers == "{}" else json.loads(row.headers),
-        "queue": row.queue,
-        "priority": row.priority,
-        "max_attempts": row.max_attempts,
-        "attempts": 0,
-        "receipt": 0,
-        "deaths": 0,
-        "unique_key": row.unique_key,
-        "scheduled_job_id": row.scheduled_job_id,
-        "planned_at": row.planned_at,
         "errors": [],
-        "leased_by": None,
-        "leased_at": None,
-        "first_started_at": None,
     }
     if inserted.enqueued_at is not None:
         # MySQL has no RETURNING: there these are read when somebody asks for them.
-        facts |= {
-            "enqueued_at": inserted.enqueued_at,
-            "visible_at": inserted.visible_at,
-            "deadline": inserted.deadline,
-        }
+        facts |= {name: getattr(inserted, name) for name in MADE}
     known = [name for name in COLUMNS if name in facts]
     texts = {"payload": row.payload, "headers": row.headers, "errors": "[]"}
     message = Message.in_hand(alias, known, facts, **texts)

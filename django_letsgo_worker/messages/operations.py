@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import JSONField
 
 from ..conf import settings
-from ..engines import ARCHIVE, MOVED, TABLE, Engine, engine_for
+from ..engines import ARCHIVE, TABLE, Engine, engine_for
 from ..errors import DuplicateMessage, MessageInTransaction, MessageNotFound
 from ..models import ArchivedMessage, DeadLetter, Message
 from ..outcomes import redrive_entry, with_entry
@@ -22,9 +23,11 @@ from ..validation import exact_json
 from .settlements import kept_outcomes
 
 BATCH = 500
-_SHARED = (*MOVED, "attempts", "errors", "first_started_at")
-_ENDED = ("outcome", "finished_at", "seconds", "result", "error_class", "error_fingerprint")
-_JSON = ("payload", "headers", "errors", "result")
+# The columns that a message has in both tables, those that it gets at its end, and those that are JSON.
+_SHARED = tuple(field.attname for field in Message._meta.concrete_fields)
+_ARCHIVED = ArchivedMessage._meta.concrete_fields
+_ENDED = tuple(field.attname for field in _ARCHIVED if field.attname not in _SHARED)
+_JSON = frozenset(field.attname for field in _ARCHIVED if isinstance(field, JSONField))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,7 @@ def find(message_id: int, *, using: str | None = None) -> Message | ArchivedMess
 
     shared = ", ".join(column(name) for name in _SHARED)
     sql = f"""
-        SELECT {shared}, NULL AS outcome, NULL AS finished_at, NULL AS seconds, NULL AS result,
-               NULL AS error_class, NULL AS error_fingerprint FROM {TABLE} WHERE id = %s
+        SELECT {shared}, {", ".join(f"NULL AS {name}" for name in _ENDED)} FROM {TABLE} WHERE id = %s
         UNION ALL
         SELECT {shared}, {", ".join(column(name) for name in _ENDED)} FROM {ARCHIVE} WHERE id = %s
     """

@@ -85,31 +85,31 @@ class WrittenWhereChanged(models.Model):
 
     def _remember(self, names: Iterable[str] | None = None) -> None:
         """Note what columns are now, of all that are loaded or of those that are named."""
-        present = {field.name: self._present(field) for field in self._loaded(names)}
-        self._read = {**self._read, **present, "pk": self.pk}
+        self._read = {**self._read, **self._present(names), "pk": self.pk}
 
     def _changed(self, names: Iterable[str] | None = None) -> set[str]:
         """Return those of the columns (of all, if none are named) that differ from what was read."""
+        read = self._read
+        changed = {
+            name for name, value in self._present(names).items() if name not in read or read[name] != value
+        }
+        return changed - {self._meta.pk.name}
+
+    def _present(self, names: Iterable[str] | None) -> dict[str, Any]:
+        """Return the columns that are loaded (of those that are named, if any are), of JSON the text."""
+        wanted, values = None if names is None else set(names), self.__dict__
         return {
-            field.name
-            for field in self._loaded(names)
-            if not field.primary_key
-            and (field.name not in self._read or self._read[field.name] != self._present(field))
+            field.name: _text(values[field.attname])
+            if isinstance(field, ExactJSONField)
+            else values[field.attname]
+            for field in self._meta.concrete_fields
+            if field.attname in values and (wanted is None or field.name in wanted or field.attname in wanted)
         }
 
-    def _loaded(self, names: Iterable[str] | None) -> list[models.Field[Any, Any]]:
-        loaded = [field for field in self._meta.concrete_fields if field.attname in self.__dict__]
-        if names is None:
-            return loaded
-        wanted = set(names)
-        return [field for field in loaded if field.name in wanted or field.attname in wanted]
 
-    def _present(self, field: models.Field[Any, Any]) -> Any:
-        value = self.__dict__[field.attname]
-        if isinstance(field, ExactJSONField):
-            try:
-                return exact_json(value)
-            except (TypeError, ValueError, RecursionError):
-                # An expression, or what is no JSON: whoever writes it will say so.
-                return value
+def _text(value: Any) -> Any:
+    try:
+        return exact_json(value)
+    except (TypeError, ValueError, RecursionError):
+        # An expression, or what is no JSON: whoever writes it will say so.
         return value

@@ -24,9 +24,12 @@ def pause(
     seconds: float | timedelta | None = None,
     using: str | None = None,
 ) -> Queue:
-    """Let no worker claim from a queue until resume(), `resume_at`, or `seconds` from now.
+    """Let no worker claim from the queue `name` until resume(), `resume_at`, or `seconds` from now.
 
-    Workers notice within a second; what runs goes on. Resume times are kept to the minute.
+    `resume_at` is an aware datetime, `seconds` more than 0, or a timedelta, and wins; both are kept to the
+    minute. `by` and `reason` say who does it and why; they are cut at 150 and 255 characters. `using` is a
+    database alias, the setting DATABASE if None. Workers notice within a second; what runs goes on.
+    Raises InvalidMessage for what is no name or no time.
     """
     alias = using or settings().database
     validation.check_name("queue", name)
@@ -43,7 +46,10 @@ def pause(
 
 
 def resume(name: str, *, using: str | None = None) -> bool:
-    """Let workers claim from a queue again; return whether it was paused."""
+    """Let workers claim from the queue `name` again; return whether it was paused.
+
+    `using` is a database alias, the setting DATABASE if None.
+    """
     alias = using or settings().database
     return _resume(name, alias)
 
@@ -57,7 +63,7 @@ def _resume(name: str, alias: str) -> bool:
 
 
 def paused(*, using: str | None = None) -> set[str]:
-    """Return the names of the paused queues."""
+    """Return the names of the paused queues in the database `using`."""
     alias = using or settings().database
     rows = Queue.objects.using(alias).filter(paused_at__isnull=False)
     return set(rows.values_list("name", flat=True))
@@ -79,10 +85,11 @@ def names(*, using: str | None = None) -> list[str]:
 
 
 def purge(name: str, *, using: str | None = None) -> int:
-    """Delete the live messages that a queue has now, running ones included; return how many.
+    """Delete the live messages that the queue `name` has now, even those that run; return how many.
 
     Nothing is archived. Whoever runs one loses its lease; one that an atomic handler holds in its
-    transaction is left alone. Raises InvalidMessage for what is no name.
+    transaction is left alone. `using` is a database alias, the setting DATABASE if None. Raises
+    InvalidMessage for what is no name.
     """
     alias = using or settings().database
     validation.check_name("queue", name)

@@ -79,15 +79,17 @@ def enqueue(
 ) -> Message:
     """Add a message; it exists if and only if the caller's transaction commits.
 
-    `type` is the handler's, or a mapping {"type": ..., "payload": ...}, or an object of a @message_type
-    class, which is its own payload. `delay` is seconds, a
-    timedelta of any length, or text such as 5m or 1h30m, `visible_at` an aware datetime instead; `deadline`
-    an aware datetime, or how long from now: later than that no attempt starts. With `unique_key` there is at
-    most one live message of this type and key: `on_conflict` return gives the live one back unchanged,
-    replace gives it the new payload, times and options unless it runs, raise is DuplicateMessage.
+    `type` is a handler's, with a `payload` of JSON values; or a mapping {"type": ..., "payload": ...}, or an
+    object of a @message_type class, its own payload. It may start after `delay` (seconds, a timedelta, or
+    text: 90s, 10m, 1h30m, 2d) or from `visible_at` on (an aware datetime), and not after `deadline` (that, or
+    a timedelta or text from now). `queue`, `priority` (-100 to 100, larger is sooner) and `max_attempts` (1
+    to 32,000) are the handler's if None. `unique_key`, 1 to 200 characters, is that of one live message of
+    the type: `on_conflict` return gives the live one back unchanged, replace gives it the new payload, times
+    and options unless it runs, raise is DuplicateMessage. `headers` is a dictionary of JSON values beside the
+    payload, `using` a database alias, the setting DATABASE if None.
 
-    The returned message says in `created` whether it is new. Raises InvalidMessage before any SQL;
-    nothing that it raises leaves the caller's transaction unusable.
+    The returned message says in `created` whether it is new. Raises InvalidMessage before any SQL; nothing
+    that it raises leaves the caller's transaction unusable.
     """
     carried = context.captured()
     check_on_conflict(on_conflict)
@@ -102,7 +104,7 @@ def enqueue(
 async def aenqueue(
     type: str | Mapping[str, Any] | TypedMessage, payload: Any = None, **options: Unpack[EnqueueOptions]
 ) -> Message:
-    """See enqueue()."""
+    """Do what enqueue() does, awaited: `type`, `payload` and `options` are its own."""
     return await sync_to_async(enqueue, thread_sensitive=True)(type, payload, **options)
 
 
@@ -110,9 +112,10 @@ async def aenqueue(
 def enqueue_many(messages: Iterable[Any], *, using: str | None = None, **defaults: Any) -> list[int]:
     """Add many messages in few statements; return their ids in order.
 
-    `messages` are mappings with `type`, `payload` and any option of enqueue(), (type, payload) pairs, or
-    objects of @message_type classes; `defaults` are options for those that do not say. All are checked
-    before the first is written, and all are written or none.
+    `messages` are mappings with `type`, `payload` and any option of enqueue() but `using`, (type, payload)
+    pairs, or objects of @message_type classes; `defaults` are options for those that do not say, `using` is
+    the database alias of all. All are checked before the first is written, and all are written or none.
+    Raises InvalidMessage, which says the place of the first that is wrong, or DuplicateMessage.
     """
     alias = using or settings().database
     many, rows = Many(defaults, context.captured()), []

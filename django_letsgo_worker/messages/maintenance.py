@@ -29,7 +29,11 @@ UNKNOWN_FOR = timedelta(hours=24)
 
 
 def prune(*, now: datetime | None = None, using: str | None = None) -> int:
-    """Delete archived messages and occurrences that are older than the settings say; return how many."""
+    """Delete archived messages and occurrences that are older than the settings say; return how many.
+
+    `now` is an aware datetime in place of the database's clock, `using` a database alias, DATABASE of the
+    settings if None.
+    """
     total = 0
     while batch := prune_batch(now=now, using=using):
         total += batch

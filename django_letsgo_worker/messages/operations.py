@@ -39,7 +39,10 @@ class BulkResult:
 
 
 def find(message_id: int, *, using: str | None = None) -> Message | ArchivedMessage:
-    """Return the message with this id, live or archived, by one statement; MessageNotFound if neither."""
+    """Return the message of this id, live or archived, by one statement; MessageNotFound if neither.
+
+    `message_id` is a whole number, `using` a database alias, the setting DATABASE if None.
+    """
     alias = using or settings().database
     engine = engine_for(alias)
 
@@ -67,11 +70,11 @@ def _as_live(found: ArchivedMessage) -> Message:
 
 
 def cancel(message_id: int, *, using: str | None = None) -> ArchivedMessage:
-    """Archive a live message as cancelled, running ones included; return its archived row.
+    """Archive the live message `message_id` as cancelled, even if it runs; return its archived row.
 
     A running async handler is cancelled; of a sync one the code goes on, with `delivery.lease_lost` and
     `should_stop` set. Neither records anything. On PostgreSQL its worker is told at once, elsewhere it
-    finds out within POLL_SECONDS. Raises
+    finds out within POLL_SECONDS. `using` is a database alias, the setting DATABASE if None. Raises
     MessageNotFound when no live message has this id, MessageInTransaction when an atomic handler holds it.
     """
     alias = using or settings().database
@@ -111,11 +114,12 @@ def _possible(message_ids: Sequence[int]) -> list[int]:
 
 
 def redrive(message_id: int, *, by: str = "", reason: str = "", using: str | None = None) -> Message:
-    """Make a dead letter a live message again, under its id, visible now, with no attempt used.
+    """Make the dead letter `message_id` a live message again, visible now, with no attempt used.
 
-    Its errors are kept, with one entry more that says who redrove it (`by`) and why (`reason`); its
-    deadline is cleared. Raises MessageNotFound when there is no such dead letter, DuplicateMessage when a
-    live message has its unique key.
+    Its errors are kept, with one entry more that says who redrove it (`by`) and why (`reason`), both text;
+    its deadline is cleared. `using` is a database alias, the setting DATABASE if None. Raises
+    MessageNotFound when there is no such dead letter, DuplicateMessage when a live message has its unique
+    key.
     """
     alias = using or settings().database
     with transaction.atomic(using=alias):
@@ -134,7 +138,11 @@ def redrive(message_id: int, *, by: str = "", reason: str = "", using: str | Non
 def redrive_many(
     message_ids: Sequence[int], *, by: str = "", reason: str = "", using: str | None = None
 ) -> BulkResult:
-    """Redrive dead letters in batches of 500; those whose unique key lives again are skipped."""
+    """Redrive the dead letters `message_ids` in batches of 500; return how many were, and how many not.
+
+    Passed over are those that are gone, and those whose unique key lives again. `by`, `reason` and `using`
+    are redrive()'s.
+    """
     alias = using or settings().database
     done = 0
     for start in range(0, len(message_ids), BATCH):
@@ -179,13 +187,19 @@ def _length(message: Message) -> int:
 
 
 def discard(message_id: int, *, using: str | None = None) -> None:
-    """Delete a dead letter; MessageNotFound when there is none with this id."""
+    """Delete the dead letter `message_id`; MessageNotFound when there is none with this id.
+
+    `using` is a database alias, the setting DATABASE if None.
+    """
     if not discard_many([message_id], using=using).done:
         raise MessageNotFound(message_id, "dead letter")
 
 
 def discard_many(message_ids: Sequence[int], *, using: str | None = None) -> BulkResult:
-    """Delete dead letters in batches of 500."""
+    """Delete the dead letters `message_ids` in batches of 500; return how many were, and how many are none.
+
+    `using` is a database alias, the setting DATABASE if None.
+    """
     alias = using or settings().database
     done = 0
     for start in range(0, len(message_ids), BATCH):

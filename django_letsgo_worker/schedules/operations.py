@@ -45,11 +45,11 @@ def add(
     @daily or 30 2 * * MON-FRI, whose cron forms and at() follow the clock of `timezone` (an IANA name, UTC by
     default); `type` and `payload` are those of its messages.
 
-    `queue`, `priority` (-100 to 100, larger is sooner) and `max_attempts` (1 or more) are the messages' too:
-    None is what the type's handler says at each run. `deadline` is a timedelta or seconds, counted from the
-    planned time and its spread: later than that no attempt starts; None is no limit.
+    Of the further `fields`, `queue`, `priority` (-100 to 100, larger is sooner) and `max_attempts` (1 to
+    32,000) are the messages' too; None is what the type's handler says at each run. `deadline` is a timedelta
+    or seconds, counted from the planned time and its spread: later than that no attempt starts; None is none.
 
-    `enabled` says whether it is on. `starts_at` and `ends_at` are aware datetimes, both inclusive. `misfire`
+    `enabled` is whether it is on. `starts_at` and `ends_at` are aware datetimes, both inclusive. `misfire`
     is what becomes of runs that are noticed later than `misfire_grace` (a timedelta or seconds, 60 s by
     default): once runs the newest of them (the default), skip none, all each of the newest 100. `overlap` is
     allow (the default), or skip: no run while a message of this schedule is unfinished. `spread` delays each
@@ -89,10 +89,11 @@ def _insert(job: ScheduledJob, using: str, clock: datetime) -> None:
 def update(
     name: str, *, using: str | None = None, now: datetime | None = None, **fields: Any
 ) -> ScheduledJob:
-    """Change fields of a schedule, all of them or none, and plan it anew where they bear on that.
+    """Change fields of the schedule `name`, all of them or none, and plan it anew where they bear on that.
 
-    The fields are those of add(). An edit of the expression counts from now. Raises ScheduleNotFound,
-    InvalidSchedule or InvalidMessage.
+    `fields` are any of add()'s; None for misfire_grace is 60 s. An edit of the expression counts from `now`,
+    by default the clock of the database `using`. Raises ScheduleNotFound, InvalidSchedule or
+    InvalidMessage.
     """
     _check_names(fields)
     alias = _alias("update", using)
@@ -115,11 +116,11 @@ def ensure(
     now: datetime | None = None,
     **fields: Any,
 ) -> ScheduledJob:
-    """Make a schedule be as the fields say: add it, or change what differs; write nothing if nothing does.
+    """Make the schedule `name` be as the fields say: add it, or change what differs; else write nothing.
 
-    The fields are those of add(), and what is not given stays as it is. `enabled` counts only where the
-    schedule is added: whether it is on is for people to say. Raises InvalidSchedule, for one that the code
-    declares too, or InvalidMessage.
+    `schedule`, `type` and `fields` are those of add(), and what is not given stays as it is. `enabled` counts
+    only where the schedule is added: whether it is on is for people to say. `now` and `using` are add()'s.
+    Raises InvalidSchedule, for one that the code declares too, or InvalidMessage.
     """
     alias = _alias("ensure", using)
     given = {"schedule": schedule, "type": type}
@@ -207,7 +208,10 @@ def _restore(job: ScheduledJob, columns: dict[str, Any], by: str) -> None:
 
 
 def remove(name: str, *, using: str | None = None) -> None:
-    """Delete a schedule and its occurrences; messages that it made stay. Raises ScheduleNotFound."""
+    """Delete the schedule `name` and its occurrences; messages that it made stay.
+
+    `using` is a database alias, the setting DATABASE if None. Raises ScheduleNotFound.
+    """
     alias = _alias("remove", using)
     with engine_for(alias).transaction():
         job = _locked(name, alias)
@@ -216,10 +220,10 @@ def remove(name: str, *, using: str | None = None) -> None:
 
 
 def enable(name: str, *, by: str = "", using: str | None = None, now: datetime | None = None) -> ScheduledJob:
-    """Switch a schedule on, planned from now: what it would have run meanwhile is not made up.
+    """Switch the schedule `name` on, planned from now: runs that it missed meanwhile are not made up.
 
-    One that is on already stays as it is. Raises ScheduleNotFound, or InvalidSchedule for a row that
-    was edited into nonsense.
+    `by` says who does it, in at most 150 characters. `now` and `using` are add()'s. One that is on already
+    stays as it is. Raises ScheduleNotFound, or InvalidSchedule for a row that was edited into nonsense.
     """
     alias = _alias("enable", using)
     clock = now or engine_for(alias).clock()
@@ -244,10 +248,12 @@ def disable(
     using: str | None = None,
     now: datetime | None = None,
 ) -> ScheduledJob:
-    """Switch a schedule off, until `resume_at` if given; no run is planned and no backlog builds.
+    """Switch the schedule `name` off; no run is planned and no backlog builds.
 
-    For one that is off already, who, why and until when are written anew. Raises ScheduleNotFound, or
-    InvalidSchedule for a resume_at that is past.
+    `by` (at most 150 characters) and `reason` (255) say who does it and why; it is switched on again at
+    `resume_at`, an aware datetime, or by hand if that is None. `now` and `using` are add()'s. For one that is
+    off already these three are replaced. Raises ScheduleNotFound, or InvalidSchedule for a resume_at that is
+    past.
     """
     alias = _alias("disable", using)
     clock = now or engine_for(alias).clock()
@@ -265,11 +271,12 @@ def disable(
 
 
 def run_now(name: str, *, by: str = "", using: str | None = None, now: datetime | None = None) -> Message:
-    """Enqueue a schedule's message at once, whether it is on or off, and return it.
+    """Enqueue the message of the schedule `name` at once, whether it is on or off, and return it.
 
     It is no planned occurrence: the plan stays, no Occurrence is recorded, overlap and spread don't
     apply. The message names the schedule and has this moment as its planned time; `last_run_at` and the
-    log say that it ran. Raises ScheduleNotFound, or InvalidMessage if the row cannot become a message.
+    log say that it ran, the log also who asked (`by`, text). `now` and `using` are add()'s. Raises
+    ScheduleNotFound, or InvalidMessage if the row cannot become a message.
     """
     alias = _alias("run_now", using)
     clock = now or engine_for(alias).clock()
@@ -282,7 +289,7 @@ def run_now(name: str, *, by: str = "", using: str | None = None, now: datetime 
 
 
 def find(name: str, *, using: str | None = None) -> ScheduledJob:
-    """Return the schedule of this name; ScheduleNotFound when there is none."""
+    """Return the schedule `name`, from the database `using`; ScheduleNotFound when there is none."""
     alias = _alias("find", using)
     rows = ScheduledJob.objects.using(alias).filter(name=_sought(name))
     job = rows.first()

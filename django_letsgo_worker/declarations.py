@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What the code says about one schedule; `fields` are further columns that it decides."""
+    """One schedule as the code declares it; `fields` are further columns that it decides."""
 
     name: str
     schedule: str

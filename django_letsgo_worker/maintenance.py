@@ -16,7 +16,7 @@ from .engines import engine_for
 from .models import Housekeeping
 
 EVERY = 60.0
-# What counts in days is done each so many turns, and at the first one of a process.
+# Chores that count in days are done each tenth turn, and at the first one of a process.
 SELDOM = 10
 
 

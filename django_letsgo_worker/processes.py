@@ -17,7 +17,7 @@ TABLE = Process._meta.db_table
 KEPT_FOR = timedelta(days=1)
 # How often a scheduler says that it lives, in seconds; a worker does each third of its lease.
 SCHEDULER_BEATS_EVERY = 5.0
-# After so many missed heartbeats a process counts as silent.
+# After this many missed heartbeats a process counts as silent.
 MISSED = 3
 
 
@@ -51,7 +51,7 @@ def register(process: Process, using: str) -> None:
 
 
 def beat(process: Process, *, busy: int, using: str) -> bool:
-    """Say that a process lives; return whether somebody asked it to stop."""
+    """Say that a process lives; return whether it was asked to stop."""
     engine = engine_for(using)
     params: dict[str, Any] = {
         "id": engine.process(process.pk), "busy": busy, "state": process.state, "now": engine.now_param(None)

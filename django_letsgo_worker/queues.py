@@ -87,7 +87,7 @@ def names(*, using: str | None = None) -> list[str]:
 def purge(name: str, *, using: str | None = None) -> int:
     """Delete the live messages that the queue `name` has now, even those that run; return how many.
 
-    Nothing is archived. Whoever runs one loses its lease; one that an atomic handler holds in its
+    Nothing is archived. A process that runs one loses its lease; one that an atomic handler holds in its
     transaction is left alone. `using` is a database alias, the setting DATABASE if None. Raises
     InvalidMessage for what is no name.
     """

@@ -28,7 +28,7 @@ logger = logging.getLogger("django_letsgo_worker.scheduler")
 LOOK_SECONDS = 1.0
 # Planned times closer to each other than this are fired by one round.
 SHORTEST_PAUSE = 0.02
-# A row that is due and that somebody else has locked is looked at again after this many.
+# A row that is due and locked by another process is looked at again after this many seconds.
 BLOCKED_PAUSE = 0.2
 # A database's clock that goes back by more than this was put right; by less, it is only kept right.
 STEP_SECONDS = 1.0
@@ -58,7 +58,7 @@ class Scheduler:
         self._housekeeper = Housekeeper(self.using)
         self._steps: list[Callable[[], None]] = [self._register, self._sync_declared]
         self._failures = 0
-        # When the loop last came round, for whoever watches it.
+        # When the loop last came round, for the monitor.
         self.turned_at = time.monotonic()
         self._looks_again_at = self._beats_again_at = float("-inf")
         # By how much the database's clock was ahead of this machine's steady one, at the least.

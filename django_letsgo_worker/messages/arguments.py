@@ -56,7 +56,7 @@ NOTHING: Mapping[str, Any] = {}
 def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = False) -> NewRow:
     """Check everything and return the row; InvalidMessage says what is wrong.
 
-    `carried` are headers of the context, good as they are; those of the call win. `fits` says that the
+    `carried` are headers of ours, good as they are; those of the call win. `fits` says that the
     payload was made from an object of its type's class, and so was checked.
     """
     type, payload, is_of_object = _type_and_payload(given)

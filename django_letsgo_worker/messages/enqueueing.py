@@ -46,7 +46,7 @@ OnConflict = Literal["return", "replace", "raise"]
 
 
 class EnqueueOptions(TypedDict, total=False):
-    """The options of enqueue(), for whoever passes them on."""
+    """The options of enqueue(), for code that passes them on."""
 
     delay: float | timedelta | str | None
     visible_at: datetime | None
@@ -153,9 +153,13 @@ def enqueue_occurrence(
         queue=queue,
         priority=priority,
         max_attempts=max_attempts,
-        headers={"schedule": schedule_name},
     )
-    row = replace(row_of(given), deadline=deadline, scheduled_job_id=job_id, planned_at=planned_at)
+    row = replace(
+        row_of(given, {"schedule": schedule_name}),
+        deadline=deadline,
+        scheduled_job_id=job_id,
+        planned_at=planned_at,
+    )
     return _insert(row, "return", using, now)
 
 
@@ -202,7 +206,7 @@ def _insert(row: NewRow, on_conflict: str, alias: str, now: datetime | None = No
         if twin is not None:
             return twin
     assert row.unique_key is not None
-    raise DuplicateMessage(row.type, row.unique_key, why="it changed hands each time it was looked at")
+    raise DuplicateMessage(row.type, row.unique_key, why="it kept changing while enqueue() retried")
 
 
 def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
@@ -216,7 +220,7 @@ def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
         "errors": [],
     }
     if inserted.enqueued_at is not None:
-        # MySQL has no RETURNING: there these are read when somebody asks for them.
+        # MySQL has no RETURNING: there these are read when they are asked for.
         facts |= {name: getattr(inserted, name) for name in MADE}
     known = [name for name in COLUMNS if name in facts]
     texts = {"payload": row.payload, "headers": row.headers, "errors": "[]"}

@@ -138,8 +138,7 @@ def _refusal_said(message: Message, engine: Engine) -> Iterator[None]:
 def give_up_unknown_types(*, now: datetime | None = None, using: str | None = None) -> int:
     """Make dead letters of messages that have been due for 24 h and whose type nobody knows.
 
-    Only if their queue was served all the same: a process of that day took it, and none that took
-    part in that day lists the type.
+    Only if a worker of the last 24 h served the queue, and none of them knows the type.
     """
     alias = using or settings().database
     engine = engine_for(alias)

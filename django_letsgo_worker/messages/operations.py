@@ -1,7 +1,7 @@
-"""What people do with messages: find, cancel, redrive, discard.
+"""Verbs for people on messages: find, cancel, redrive, discard.
 
-Each adds 1 to the receipt of a live message, so whoever holds it can write nothing any more. A
-message whose handler holds it in a transaction is not waited for: that is said instead.
+Each adds 1 to the receipt of a live message, so that its holder can write nothing any longer. None waits for
+a message that an atomic handler holds: that raises MessageInTransaction, or the message is passed over.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _JSON = frozenset(field.attname for field in _ARCHIVED if isinstance(field, JSON
 
 @dataclass(frozen=True, slots=True)
 class BulkResult:
-    """How many of the chosen rows were changed, and how many were left as they are."""
+    """The numbers of chosen rows that were changed, and that were left as they are."""
 
     done: int
     skipped: int
@@ -130,7 +130,7 @@ def redrive(message_id: int, *, by: str = "", reason: str = "", using: str | Non
             raise MessageNotFound(message_id, "dead letter")
         twins = Message.objects.using(alias).filter(type=dead.type, unique_key=dead.unique_key)
         if dead.unique_key is None or not twins.exists():
-            # Somebody else is redriving it at this moment.
+            # Another process is redriving it at this moment.
             raise MessageInTransaction(message_id)
         raise DuplicateMessage(dead.type, dead.unique_key, message_id=message_id)
 
@@ -160,7 +160,8 @@ def _redrive_batch(message_ids: Sequence[int], alias: str, by: str, reason: str)
     entry = redrive_entry(at=clock, by=by, reason=reason)
     messages = [_redriven(letter, clock, entry) for letter in dead]
     for group in engine.in_groups(messages, _length):
-        # Whoever enqueued the same key meanwhile stays: a constraint that fires would end the transaction.
+        # A message that was enqueued with the same key meanwhile stays: a constraint that fires would end the
+        # transaction.
         Message.objects.using(alias).bulk_create(group, ignore_conflicts=True)
     ids = [message.pk for message in messages]
     lives = list(Message.objects.using(alias).filter(pk__in=ids).values_list("pk", "queue", "priority"))

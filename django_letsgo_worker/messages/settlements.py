@@ -46,7 +46,7 @@ def payload_of(claimed: Claimed) -> Any:
 
 
 def _errors_of(claimed: Claimed) -> list[Any]:
-    """Return the errors so far; none where somebody has written there what is no list."""
+    """Return the errors so far; none where the column holds no list."""
     try:
         errors = json.loads(claimed.errors)
     except (ValueError, RecursionError):
@@ -76,7 +76,7 @@ def delivery_of(claimed: Claimed, control: Control | None = None) -> Delivery:
 
 
 def _contents_of(claimed: Claimed) -> tuple[Any, dict[str, Any]]:
-    """Return payload and headers; InvalidMessage, which shows neither, for what somebody else wrote there."""
+    """Return payload and headers; InvalidMessage, which shows neither, for what cannot be read."""
     try:
         payload, headers = (
             json.loads(claimed.payload),

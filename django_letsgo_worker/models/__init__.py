@@ -1,6 +1,6 @@
 """The rows: messages live and finished, schedules and their occurrences, processes, queues.
 
-Models hold facts and answer questions about them; only the verbs of messages.py and schedules.py write.
+Models hold facts and answer questions about them; messages, schedules, processes and queues write them.
 """
 
 from .clock import CLOCK_SQL, machine_clock

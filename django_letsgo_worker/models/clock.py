@@ -33,7 +33,7 @@ def machine_clock() -> datetime:
 
 
 class Clock(Func):
-    """What this clock shows, as a column's default: for rows that another program, or SQL alone, inserts."""
+    """The database's clock as a column's default, for rows that another program, or SQL alone, inserts."""
 
     arity = 0
     output_field = DateTimeField()

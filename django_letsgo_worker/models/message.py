@@ -18,7 +18,7 @@ from .saving import Rows, WrittenWhereChanged
 
 
 class MessageFacts(WrittenWhereChanged):
-    """What a message is, live or archived.
+    """The columns of a message, live or archived.
 
     Each column but the type has a default in the database: a trigger or another program can insert rows.
     """
@@ -106,7 +106,7 @@ class Message(MessageFacts):
 
 
 class Outcome(models.TextChoices):
-    """How a message ended."""
+    """The ways in which a message ends."""
 
     SUCCEEDED = "succeeded", _("succeeded")
     DEAD = "dead", _("dead")

@@ -56,7 +56,7 @@ class Process(WrittenWhereChanged):
 
 
 class Housekeeping(models.Model):
-    """The one row that says when the housekeeping was last taken up; whoever moves it does the work."""
+    """The one row that says when the housekeeping was last taken up; a process that moves it does it."""
 
     id = models.SmallIntegerField(primary_key=True)
     taken_at = MomentField(_("taken at"), db_default=Clock())

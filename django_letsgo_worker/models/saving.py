@@ -111,5 +111,5 @@ def _text(value: Any) -> Any:
     try:
         return exact_json(value)
     except (TypeError, ValueError, RecursionError):
-        # An expression, or what is no JSON: whoever writes it will say so.
+        # An expression, or what is no JSON: writing it will say so.
         return value

@@ -77,7 +77,7 @@ class ScheduledJobs(Rows["ScheduledJob"]):
 
 
 class ScheduledJob(WrittenWhereChanged):
-    """What to enqueue, and by which recurrence.
+    """A type and payload to enqueue, and the recurrence by which to do so.
 
     save() plans the next run, as objects.create() does; raw update()s are noticed by the schedulers. Name,
     expression and type are all that an INSERT must say; a scheduler plans such a row when it looks.
@@ -160,7 +160,7 @@ class ScheduledJob(WrittenWhereChanged):
 
     @classmethod
     def decided_columns(cls) -> tuple[str, ...]:
-        """Return the columns that people decide, or may; all else about a schedule can be found out anew."""
+        """Return the columns that people decide, or may; all else about a schedule can be found out again."""
         found_out = {*KEPT_BY_SCHEDULERS, "id", "declared_in_code", "created_at", "updated_at"}
         found_out -= {"anchor", "next_run_at"}
         return tuple(field.name for field in cls._meta.concrete_fields if field.name not in found_out)
@@ -233,7 +233,7 @@ class ScheduledJob(WrittenWhereChanged):
         self._read = {name: value for name, value in self._read.items() if name not in names}
 
     def _note_switch(self, now: datetime) -> None:
-        """Say when a row was switched by setting `enabled`, unless whoever did it has said more."""
+        """Say when a row was switched by setting `enabled`, unless its caller has said more."""
         if "enabled" in self._changed(["enabled"]) and not self._changed(["switched_at"]):
             self.switched_at = now
             if not self._changed(["switched_by"]):
@@ -314,7 +314,7 @@ class ScheduledJob(WrittenWhereChanged):
 
 
 class Occurrence(models.Model):
-    """What became of one planned time of a schedule: a message, or the reason that there is none."""
+    """The record of one planned time of a schedule: its message, or the reason that there is none."""
 
     id = models.BigAutoField(primary_key=True)
     scheduled_job = models.ForeignKey(

@@ -1,6 +1,6 @@
 """Schedules as values: what one may be, when it runs next, and what becomes of the times that are due.
 
-Pure: no database and no clock; whoever asks says what time it is.
+Pure: no database and no clock; the caller says what time it is.
 """
 
 from .due import Due, Planned, decide_due, spread_delay

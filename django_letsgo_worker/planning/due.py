@@ -1,4 +1,4 @@
-"""What becomes of the planned times that have come: which fire, which are skipped, and what is next.
+"""Decisions about the planned times that have come: which fire, which are skipped, and what is next.
 
 Nothing is written here, and whether an earlier message is unfinished only the database knows.
 """
@@ -15,7 +15,7 @@ from .plans import JUST_BEFORE, Plannable, first_run
 
 # How many late ones each policy runs: the newest.
 LATE_ONES_RUN = {"once": 1, "skip": 0, "all": 100}
-# So many that are on time fire in one transaction; the rest follow at once in the next.
+# At most this many that are on time fire in one transaction; the rest follow at once in the next.
 ON_TIME_AT_ONCE = 100
 MISFIRE = "misfire: noticed too late"
 # Whatever grace a row has, the calendar does not go further back than this from any now.
@@ -23,7 +23,7 @@ LONGEST_GRACE = timedelta(days=36_500)
 
 
 class DueJob(Plannable, Protocol):
-    """What deciding needs beyond planning."""
+    """The values that deciding needs beyond planning."""
 
     misfire: str
     misfire_grace: timedelta
@@ -40,7 +40,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What to do with all times up to now, oldest first, and the next run after them."""
+    """The decision about all times up to now, oldest first, and the next run after them."""
 
     occurrences: list[Planned]
     next_run_at: datetime | None

@@ -23,7 +23,7 @@ MOMENTS = ("starts_at", "ends_at", "anchor", "next_run_at")
 
 
 class Replaceable(DueJob, PlannedJob, Protocol):
-    """What a row says about its plan, and about those before it."""
+    """The values of a row about its plan, and about those before it."""
 
     unsettled: Any
 

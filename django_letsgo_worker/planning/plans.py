@@ -1,4 +1,4 @@
-"""When a schedule runs next, on which grid, and from which values that was computed.
+"""Plans: the next run of a schedule, its grid, and the values that both were computed from.
 
 What becomes of a time that has come is decided in due.
 """
@@ -12,7 +12,7 @@ from typing import Protocol
 from ..errors import InvalidSchedule
 from ..recurrence import Recurrence
 
-# An at() that somebody wrote a moment ago is still run.
+# An at() that was written a moment ago is still run.
 PAST_TOLERANCE = timedelta(seconds=60)
 JUST_BEFORE = timedelta(microseconds=1)
 
@@ -47,7 +47,7 @@ class PlannedJob(Plannable, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What planning found out; `next_run_at` None means never again, or switched off."""
+    """The outcome of planning; `next_run_at` None means never again, or switched off."""
 
     anchor: datetime
     next_run_at: datetime | None
@@ -64,7 +64,7 @@ def planned_text(job: Plannable, next_run_at: datetime | None) -> str:
     """Return what a plan of this row is computed from, as models.planned computes it in SQL.
 
     Schedulers of two releases may share a database: if they wrote this differently, each would plan
-    anew what the other planned, and a rate would never run.
+    again what the other planned, and a rate would never run.
     """
     state = STATES[bool(job.enabled), next_run_at is not None]
     lines = (state, moment_text(job.starts_at), moment_text(job.ends_at), job.timezone, job.schedule)
@@ -108,7 +108,7 @@ def _means_the_same(one: tuple[str, str], other: tuple[str, str]) -> bool:
 
 
 def plan(job: Plannable, now: datetime, *, anchor: datetime | None = None) -> Plan:
-    """Plan a row anew, from now: what it missed before is not made up.
+    """Plan a row from now on: what it missed before is not made up.
 
     The anchor, if none is given, moves only with the expression or starts_at. Raises InvalidSchedule: also
     for a new at() that is past, but where the row `may_be_over`.

@@ -27,7 +27,7 @@ Refusal = InvalidSchedule | InvalidMessage
 
 
 class MessageFields(TypedDict, total=False):
-    """What a schedule says of its messages; None is what the type's handler says at each run."""
+    """The fields of a schedule about its messages; None is what the type's handler says at each run."""
 
     queue: str | None
     priority: int | None
@@ -37,7 +37,7 @@ class MessageFields(TypedDict, total=False):
 
 
 class RunFields(TypedDict, total=False):
-    """What a schedule says of its runs: bounds, both inclusive, and rules."""
+    """The fields about its runs: bounds, both inclusive, and rules."""
 
     starts_at: datetime | None
     ends_at: datetime | None
@@ -50,11 +50,11 @@ class RunFields(TypedDict, total=False):
 
 
 class DeclaredFields(MessageFields, RunFields, total=False):
-    """What the code decides of a schedule beside name, expression, zone, type and payload."""
+    """The fields that code may declare beside name, expression, zone, type and payload."""
 
 
 class AddedFields(DeclaredFields, total=False):
-    """The same, and what people decide."""
+    """The fields of schedules.add() beside name, expression, type and payload."""
 
     timezone: str
     enabled: bool

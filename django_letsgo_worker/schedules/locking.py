@@ -16,7 +16,7 @@ from ..models import ScheduledJob
 
 
 class Overtaken(LetsGoError):
-    """Somebody else moved this schedule after it was read; nothing was written."""
+    """The schedule was moved by another process after it was read; nothing was written."""
 
 
 def alias_of(using: str | None) -> str:
@@ -24,7 +24,7 @@ def alias_of(using: str | None) -> str:
 
 
 def lock(using: str, *, skip_locked: bool = False, **wanted: Any) -> ScheduledJob | None:
-    """Lock the one row that is wanted and read it; None if there is none, or if somebody else has it.
+    """Lock the one row that is wanted and read it; None if there is none, or if another process has it.
 
     Without skip_locked it waits for others. Call it inside a transaction.
     """
@@ -49,6 +49,6 @@ def move(job: ScheduledJob, using: str, **columns: Any) -> None:
         rows = rows.filter(next_run_at=job.next_run_at)
     columns["version"] = job.version + 1
     if not rows.update(**columns):
-        raise Overtaken(f"The schedule {job.name!r} was moved by somebody else.")
+        raise Overtaken(f"The schedule {job.name!r} was moved by another process.")
     for name, value in columns.items():
         setattr(job, name, value)

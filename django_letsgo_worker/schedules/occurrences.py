@@ -28,7 +28,7 @@ def fire(job: ScheduledJob, clock: datetime, using: str, now: datetime | None) -
     """Move a due row to its next run and record every planned time up to now; return the messages."""
     due = planning.decide_due(job, clock)
     decided = _decided(job, due.occurrences, clock, using)
-    # The row is moved first: whoever else read it then finds nothing to fire.
+    # The row is moved first: another scheduler that read it then finds nothing to fire.
     move(
         job,
         using,
@@ -69,7 +69,7 @@ def _decided(job: ScheduledJob, due: list[Planned], clock: datetime, using: str)
     """Return the planned times that have no occurrence yet, each with its last reason to be skipped."""
     occurrences = Occurrence.objects.using(using).filter(scheduled_job=job)
     times = [planned.planned_at for planned in due]
-    # The clock stepped back, or somebody set next_run_at back: what was decided once stays so.
+    # The clock stepped back, or next_run_at was set back: what was decided once stays so.
     known = set(occurrences.filter(planned_at__in=times).values_list("planned_at", flat=True))
     unfinished = job.overlap == ScheduledJob.Overlap.SKIP and _has_live_message(job, using)
     decided = []

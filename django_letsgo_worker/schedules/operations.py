@@ -53,7 +53,7 @@ def add(
     is what becomes of runs that are noticed later than `misfire_grace` (a timedelta or seconds, 60 s by
     default): once runs the newest of them (the default), skip none, all each of the newest 100. `overlap` is
     allow (the default), or skip: no run while a message of this schedule is unfinished. `spread` delays each
-    run by a part of so many minutes, 0 to 1440, the same at every look.
+    run by a part of this many minutes, 0 to 1440: the same at every look.
 
     `using` is the alias of the database, and `now` an aware datetime that stands in for its clock.
 
@@ -89,7 +89,7 @@ def _insert(job: ScheduledJob, using: str, clock: datetime) -> None:
 def update(
     name: str, *, using: str | None = None, now: datetime | None = None, **fields: Any
 ) -> ScheduledJob:
-    """Change fields of the schedule `name`, all of them or none, and plan it anew where they bear on that.
+    """Change fields of the schedule `name`, all of them or none, and plan it again where they bear on that.
 
     `fields` are any of add()'s; None for misfire_grace is 60 s. An edit of the expression counts from `now`,
     by default the clock of the database `using`. Raises ScheduleNotFound, InvalidSchedule or
@@ -201,7 +201,7 @@ def _restore(job: ScheduledJob, columns: dict[str, Any], by: str) -> None:
     if job._changed(["enabled"]) and "switched_by" not in columns:
         job.switched_by = by
     if "anchor" in columns and job._changed(["anchor"]):
-        # It is planned anew then: the next run stands on another grid.
+        # It is planned again then: the next run stands on another grid.
         job.planned_from = ""
     # Nulls count, too: they are what the row was elsewhere.
     job._decide([column for column in ("anchor", *ScheduledJob.SWITCH) if column in columns])

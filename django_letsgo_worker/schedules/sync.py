@@ -62,7 +62,7 @@ def sync_declared(
 ) -> None:
     """Make the rows say what the code declares; nothing is written where they do already.
 
-    A row that somebody made by hand under a declared name is left alone, with a warning. What is no
+    A row that was made by hand under a declared name is left alone, with a warning. What is no
     longer declared is switched off with that reason, and on again when it comes back; only the
     built-in schedule's row is removed. Raises InvalidSchedule or InvalidMessage.
     """

@@ -21,7 +21,7 @@ from ..conf import settings
 from ..engines import Inserted, NewRow, engine_for
 from ..errors import DuplicateMessage, InvalidMessage
 from ..hints import with_hints
-from ..models import Message
+from ..models import Message, ScheduledJob
 from ..signals import message_enqueued
 from ..typed import TypedMessage
 from ..validation import private
@@ -131,35 +131,22 @@ def enqueue_many(messages: Iterable[Any], *, using: str | None = None, **default
 
 
 def enqueue_occurrence(
-    job_id: int,
-    schedule_name: str,
+    job: ScheduledJob,
     planned_at: datetime,
-    type: str,
     payload: Any,
     *,
     visible_at: datetime | None,
-    queue: str | None = None,
-    priority: int | None = None,
-    max_attempts: int | None = None,
-    deadline: datetime | None = None,
+    deadline: datetime | None,
     using: str,
     now: datetime | None = None,
 ) -> Message:
     """Add the message of a planned time, in the current transaction; visible_at None means at once."""
     given = Given(
-        type=type,
-        payload=payload,
-        visible_at=visible_at,
-        queue=queue,
-        priority=priority,
-        max_attempts=max_attempts,
-    )
-    row = replace(
-        row_of(given, {"schedule": schedule_name}),
-        deadline=deadline,
-        scheduled_job_id=job_id,
-        planned_at=planned_at,
-    )
+        type=job.type, payload=payload, visible_at=visible_at,
+        queue=job.queue, priority=job.priority, max_attempts=job.max_attempts,
+    )  # fmt: skip
+    row = row_of(given, {"schedule": job.name})
+    row = replace(row, deadline=deadline, scheduled_job_id=job.pk, planned_at=planned_at)
     return _insert(row, "return", using, now)
 
 

@@ -137,15 +137,10 @@ def send(
 ) -> Message:
     """Enqueue the message of a planned time, in the current transaction: at once, or from `visible` on."""
     return messages.enqueue_occurrence(
-        job.pk,
-        job.name,
+        job,
         planned_at,
-        job.type,
         payload_of(job, planned_at),
         visible_at=None if at_once else visible,
-        queue=job.queue,
-        priority=job.priority,
-        max_attempts=job.max_attempts,
         deadline=None if job.deadline is None else visible + job.deadline,
         using=using,
         now=now,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -10,6 +11,8 @@ from django.db import connection, transaction
 
 from django_letsgo_worker import aenqueue, enqueue
 from django_letsgo_worker.engines import engine_for
+from django_letsgo_worker.messages.arguments import Given
+from django_letsgo_worker.messages.enqueueing import EnqueueOptions
 from django_letsgo_worker.models import Message
 from django_letsgo_worker.signals import message_enqueued
 
@@ -230,6 +233,13 @@ def test_a_broken_receiver_breaks_nothing():
         assert enqueue("job").pk
     finally:
         message_enqueued.disconnect(receiver)
+
+
+def test_the_options_are_the_same_wherever_a_message_is_enqueued():
+    options = set(inspect.signature(enqueue).parameters) - {"type", "payload"}
+
+    assert set(EnqueueOptions.__annotations__) == options
+    assert set(Given.__slots__) == options - {"on_conflict", "using"} | {"type", "payload"}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -331,11 +331,11 @@ class TestABrokenRow:
         self.break_it()
         enqueue = messages.enqueue_occurrence
 
-        def fails(job_id, name, *args, **kwargs):
-            if name == "bad":
+        def fails(job, *args, **kwargs):
+            if job.name == "bad":
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT no_such_column FROM no_such_table")
-            return enqueue(job_id, name, *args, **kwargs)
+            return enqueue(job, *args, **kwargs)
 
         monkeypatch.setattr(messages, "enqueue_occurrence", fails)
         assert len(fire(T0 + 5 * MINUTE)) == 1

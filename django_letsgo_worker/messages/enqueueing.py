@@ -104,7 +104,12 @@ def enqueue(
 async def aenqueue(
     type: str | Mapping[str, Any] | TypedMessage, payload: Any = None, **options: Unpack[EnqueueOptions]
 ) -> Message:
-    """Do what enqueue() does, awaited: `type`, `payload` and `options` are its own."""
+    """Add a message from async code.
+
+    `type`, `payload` and the options are those of enqueue(): `delay`, `visible_at`, `queue`, `priority`,
+    `max_attempts`, `deadline`, `unique_key`, `on_conflict`, `headers` and `using`. The INSERT is done on the
+    thread of sync_to_async(), so in the transaction of that thread, if there is one.
+    """
     return await sync_to_async(enqueue, thread_sensitive=True)(type, payload, **options)
 
 

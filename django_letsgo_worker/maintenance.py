@@ -1,4 +1,4 @@
-"""Housekeeping: once a minute one process prunes, expires, resumes and forgets, a batch at a time.
+"""Maintenance: once a minute one process prunes, expires, resumes and forgets, a batch at a time.
 
 Who does it is decided by a compare-and-set on one row; what is done lives in the verbs below.
 """
@@ -20,8 +20,8 @@ EVERY = 60.0
 SELDOM = 10
 
 
-class Housekeeper:
-    """One process's part in the housekeeping; step() never does more than a batch."""
+class Maintenance:
+    """The part of one process in the maintenance; step() never does more than a batch."""
 
     def __init__(self, using: str) -> None:
         self.using = using

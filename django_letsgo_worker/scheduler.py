@@ -19,7 +19,7 @@ from . import __version__, processes, schedules
 from .conf import settings
 from .engines import engine_for
 from .errors import InvalidMessage, InvalidSchedule
-from .maintenance import Housekeeper
+from .maintenance import Maintenance
 from .models import Process
 
 logger = logging.getLogger("django_letsgo_worker.scheduler")
@@ -55,7 +55,7 @@ class Scheduler:
             queues=[],
             version=__version__,
         )
-        self._housekeeper = Housekeeper(self.using)
+        self._housekeeper = Maintenance(self.using)
         self._steps: list[Callable[[], None]] = [self._register, self._sync_declared]
         self._failures = 0
         # When the loop last came round, for the monitor.

@@ -1,6 +1,6 @@
 """Housekeeping of messages: prune the old, expire what nobody claims, give up what nobody knows.
 
-Everything goes in batches, so that no statement holds many rows; when to call is the housekeeper's.
+Everything goes in batches, so that no statement holds many rows; when to call is the maintenance's.
 """
 
 from __future__ import annotations

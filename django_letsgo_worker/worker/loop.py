@@ -17,7 +17,7 @@ from django.db import Error, connections
 
 from .. import registry
 from ..engines import Engine, Fault, Lane, adopt_own_connection, in_short
-from ..maintenance import Housekeeper
+from ..maintenance import Maintenance
 from .batch import Batch, BatchResult
 from .events import Events
 from .inflight import InFlight, InFlightTable
@@ -69,7 +69,7 @@ class WorkerLoop(threading.Thread):
     engine: Engine
     lanes: Lanes
     batch: Batch
-    housekeeper: Housekeeper
+    maintenance: Maintenance
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class WorkerLoop(threading.Thread):
             self.engine = adopt_own_connection(self.options.using)
             self.lanes = Lanes(self.engine, self.options.queues, Watermarks())
             self.batch = Batch(self.engine, self.options, self.process, self.inflight, self.events)
-            self.housekeeper = Housekeeper(self.options.using)
+            self.maintenance = Maintenance(self.options.using)
             while not self._is_over():
                 self._turn()
         except BaseException as error:
@@ -211,7 +211,7 @@ class WorkerLoop(threading.Thread):
         if self.inflight.is_closed or self.options.until_empty:
             return False
         try:
-            return self.housekeeper.step()
+            return self.maintenance.step()
         except Error as error:
             if self.engine.fault_of(error) is not Fault.REFUSAL:
                 raise

@@ -12,7 +12,7 @@ from django.db import connection
 from django_letsgo_worker import processes, schedules
 from django_letsgo_worker import scheduler as scheduling
 from django_letsgo_worker.engines import engine_for
-from django_letsgo_worker.maintenance import Housekeeper
+from django_letsgo_worker.maintenance import Maintenance
 from django_letsgo_worker.models import CLOCK_SQL, Housekeeping, Message, ScheduledJob, clock
 from django_letsgo_worker.scheduler import Scheduler
 from django_letsgo_worker.schedules import firing
@@ -274,8 +274,8 @@ class TestAScheduler:
 
 def test_the_housekeeping_does_not_wait_for_a_moment_that_a_wrong_clock_wrote():
     clock = engine_for("default").clock()
-    housekeeper = Housekeeper("default")
-    assert housekeeper._take_turn(clock + 8 * HOUR)
-    assert housekeeper._take_turn(clock)
-    assert not housekeeper._take_turn(clock + timedelta(seconds=30))
+    maintenance = Maintenance("default")
+    assert maintenance._take_turn(clock + 8 * HOUR)
+    assert maintenance._take_turn(clock)
+    assert not maintenance._take_turn(clock + timedelta(seconds=30))
     assert Housekeeping.objects.get().taken_at == clock

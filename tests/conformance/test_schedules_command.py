@@ -13,7 +13,7 @@ from django.db import connection, connections, transaction
 
 from django_letsgo_worker import processes, schedules
 from django_letsgo_worker.errors import InvalidSchedule
-from django_letsgo_worker.maintenance import Housekeeper
+from django_letsgo_worker.maintenance import Maintenance
 from django_letsgo_worker.management import startup
 from django_letsgo_worker.models import Message, Occurrence, Process, ScheduledJob
 from django_letsgo_worker.scheduler import Scheduler
@@ -216,7 +216,7 @@ class TestTheLoop:
         def fails(self):
             raise ZeroDivisionError
 
-        monkeypatch.setattr(Housekeeper, "step", fails)
+        monkeypatch.setattr(Maintenance, "step", fails)
         schedules.add("tick", "@every 1s", "tick")
         running(Scheduler("loop"))
         wait_until(lambda: Message.objects.filter(type="tick").exists(), what="a tick")

@@ -1,6 +1,6 @@
 """Verbs on process rows: say that one lives, that it drains, that it ended; the only writer of Process.
 
-Nothing is recovered from these rows: leases lapse by themselves.
+Nothing is recovered from these rows: leases lapse by themselves. Who lives is read in inspection.
 """
 
 from __future__ import annotations
@@ -17,31 +17,6 @@ TABLE = Process._meta.db_table
 KEPT_FOR = timedelta(days=1)
 # How often a scheduler says that it lives, in seconds; a worker does each third of its lease.
 SCHEDULER_BEATS_EVERY = 5.0
-# After this many missed heartbeats a process counts as silent.
-MISSED = 3
-
-
-def silent_after(kind: str) -> timedelta:
-    """Return how long a process may be silent and live: three of its heartbeats, or a lease if longer."""
-    lease = settings().lease_seconds
-    beats_every = SCHEDULER_BEATS_EVERY if kind == Process.Kind.SCHEDULER else lease / 3
-    return timedelta(seconds=max(MISSED * beats_every, lease))
-
-
-def is_silent(process: Process, now: datetime) -> bool:
-    """Whether a process that did not say that it ended has not been heard of for too long."""
-    return process.state != Process.State.STOPPED and process.heartbeat_at < now - silent_after(process.kind)
-
-
-def is_alive(process: Process, now: datetime) -> bool:
-    """Whether a process has not ended, and was heard of lately."""
-    return process.state != Process.State.STOPPED and not is_silent(process, now)
-
-
-def living(*, now: datetime, using: str) -> list[Process]:
-    """Return the processes that live, workers and schedulers."""
-    rows = Process.objects.using(using).exclude(state=Process.State.STOPPED)
-    return [process for process in rows if is_alive(process, now)]
 
 
 def register(process: Process, using: str) -> None:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import ArchivedMessage
 from . import formatting
-from .base import reading_of
+from .base import snapshot_of
 from .filters import OutcomeFilter, TypeFilter
 from .message_base import MessageFactsAdmin, types_beginning
 
@@ -52,7 +52,7 @@ class EndedAdmin(MessageFactsAdmin):
 
     @admin.display(description=_("finished"))
     def finished(self, row: ArchivedMessage) -> SafeString | str:
-        return formatting.when(row.finished_at, reading_of(row).now)
+        return formatting.when(row.finished_at, snapshot_of(row).now)
 
     @admin.display(description=_("took"))
     def took(self, row: ArchivedMessage) -> str:

@@ -1,4 +1,4 @@
-"""What all pages share: our database, permissions of their own, buttons that post, and the log.
+"""The base of all pages: our database, permissions of their own, buttons that post, the log, capped counts.
 
 Nothing here knows a model; each page's own file says what it shows and which verbs it calls.
 """
@@ -6,15 +6,19 @@ Nothing here knows a model; each page's own file says what it shows and which ve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from django.conf import settings as django_settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.urls import path, reverse
@@ -23,9 +27,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from .. import engines
 from ..conf import settings
-from .paging import CappedPaginator, DoorChangeList
-from .snapshot import Reading, reading
+from ..inspection import Snapshot, count_capped
 
 APP = "django_letsgo_worker"
 FILTERS = "_changelist_filters"
@@ -34,8 +38,74 @@ LOGGED_ONE_BY_ONE = 50
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
+    AnyPaginator = Paginator[Any]
 else:
     Base = admin.ModelAdmin
+    AnyPaginator = Paginator
+
+
+# -- what a page reads -----------------------------------------------------------------------------------
+
+
+def snapshot(request: HttpRequest) -> Snapshot:
+    """Return the state of the queue as one page shows it, read once for all of its columns and filters."""
+    found: Snapshot | None = getattr(request, "_letsgo_snapshot", None)
+    if found is None:
+        found = Snapshot()
+        request._letsgo_snapshot = found  # type: ignore[attr-defined]
+    return found
+
+
+def snapshot_of(row: Any) -> Snapshot:
+    """Return the snapshot of the page that a row stands on."""
+    found: Snapshot = row.snapshot
+    return found
+
+
+# -- lists -----------------------------------------------------------------------------------------------
+
+
+class AtLeast(engines.AtLeast):
+    """The same on a page."""
+
+    def __str__(self) -> str:
+        # Django groups the digits of a number's text itself then, and would group the comma too.
+        return int.__repr__(self) if django_settings.USE_THOUSAND_SEPARATOR else super().__str__()
+
+
+class CappedPaginator(AnyPaginator):
+    """Counts at most ten thousand rows, in the order of the list and so through the same index."""
+
+    @cached_property
+    def count(self) -> int:
+        rows = self.object_list
+        if not isinstance(rows, QuerySet):
+            return len(rows)
+        count = count_capped(rows)
+        return AtLeast(count) if isinstance(count, engines.AtLeast) else count
+
+    @property
+    def is_capped(self) -> bool:
+        return isinstance(self.count, AtLeast)
+
+
+class DoorChangeList(ChangeList):
+    """A list that keeps to the order of an index, and has its page read what the rows need at once."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        # ?o= sorts by any column, whether its heading is a link or not: ten million rows, no index.
+        self.params.pop(ORDER_VAR, None)
+        return super().get_ordering(request, queryset)
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        # Django reads a list of one page without a LIMIT, trusting its count of a moment ago.
+        rows = list(self.result_list[: max(self.list_per_page, self.list_max_show_all)])
+        self.model_admin.look_at(request, rows)  # type: ignore[attr-defined]
+        self.result_list = rows
+
+
+# -- pages -----------------------------------------------------------------------------------------------
 
 
 class DoorAdmin(Base):
@@ -68,7 +138,7 @@ class DoorAdmin(Base):
     def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Give each row of a page what its columns need besides itself."""
         for row in rows:
-            row.reading, row.request = reading(request), request
+            row.snapshot, row.request = snapshot(request), request
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         found = self.find(request, object_id)
@@ -165,7 +235,7 @@ class DoorAdmin(Base):
         )
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
-        if (row := kwargs.get("obj")) is not None and hasattr(row, "reading"):
+        if (row := kwargs.get("obj")) is not None and hasattr(row, "snapshot"):
             context["letsgo_buttons"] = self.buttons_of(request, row)
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -222,9 +292,3 @@ class ReadOnlyAdmin(DoorAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-def reading_of(row: Any) -> Reading:
-    """Return the reading of the page that a row stands on."""
-    found: Reading = row.reading
-    return found

@@ -23,12 +23,14 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from .. import messages
+from ..engines import AtLeast
+from ..inspection import ended_until
 from ..models import DeadLetter
-from . import bulk, formatting
+from . import formatting
 from .archive import EndedAdmin
+from .base import snapshot
 from .filters import FingerprintFilter, TypeFilter
-from .paging import MOST_COUNTED
-from .snapshot import reading
+from .message_base import Tally, in_batches
 
 
 class NewestError(Func):
@@ -136,7 +138,7 @@ class DeadLetterAdmin(EndedAdmin):
             "opts": self.opts,
             "count": str(count),
             "some": list(queryset[:10]),
-            "is_more": count > 10 or count == MOST_COUNTED,
+            "is_more": count > 10 or isinstance(count, AtLeast),
             "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
             "checkbox": ACTION_CHECKBOX_NAME,
             "select_across": request.POST.get("select_across", "0"),
@@ -153,7 +155,7 @@ class DeadLetterAdmin(EndedAdmin):
         queryset: QuerySet[DeadLetter],
         verb: Callable[[list[int]], object],
         what: str,
-    ) -> bulk.Tally:
+    ) -> Tally:
         def act(rows: list[DeadLetter]) -> int:
             ids = [row.pk for row in rows]
             verb(ids)
@@ -162,9 +164,9 @@ class DeadLetterAdmin(EndedAdmin):
             self.log(request, done, what)
             return len(done)
 
-        return bulk.in_batches(bulk.ended_until(queryset, reading(request).now), act)
+        return in_batches(ended_until(queryset, snapshot(request).now), act)
 
-    def _tell(self, request: HttpRequest, said: str, tally: bulk.Tally) -> None:
+    def _tell(self, request: HttpRequest, said: str, tally: Tally) -> None:
         if tally.done:
             self.say(request, said)
         elif not tally.skipped:

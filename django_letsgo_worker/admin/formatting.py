@@ -18,6 +18,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from ..inspection import in_units
 from ..redaction import redacted
 
 LONGEST_IN_A_LIST = 80
@@ -42,24 +43,14 @@ def badge(kind: str, label: Any, why: Any = "") -> SafeString:
 
 
 def span(seconds: float) -> str:
-    """Say a length of time in its two largest units."""
-    whole = int(abs(seconds))
+    """Say a length of time in its largest unit and the next smaller one."""
     if 0 < abs(seconds) < 0.001:
         return _("< 1 ms")
-    if whole == 0:
+    if abs(seconds) < 1:
         milliseconds = int(abs(seconds) * 1_000)
         return _("%(number)s ms") % {"number": milliseconds} if milliseconds else _("0 s")
-    days, rest = divmod(whole, 86_400)
-    hours, rest = divmod(rest, 3_600)
-    minutes, rest = divmod(rest, 60)
-    said = [
-        (days, _("%(number)s d")),
-        (hours, _("%(number)s h")),
-        (minutes, _("%(number)s min")),
-        (rest, _("%(number)s s")),
-    ]
-    first = next(place for place, (number, _unit) in enumerate(said) if number)
-    return " ".join(unit % {"number": number} for number, unit in said[first : first + 2] if number)
+    units = {"d": _("%(number)s d"), "h": _("%(number)s h"), "m": _("%(number)s min"), "s": _("%(number)s s")}
+    return " ".join(units[unit] % {"number": number} for number, unit in in_units(seconds))
 
 
 def relative(moment: datetime, now: datetime) -> str:

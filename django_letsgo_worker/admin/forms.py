@@ -20,7 +20,6 @@ from .. import planning, redaction, registry, validation
 from ..conf import settings
 from ..errors import InvalidMessage
 from ..models import ScheduledJob
-from . import masks
 
 if TYPE_CHECKING:
     ScheduledJobModelForm = forms.ModelForm[ScheduledJob]
@@ -136,6 +135,31 @@ class PayloadField(forms.JSONField):
             return True
 
 
+class MaskMoved(ValueError):
+    """A mask stands where nothing was masked."""
+
+
+def restored(edited: Any, original: Any) -> Any:
+    """Return an edited value with each mask replaced by what it stood for; else MaskMoved."""
+    if isinstance(edited, dict):
+        before = original if isinstance(original, dict) else {}
+        return {key: _restored_item(key, item, before) for key, item in edited.items()}
+    if isinstance(edited, list):
+        olds = original if isinstance(original, list) else []
+        return [
+            restored(item, olds[place] if place < len(olds) else None) for place, item in enumerate(edited)
+        ]
+    return edited
+
+
+def _restored_item(key: str, item: Any, before: dict[str, Any]) -> Any:
+    if item != redaction.MASK or not redaction.is_secret(key):
+        return restored(item, before.get(key))
+    if key not in before:
+        raise MaskMoved(key)
+    return before[key]
+
+
 class ScheduledJobForm(ScheduledJobModelForm):
     """A schedule; the model's own checks say what is wrong, each at its field."""
 
@@ -185,7 +209,7 @@ class ScheduledJobForm(ScheduledJobModelForm):
 
     def clean_payload(self) -> Any:
         try:
-            return masks.restored(self.cleaned_data["payload"], self.instance.payload)
-        except masks.MaskMoved as error:
+            return restored(self.cleaned_data["payload"], self.instance.payload)
+        except MaskMoved as error:
             text = _("%(mask)s at %(key)s stands for no value: write the value itself.")
             raise ValidationError(text, params={"mask": redaction.MASK, "key": str(error)}) from None

@@ -1,10 +1,13 @@
-"""What the pages of live and of archived messages show alike.
+"""The common part of the pages of live and of archived messages: columns, fields, and actions on many.
 
 How the two differ, and what can be done with them, stands in their own files.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
@@ -14,7 +17,10 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import registry
 from . import formatting
-from .base import ReadOnlyAdmin, reading_of
+from .base import ReadOnlyAdmin, snapshot_of
+
+# Proxies give a request up after 30 s or so; what is left then is said instead.
+BUDGET_SECONDS = 20.0
 
 
 class MessageFactsAdmin(ReadOnlyAdmin):
@@ -57,23 +63,23 @@ class MessageFactsAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("enqueued"))
     def enqueued(self, row: Any) -> SafeString | str:
-        return formatting.when(row.enqueued_at, reading_of(row).now)
+        return formatting.when(row.enqueued_at, snapshot_of(row).now)
 
     @admin.display(description=_("visible"))
     def visible(self, row: Any) -> SafeString | str:
-        return formatting.when(row.visible_at, reading_of(row).now)
+        return formatting.when(row.visible_at, snapshot_of(row).now)
 
     @admin.display(description=_("deadline"))
     def deadline_shown(self, row: Any) -> SafeString | str:
-        return formatting.when(row.deadline, reading_of(row).now)
+        return formatting.when(row.deadline, snapshot_of(row).now)
 
     @admin.display(description=_("first started"))
     def first_started(self, row: Any) -> SafeString | str:
-        return formatting.when(row.first_started_at, reading_of(row).now)
+        return formatting.when(row.first_started_at, snapshot_of(row).now)
 
     @admin.display(description=_("leased"))
     def leased(self, row: Any) -> SafeString | str:
-        return formatting.when(row.leased_at, reading_of(row).now)
+        return formatting.when(row.leased_at, snapshot_of(row).now)
 
     @admin.display(description=_("leased by"))
     def holder(self, row: Any) -> SafeString | str:
@@ -91,7 +97,7 @@ class MessageFactsAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("planned"))
     def planned(self, row: Any) -> SafeString | str:
-        return formatting.when(row.planned_at, reading_of(row).now)
+        return formatting.when(row.planned_at, snapshot_of(row).now)
 
     # -- what not everybody may see --------------------------------------------------------------------
 
@@ -119,3 +125,27 @@ class MessageFactsAdmin(ReadOnlyAdmin):
 def types_beginning(word: str) -> list[str]:
     """Return the known types that begin with a word, and the word: a type may be known elsewhere only."""
     return [*{word, *(type for type in registry.types() if type.startswith(word))}]
+
+
+# -- actions on all that match ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many rows were changed, how many were left as they are, and whether that is all."""
+
+    done: int
+    skipped: int
+    is_all: bool
+
+
+def in_batches(batches: Iterator[list[Any]], act: Callable[[list[Any]], int]) -> Tally:
+    """Call `act` with one batch after the other, for a limited time; it returns how many rows it changed."""
+    give_up_at = time.monotonic() + BUDGET_SECONDS
+    done = seen = 0
+    for batch in batches:
+        done += act(batch)
+        seen += len(batch)
+        if time.monotonic() > give_up_at:
+            return Tally(done, seen - done, next(batches, None) is None)
+    return Tally(done, seen - done, True)

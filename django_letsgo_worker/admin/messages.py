@@ -20,13 +20,21 @@ from django.utils.translation import ngettext
 
 from .. import messages, registry
 from ..errors import LetsGoError, MessageNotFound
+from ..inspection import first_ones, state_of
 from ..models import ArchivedMessage, Message
-from . import bulk, formatting
-from .base import reading_of
-from .filters import LIVE, LiveTypeFilter, QueueFilter, StateFilter
-from .message_base import MessageFactsAdmin, types_beginning
-from .snapshot import reading
-from .window import WINDOW, Wanted, WindowPaginator, find_ids
+from . import formatting
+from .base import snapshot, snapshot_of
+from .filters import (
+    LIVE,
+    WINDOW,
+    LiveTypeFilter,
+    QueueFilter,
+    StateFilter,
+    Wanted,
+    WindowPaginator,
+    find_ids,
+)
+from .message_base import MessageFactsAdmin, Tally, in_batches, types_beginning
 
 KEY = "key:"
 LABELS = {
@@ -91,17 +99,18 @@ class MessageAdmin(MessageFactsAdmin):
         wanted = _wanted(request)
         if wanted is None:
             return None
-        page = reading(request)
-        if page.found is None:
-            page.found = find_ids(page, wanted)
-        return page.found
+        found: list[int] | None = getattr(request, "_letsgo_found", None)
+        if found is None:
+            found = find_ids(snapshot(request), wanted)
+            request._letsgo_found = found  # type: ignore[attr-defined]
+        return found
 
     # -- columns ---------------------------------------------------------------------------------------
 
     @admin.display(description=_("state"))
     def state(self, row: Message) -> SafeString:
-        page = reading_of(row)
-        state = row.state_at(page.now)
+        page = snapshot_of(row)
+        state = state_of(row, page.now)
         kind, label = LABELS[state]
         if state != "ready":
             return formatting.badge(kind, label)
@@ -142,7 +151,6 @@ class MessageAdmin(MessageFactsAdmin):
         return response
 
     def _archived_url(self, pk: int) -> str:
-
         return reverse(
             "admin:django_letsgo_worker_archivedmessage_change", args=[pk], current_app=self.admin_site.name
         )
@@ -162,7 +170,7 @@ class MessageAdmin(MessageFactsAdmin):
             self.log(request, done, _t("Cancelled."))
             return len(done)
 
-        tally = bulk.in_batches(bulk.first_ones(queryset, failed), cancel_batch)
+        tally = in_batches(first_ones(queryset, failed), cancel_batch)
         if tally.done >= WINDOW:
             # A filter finds so many at a time.
             tally = replace(tally, is_all=False)
@@ -176,7 +184,7 @@ class MessageAdmin(MessageFactsAdmin):
             return False
         return True
 
-    def _tell(self, request: HttpRequest, tally: bulk.Tally, failed: dict[int, str]) -> None:
+    def _tell(self, request: HttpRequest, tally: Tally, failed: dict[int, str]) -> None:
         if tally.done:
             said = ngettext(
                 "%(count)d message was cancelled.", "%(count)d messages were cancelled.", tally.done

@@ -17,9 +17,10 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from .. import processes
+from ..inspection import liveness_of
 from ..models import Process
 from . import formatting
-from .base import ReadOnlyAdmin, reading_of
+from .base import ReadOnlyAdmin, snapshot_of
 from .filters import Filter
 
 
@@ -61,7 +62,7 @@ class ProcessAdmin(ReadOnlyAdmin):
     def state_shown(self, row: Process) -> SafeString:
         if row.state == Process.State.STOPPED:
             return formatting.badge("off", row.get_state_display())
-        if processes.is_silent(row, reading_of(row).now):
+        if liveness_of(row, snapshot_of(row).now) == "silent":
             return formatting.badge(
                 "bad", _("silent"), _("no heartbeat; its messages are taken up by others")
             )
@@ -95,11 +96,11 @@ class ProcessAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("started"))
     def started(self, row: Process) -> SafeString | str:
-        return formatting.when(row.started_at, reading_of(row).now)
+        return formatting.when(row.started_at, snapshot_of(row).now)
 
     @admin.display(description=_("heartbeat"))
     def heartbeat(self, row: Process) -> SafeString | str:
-        return formatting.when(row.heartbeat_at, reading_of(row).now)
+        return formatting.when(row.heartbeat_at, snapshot_of(row).now)
 
     def offered(self, row: Process) -> tuple[str, ...]:
         return () if row.state == Process.State.STOPPED or row.stop_requested else tuple(self.buttons)

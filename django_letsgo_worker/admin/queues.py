@@ -1,6 +1,6 @@
 """Queues: what each has to do, and pause and resume; those without a row are shown all the same.
 
-What a queue has is counted in lanes.py.
+What a queue has is counted in inspection.
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ from django.utils.translation import ngettext
 
 from .. import queues, validation
 from ..errors import InvalidMessage, LetsGoError
+from ..inspection import Work
 from ..models import Queue
 from . import formatting
-from .base import FILTERS, ReadOnlyAdmin, reading_of
+from .base import FILTERS, CappedPaginator, DoorChangeList, ReadOnlyAdmin, snapshot, snapshot_of
 from .forms import PauseForm, ReasonActionForm
-from .lanes import WorkInQueue, work_in_queues
-from .paging import CappedPaginator, DoorChangeList
-from .snapshot import reading
 
 
 class QueueChangeList(DoorChangeList):
@@ -40,7 +38,7 @@ class QueueChangeList(DoorChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         rows = {queue.name: queue for queue in self.queryset}
-        names = {*rows, *(lane.queue for lane in reading(request).lanes)}
+        names = {*rows, *(lane.queue for lane in snapshot(request).lanes)}
         word = self.query.strip().lower()
         found = [rows.get(name) or Queue(name=name) for name in sorted(names) if word in name.lower()]
         self.paginator = CappedPaginator(found, self.list_per_page)
@@ -78,7 +76,7 @@ class QueueAdmin(ReadOnlyAdmin):
 
     def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         super().look_at(request, rows)
-        work = work_in_queues(reading(request), [row.name for row in rows])
+        work = snapshot(request).work([row.name for row in rows], by_state=False)
         for row in rows:
             row.work = work[row.name]
 
@@ -88,7 +86,7 @@ class QueueAdmin(ReadOnlyAdmin):
         except InvalidMessage:
             return None
         found: Queue | None = self.get_queryset(request).filter(pk=name).first()
-        if found is None and name in {lane.queue for lane in reading(request).lanes}:
+        if found is None and name in {lane.queue for lane in snapshot(request).lanes}:
             return Queue(name=name)
         return found
 
@@ -105,7 +103,7 @@ class QueueAdmin(ReadOnlyAdmin):
     def state(self, row: Any) -> SafeString:
         if not row.is_paused:
             return formatting.badge("good", _("open"))
-        now = reading_of(row).now
+        now = snapshot_of(row).now
         until = (
             _t("until %(when)s") % {"when": formatting.relative(row.resume_at, now)} if row.resume_at else ""
         )
@@ -115,12 +113,12 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("ready"))
     def ready(self, row: Any) -> SafeString | str:
-        work: WorkInQueue = row.work
+        work: Work = row.work
         return self._messages(row, work.ready, "ready")
 
     @admin.display(description=_("running or later"))
     def later(self, row: Any) -> SafeString | str:
-        work: WorkInQueue = row.work
+        work: Work = row.work
         return self._messages(row, work.later, "")
 
     def _messages(self, row: Any, count: int, state: str) -> SafeString | str:
@@ -132,13 +130,12 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("oldest ready"))
     def oldest(self, row: Any) -> SafeString | str:
-        work: WorkInQueue = row.work
-        return formatting.when(work.oldest_ready, reading_of(row).now)
+        work: Work = row.work
+        return formatting.when(work.oldest_ready, snapshot_of(row).now)
 
     @admin.display(description=_("workers"))
     def served(self, row: Any) -> SafeString | str:
-        page = reading_of(row)
-        count = sum(1 for worker in page.workers if worker.queues is None or row.name in worker.queues)
+        count = snapshot_of(row).workers_of(row.name)
         return str(count) if count else formatting.badge("warn", "0", _("no worker serves it"))
 
     @admin.display(description="")
@@ -218,7 +215,7 @@ class QueueAdmin(ReadOnlyAdmin):
         queue = self.find(request, unquote(object_id))
         if queue is None:
             raise Http404
-        form = PauseForm(request.POST or None, now=reading(request).now)
+        form = PauseForm(request.POST or None, now=snapshot(request).now)
         if request.method == "POST" and form.is_valid():
             by, facts = self.who(request), form.cleaned_data
             queues.pause(

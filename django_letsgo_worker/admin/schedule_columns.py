@@ -5,7 +5,6 @@ The page itself, its form and its actions stand in schedules.py.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 from django.contrib import admin
@@ -15,12 +14,11 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from ..errors import InvalidSchedule
+from ..inspection import Run, Snapshot, is_late, last_runs, next_runs
 from ..models import ScheduledJob
 from ..recurrence import Recurrence
 from . import formatting
-from .base import DoorAdmin, reading_of
-from .runs import Run, last_runs
-from .snapshot import Reading
+from .base import DoorAdmin, snapshot_of
 
 NEXT_RUNS = 5
 LAST_RUNS = 20
@@ -61,14 +59,14 @@ class ScheduleColumns(DoorAdmin):
 
     @admin.display(description=_("state"))
     def state_shown(self, row: ScheduledJob) -> SafeString:
-        page, state = reading_of(row), row.state
+        page, state = snapshot_of(row), row.state
         if state == "off":
             return formatting.badge("off", _("off"), _switched(row, page))
         if state == "broken":
             return formatting.badge("bad", _("problem"), formatting.cut(row.problem, 300))
         if state == "completed":
             return formatting.badge("calm", _("over"), _("no run is to come"))
-        if row.next_run_at is not None and row.next_run_at + row.misfire_grace < page.now:
+        if is_late(row, page.now):
             why = _("its time has come, and no scheduler took it up")
             return formatting.badge(
                 "warn", _("late"), why if page.has_scheduler else _("no scheduler is running")
@@ -81,7 +79,7 @@ class ScheduleColumns(DoorAdmin):
     def next_run(self, row: Any) -> SafeString | str:
         if not row.enabled or row.next_run_at is None:
             return formatting.NOTHING
-        now = reading_of(row).now
+        now = snapshot_of(row).now
         moment = formatting.in_zone(row.next_run_at, formatting.zone_of(row.timezone), now)
         away = formatting.relative(row.next_run_at, now)
         return formatting.two_lines(moment, away if row.timezone == "UTC" else f"{away} · {row.timezone}")
@@ -89,7 +87,7 @@ class ScheduleColumns(DoorAdmin):
     @admin.display(description=_("last run"))
     def last_run(self, row: Any) -> SafeString | str:
         run: Run | None = row.newest_run
-        now = reading_of(row).now
+        now = snapshot_of(row).now
         if run is None:
             return formatting.when(row.last_run_at, now)
         shown = formatting.two_lines(self._result(run, now), formatting.when(run.occurrence.planned_at, now))
@@ -102,17 +100,13 @@ class ScheduleColumns(DoorAdmin):
     def next_runs(self, row: ScheduledJob) -> SafeString | str:
         try:
             recurrence = row.recurrence
-            moments = row.next_runs(NEXT_RUNS) or (
-                []
-                if row.enabled
-                else list(islice(recurrence.occurrences_after(reading_of(row).now), NEXT_RUNS))
-            )
+            moments = next_runs(row, NEXT_RUNS, snapshot_of(row).now)
         except InvalidSchedule as error:
             return str(error)
         if not moments:
             return _t("none")
         zones = [row.timezone] if row.timezone == "UTC" else [row.timezone, "UTC"]
-        now = reading_of(row).now
+        now = snapshot_of(row).now
         lines = [
             (
                 *(formatting.in_zone(moment, formatting.zone_of(zone), now) for zone in zones),
@@ -128,8 +122,8 @@ class ScheduleColumns(DoorAdmin):
 
     @admin.display(description=_("last runs"))
     def last_runs(self, row: ScheduledJob) -> SafeString | str:
-        page = reading_of(row)
-        runs = last_runs(page, row.pk, LAST_RUNS)
+        page = snapshot_of(row)
+        runs = last_runs(row.pk, LAST_RUNS, using=page.using)
         if not runs:
             return _t("none yet")
         lines = [
@@ -167,7 +161,7 @@ class ScheduleColumns(DoorAdmin):
         return format_html("{}", formatting.link_to(self.admin_site.name, model, run.message.pk, mark))
 
 
-def _switched(row: ScheduledJob, page: Reading) -> str:
+def _switched(row: ScheduledJob, page: Snapshot) -> str:
     """Say who switched a schedule off, when, why and until when."""
     facts = [
         _t("by %(who)s") % {"who": formatting.cut(row.switched_by)} if row.switched_by else "",

@@ -20,13 +20,12 @@ from django.utils.translation import ngettext
 
 from .. import planning, schedules
 from ..errors import InvalidSchedule, LetsGoError
+from ..inspection import newest_runs
 from ..models import ScheduledJob
 from . import formatting
 from .filters import ScheduleStateFilter, ScheduleTypeFilter
 from .forms import ReasonActionForm, ScheduledJobForm
-from .runs import newest_runs
 from .schedule_columns import ScheduleColumns
-from .snapshot import reading
 
 WHAT = ("name", "type", "schedule", "timezone", "payload")
 
@@ -51,7 +50,7 @@ class ScheduledJobAdmin(ScheduleColumns):
 
     def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         super().look_at(request, rows)
-        runs = newest_runs(reading(request), [row.pk for row in rows])
+        runs = newest_runs([row.pk for row in rows], using=self.alias)
         for row in rows:
             row.newest_run = runs.get(row.pk)
 

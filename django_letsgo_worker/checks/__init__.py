@@ -1,19 +1,8 @@
-"""What `manage.py check` says about this app before anything runs; importing it registers every check.
+"""The checks of `manage.py check`: findings about this app before anything runs.
 
-Each file is about one thing that can be wrong; which checks are made when stands in groups.
+Importing it registers them. Each file is about one thing that can be wrong.
 """
 
-from . import commands, configuration, database, handling, routing, rows
-from .rows import types_waiting
-from .tags import alias_of_queue
+from . import configuration, database, handlers, rows
 
-__all__ = [
-    "alias_of_queue",
-    "commands",
-    "configuration",
-    "database",
-    "handling",
-    "routing",
-    "rows",
-    "types_waiting",
-]
+__all__ = ["configuration", "database", "handlers", "rows"]

@@ -1,6 +1,7 @@
-"""Checks of the settings: LETSGO_WORKER itself, and Django's that decide what a stored time means.
+"""Checks of the settings, LETSGO_WORKER's and those of Django's that it needs, and of the commands' names.
 
-Only facts that can be known without a database stand here.
+Only facts that can be known without a database stand here; and the tags that say which checks are made when.
+Those that read rows have Django's tag `database`: they are made when it is named.
 """
 
 from __future__ import annotations
@@ -11,15 +12,23 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import get_commands
 
 from .. import context, registry, schedules
 from ..conf import Settings, settings
 from ..errors import InvalidSchedule
 from ..hints import suggestion
-from .tags import AT_START, PROJECT, alias_of_queue
+from ..inspection import alias_of_queue
 
+# Workers and schedulers make these too, when they start, and do not start with an error among them.
+AT_START = "letsgo_worker"
+# What the project should know, and a worker need not be told each time.
+PROJECT = "letsgo_project"
 # What a heartbeat may take on a busy host, in seconds; three of them should fit into a lease.
 SLOW_HEARTBEAT = 1.0
+APP = "django_letsgo_worker"
+# What else calls the same.
+OTHER_NAMES = {"runworker": "Use `manage.py letsgo worker run`, which is the same, or move"}
 
 
 @register(AT_START)
@@ -106,4 +115,19 @@ def check_lease(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             hint=f"Set LETSGO_WORKER['LEASE_SECONDS'] to {3 * SLOW_HEARTBEAT:g} or more; 30 is the default.",
             id="letsgo_worker.W005",
         )
+    ]
+
+
+@register(PROJECT)
+def check_commands(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Say which of our commands are another app's: Channels has a runworker too, and the first app wins."""
+    owners = get_commands()
+    return [
+        Warning(
+            f"`manage.py {name}` is the command of {owners[name]!r}: it hides that of {APP!r}.",
+            hint=f"{OTHER_NAMES.get(name, 'Move')} {APP!r} above {owners[name]!r} in INSTALLED_APPS.",
+            id="letsgo_worker.W006",
+        )
+        for name in ("runworker", "runscheduler", "letsgo")
+        if owners[name] != APP
     ]

@@ -1,4 +1,4 @@
-"""Checks of how the queue's database is connected to: what handlers and the web get, by engine.
+"""Checks of the queue's database: how handlers and the web connect to it, and what routers send there.
 
 Workers set up their own connections as they need them. Nothing is asked of the database itself here.
 """
@@ -6,24 +6,33 @@ Workers set up their own connections as they need them. Nothing is asked of the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
+from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
-from django.db import connections
+from django.db import connections, router
+from django.db.models import Model
 
 from ..conf import settings
-from ..engines import engine_on
+from ..engines import engine_on, has_own_cursors
 from ..errors import NotReady
+from ..inspection import alias_of_queue
+from ..models import Message
 from ..validation import counted
-from .tags import AT_START, alias_of_queue
+from .configuration import APP, AT_START, PROJECT
 
 _SETS_WAL = re.compile(r"journal_mode\s*=\s*[\"']?wal\b", re.IGNORECASE)
 # In the header of a SQLite file: the versions to write and to read it with; both are 2 in WAL mode.
 _VERSIONS, _WAL = slice(18, 20), b"\x02\x02"
 # Of psycopg's pool, where its size is not given.
 _POOL_SIZE = 4
+ROUTER = f"{APP}.routers.LetsGoRouter"
+
+
+# -- connections -----------------------------------------------------------------------------------------
 
 
 @register(AT_START)
@@ -106,3 +115,73 @@ def _check_pool(alias: str, options: Mapping[str, Any], seats: int) -> Iterator[
             hint=_hint(alias, f'"pool": {{"max_size": {seats}}}, or lower CONCURRENCY'),
             id="letsgo_worker.W004",
         )
+
+
+# -- routers ---------------------------------------------------------------------------------------------
+
+
+@register(PROJECT)
+def check_routing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Say what is lost with the queue on another alias than the data, and what routers do to its tables."""
+    alias = alias_of_queue()
+    return [] if alias is None else [*_check_routers(alias), *_check_distance(alias)]
+
+
+def _check_routers(alias: str) -> Iterator[CheckMessage]:
+    if APP in getattr(django_settings, "TENANT_APPS", ()):
+        yield Warning(
+            f"TENANT_APPS has {APP}: what is enqueued in a tenant's schema waits in a queue of that schema, "
+            "and workers serve none of them.",
+            hint=f"Have {APP!r} in SHARED_APPS only, and let a carrier take the schema along.",
+            id="letsgo_worker.W015",
+        )
+    if not router.allow_migrate_model(alias, Message):
+        if has_own_cursors(connections[alias]):
+            # Its answer may depend on the schema that this connection is set to.
+            yield Warning(
+                f"DATABASE_ROUTERS let no tables of {APP} onto {alias!r} as its connections are when they "
+                "are new, and so are those of workers.",
+                hint="Have the tables in the schema that a new connection uses: with django-tenants the "
+                "shared one.",
+                id="letsgo_worker.W014",
+            )
+            return
+        yield Error(
+            f"DATABASE_ROUTERS let no tables of {APP} onto {alias!r}, where LETSGO_WORKER has them.",
+            hint=f"Put {ROUTER!r} in front of the others.",
+            id="letsgo_worker.E007",
+        )
+    elif {router.db_for_read(Message), router.db_for_write(Message)} != {alias}:
+        yield Warning(
+            f"LETSGO_WORKER has its tables on {alias!r}, but no router sends Message.objects there.",
+            hint=f"Add {ROUTER!r} to DATABASE_ROUTERS.",
+            id="letsgo_worker.W009",
+        )
+
+
+def _check_distance(alias: str) -> Iterator[CheckMessage]:
+    written = aliases_written(models_of_project())
+    if written and alias not in written:
+        others = ", ".join(repr(other) for other in sorted(written))
+        yield Warning(
+            f"The queue is on {alias!r}, and all data of the project on {others}: enqueue() is not part of "
+            "the caller's transaction there, and no handler's effects exist exactly once.",
+            hint="Where that matters, keep the queue with the data; else enqueue in transaction.on_commit(), "
+            "and silence this check.",
+            id="letsgo_worker.W008",
+        )
+
+
+def models_of_project() -> list[type[Model]]:
+    """Return the models of all apps but ours and our optional ones."""
+    return [
+        model
+        for config in apps.get_app_configs()
+        if config.name != APP and not config.name.startswith(f"{APP}.")
+        for model in config.get_models()
+    ]
+
+
+def aliases_written(models: Iterable[type[Model]]) -> set[str]:
+    """Return the aliases that rows of these models are written to, as the routers say."""
+    return {router.db_for_write(model) for model in models}

@@ -6,20 +6,16 @@ They are made when Django is told which databases to check, best before a deploy
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import connections
 
-from .. import processes, registry
+from .. import registry
 from ..engines import engine_for
 from ..errors import NotReady
+from ..inspection import Snapshot, alias_of_queue, types_waiting
 from ..models import Message, Process, ScheduledJob
-from .tags import alias_of_queue
-
-# How far into a lane types are looked at: what stands at its head is what holds it up.
-LOOK_AT = 1_000
 
 
 @register(Tags.database)
@@ -43,24 +39,13 @@ def _can_be_read(alias: str) -> bool:
 
 
 def _check_messages(alias: str) -> Iterator[CheckMessage]:
-    for type, queue in sorted(types_waiting(alias).items()):
+    for type, queue in sorted(types_waiting(alias, engine_for(alias).lanes()).items()):
         if registry.find(type) is None:
             yield Warning(
                 f"Messages of {type!r} wait in the queue {queue!r}, and this code has no handler of them.",
                 hint="Keep its handler until they are worked off, or cancel them.",
                 id="letsgo_worker.W010",
             )
-
-
-def types_waiting(using: str, *, until: datetime | None = None) -> dict[str, str]:
-    """Return the types at the head of each lane, each with its queue; `until`: only what is due by then."""
-    found: dict[str, str] = {}
-    for lane in engine_for(using).lanes():
-        rows = Message.objects.using(using).filter(queue=lane.queue, priority=lane.priority)
-        rows = rows if until is None else rows.filter(visible_at__lte=until)
-        types = rows.order_by("visible_at").values_list("type", flat=True)[:LOOK_AT]
-        found |= dict.fromkeys(types, lane.queue)
-    return found
 
 
 def _check_schedules(alias: str) -> Iterator[CheckMessage]:
@@ -75,23 +60,16 @@ def _check_schedules(alias: str) -> Iterator[CheckMessage]:
 
 
 def _check_queues(alias: str) -> Iterator[CheckMessage]:
-    clock = engine_for(alias).clock()
-    served = _queues_served(alias, clock)
+    snapshot = Snapshot(alias)
     due = {
         lane.queue
-        for lane in engine_for(alias).lanes()
-        if lane.next_visible_at is not None and lane.next_visible_at <= clock
+        for lane in snapshot.lanes
+        if lane.next_visible_at is not None and lane.next_visible_at <= snapshot.now
     }
     for queue in sorted(due):
-        if not any(queues is None or queue in queues for queues in served):
+        if not snapshot.workers_of(queue):
             yield Warning(
                 f"Messages are due in the queue {queue!r}, and no living worker serves it.",
                 hint=f"Run `manage.py runworker`, or one with `--queues {queue}`.",
                 id="letsgo_worker.W012",
             )
-
-
-def _queues_served(alias: str, clock: datetime) -> list[list[str] | None]:
-    """Return the queues of each living worker; None is all."""
-    living = processes.living(now=clock, using=alias)
-    return [process.queues for process in living if process.kind == Process.Kind.WORKER]

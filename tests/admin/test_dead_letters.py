@@ -9,7 +9,8 @@ from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 
 from django_letsgo_worker import enqueue
-from django_letsgo_worker.admin import bulk
+from django_letsgo_worker.admin import message_base
+from django_letsgo_worker.inspection import work
 from django_letsgo_worker.models import ArchivedMessage, DeadLetter, Message
 from tests.browser.rows import archived, change_url, dead_letter, do_url, list_url
 
@@ -44,7 +45,7 @@ def test_what_cannot_be_redriven_is_counted_and_stays(admin_client):
 
 
 def test_all_that_match_are_redriven_in_batches_of_ids(admin_client, monkeypatch):
-    monkeypatch.setattr(bulk, "BATCH", 4)
+    monkeypatch.setattr(work, "BATCH", 4)
     wanted = [dead_letter(type="mail.send") for _ in range(11)]
     others = [dead_letter() for _ in range(3)]
 
@@ -56,7 +57,7 @@ def test_all_that_match_are_redriven_in_batches_of_ids(admin_client, monkeypatch
 
 
 def test_letters_that_die_again_meanwhile_are_not_redriven_for_ever(admin_client, monkeypatch):
-    monkeypatch.setattr(bulk, "BATCH", 1)
+    monkeypatch.setattr(work, "BATCH", 1)
     first = dead_letter()
     dead_letter(finished_at=timezone.now() + timedelta(hours=1))
 
@@ -67,8 +68,8 @@ def test_letters_that_die_again_meanwhile_are_not_redriven_for_ever(admin_client
 
 
 def test_an_action_that_takes_too_long_says_that_there_are_more(admin_client, monkeypatch):
-    monkeypatch.setattr(bulk, "BATCH", 1)
-    monkeypatch.setattr(bulk, "BUDGET_SECONDS", -1.0)
+    monkeypatch.setattr(work, "BATCH", 1)
+    monkeypatch.setattr(message_base, "BUDGET_SECONDS", -1.0)
     letters = [dead_letter() for _ in range(3)]
 
     page = act(admin_client, "redrive", [letters[0].pk], select_across="1").content.decode()

@@ -9,7 +9,8 @@ import pytest
 from django.utils import timezone
 
 from django_letsgo_worker import enqueue, queues
-from django_letsgo_worker.admin import bulk, messages, window
+from django_letsgo_worker.admin import filters, messages
+from django_letsgo_worker.inspection import work
 from django_letsgo_worker.models import ArchivedMessage, Message
 from tests.browser.rows import archived, change_url, dead_letter, do_url, list_url, process
 
@@ -102,7 +103,7 @@ def test_a_cancelled_message_is_archived(admin_client):
 
 
 def test_all_that_match_are_cancelled_in_batches(admin_client, monkeypatch):
-    monkeypatch.setattr(bulk, "BATCH", 3)
+    monkeypatch.setattr(work, "BATCH", 3)
     wanted = [enqueue("mail.send", queue="mail").pk for _ in range(10)]
     kept = enqueue("mail.send", queue="other").pk
 
@@ -145,7 +146,7 @@ def test_an_archived_message_shows_its_result_and_its_links(admin_client):
 
 
 def test_a_filter_looks_at_those_that_come_first_and_says_so(admin_client, monkeypatch):
-    for module in (window, messages):
+    for module in (filters, messages):
         monkeypatch.setattr(module, "WINDOW", 5)
     wanted = [enqueue("mail.send", queue="mail").pk for _ in range(8)]
 

@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_letsgo_worker import enqueue, enqueue_many, schedules
-from django_letsgo_worker.admin import lanes, paging, window
+from django_letsgo_worker.admin import base, filters
+from django_letsgo_worker.inspection import work
 from django_letsgo_worker.models import ArchivedMessage, Message, Occurrence, Process, ScheduledJob
 from tests.browser.rows import an_error, archived, change_url, dead_letter, list_url, process
 
@@ -78,7 +79,7 @@ def test_lists_leave_the_heavy_columns_where_they_are(admin_client):
 
 
 def test_no_list_counts_further_than_its_cap(admin_client, monkeypatch):
-    monkeypatch.setattr(paging, "MOST_COUNTED", 5)
+    monkeypatch.setattr(work, "MOST_COUNTED", 5)
     for _ in range(8):
         archived()
 
@@ -89,8 +90,8 @@ def test_no_list_counts_further_than_its_cap(admin_client, monkeypatch):
 
 
 def test_a_count_past_the_cap_is_written_so():
-    assert str(paging.AtLeast(10_000)) == "10,000+"
-    assert paging.AtLeast(10_000) == 10_000
+    assert str(base.AtLeast(10_000)) == "10,000+"
+    assert base.AtLeast(10_000) == 10_000
 
 
 def test_a_list_cannot_be_sorted_by_a_column_without_an_index(admin_client):
@@ -180,9 +181,8 @@ def big_tables(engine):
 def test_no_page_reads_a_whole_table(admin_client, big_tables, monkeypatch):
     # In proportion to these tables as ten thousand is to millions: to count half of a table, PostgreSQL
     # rightly reads it.
-    for module in (paging, lanes):
-        monkeypatch.setattr(module, "MOST_COUNTED", 500)
-    monkeypatch.setattr(window, "WINDOW", 500)
+    monkeypatch.setattr(work, "MOST_COUNTED", 500)
+    monkeypatch.setattr(filters, "WINDOW", 500)
     for model, query in PAGES:
         for sql in statements(admin_client, list_url(model), query):
             if sql.startswith(("SELECT", "WITH")) and "django_letsgo_worker" in sql:

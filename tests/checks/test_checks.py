@@ -13,7 +13,7 @@ from django.db import connections
 
 from django_letsgo_worker import handler, registry, schedule
 from django_letsgo_worker.checks import database
-from django_letsgo_worker.checks.tags import AT_START, PROJECT
+from django_letsgo_worker.checks.configuration import AT_START, PROJECT
 
 
 def found(*tags, deploy=False):

@@ -11,12 +11,12 @@ from django.core.checks import Tags
 from django.core.checks.registry import registry
 
 import django_letsgo_worker
-from django_letsgo_worker.checks import tags
+from django_letsgo_worker.checks import configuration
 from tests.docs.test_documented_tables import table
 
 PACKAGE = Path(django_letsgo_worker.__file__).parent
 ROWS = table("checks.md", "id", "made", "what is wrong")
-MADE = {tags.AT_START: "at start", tags.PROJECT: "always", Tags.database: "`--database`"}
+MADE = {configuration.AT_START: "at start", configuration.PROJECT: "always", Tags.database: "`--database`"}
 
 
 def test_each_check_has_its_row_and_its_own_number_in_order():

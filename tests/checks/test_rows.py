@@ -12,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_letsgo_worker import checks, enqueue, enqueue_many, handler, registry, schedules
+from django_letsgo_worker.inspection import work
 from django_letsgo_worker.models import Message, Process
 
 pytestmark = pytest.mark.django_db
@@ -62,7 +63,7 @@ def test_waiting_messages_that_no_code_here_registers_are_said_once_by_type(work
 
 def test_types_are_looked_for_no_further_than_the_heads_of_the_lanes(monkeypatch, worker):
     worker()
-    monkeypatch.setattr(checks.rows, "LOOK_AT", 2)
+    monkeypatch.setattr(work, "LOOK_AT", 2)
     enqueue_many([("t:known", n) for n in range(2)])
     enqueue("t:hidden", delay=1)
     enqueue("t:seen", priority=1)
@@ -141,7 +142,7 @@ def test_an_isolation_level_that_locks_gaps_is_said_on_mariadb(engine, monkeypat
         options["isolation_level"] = level
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
 
-    assert [message.id for message in checks.connecting.check_connection(None)] == expected
+    assert [message.id for message in checks.database.check_connection(None)] == expected
 
 
 def test_no_check_leaves_anything_behind():

@@ -15,7 +15,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from django_letsgo_worker import enqueue, handler, queues, registry, schedules
 from django_letsgo_worker import schedule as declare
 from django_letsgo_worker.engines import engine_for
-from django_letsgo_worker.management.letsgo import doctor, problems
+from django_letsgo_worker.inspection import diagnosis as inspection_diagnosis
+from django_letsgo_worker.management.letsgo import overview
 from django_letsgo_worker.models import Message, Process, ScheduledJob
 from tests.support import ROOT, wait_until
 
@@ -242,8 +243,8 @@ def test_no_problem_changes_a_row(process):
 
 
 def test_every_code_is_documented():
-    source = "".join((ROOT / module.__file__).read_text() for module in (doctor, problems))
-    codes = re.findall(r'(?:yield |^ +|\[\()"([a-z]+(?:_[a-z]+)+)",', source, re.MULTILINE)
+    source = "".join((ROOT / module.__file__).read_text() for module in (overview, inspection_diagnosis))
+    codes = re.findall(r'Problem\(\s*"([a-z]+(?:_[a-z]+)+)",', source)
     page = (ROOT / "docs" / "commands.md").read_text()
     documented = re.findall(r"^\| `([a-z_]+)` \|", page[page.index("| code | means |") :], re.MULTILINE)
     assert len(set(codes)) == 13

@@ -15,9 +15,10 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from django_letsgo_worker import enqueue, messages, queues, redaction, schedules
+from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import InvalidMessage
-from django_letsgo_worker.management.letsgo import reading, showing
-from django_letsgo_worker.management.letsgo.console import Printer
+from django_letsgo_worker.management.letsgo import formats
+from django_letsgo_worker.management.letsgo.console import Console
 from django_letsgo_worker.models import ArchivedMessage, DeadLetter, Message, Process, Queue, ScheduledJob
 
 pytestmark = pytest.mark.django_db
@@ -135,7 +136,7 @@ class TestForPrograms:
             "for": timedelta(minutes=1, milliseconds=500),
             "id": UUID(int=1),
         }
-        assert json.loads(showing.as_json(value)) == {
+        assert json.loads(formats.as_json(value)) == {
             "at": "2027-01-01T07:00:00+00:00",
             "for": 60.5,
             "id": "00000000-0000-0000-0000-000000000001",
@@ -185,22 +186,22 @@ class TestUsage:
         [("90s", 90), ("10m", 600), ("1h30m", 5400), ("2d", 172_800), ("1d2h3m4s", 93_784), ("0s", 0)],
     )
     def test_a_duration_is_read(self, text, seconds):
-        assert reading.duration(text) == timedelta(seconds=seconds)
+        assert formats.duration(text) == timedelta(seconds=seconds)
 
     @pytest.mark.parametrize(
         "text", ["", "90", "s", "1m1h", "-5s", "1.5h", "5 m", "1w", "٣s", "9999999999999d", "5M"]
     )
     def test_a_duration_that_is_none_is_refused(self, text):
-        with pytest.raises(reading.argparse.ArgumentTypeError):
-            reading.duration(text)
+        with pytest.raises(formats.argparse.ArgumentTypeError):
+            formats.duration(text)
 
 
 class TestWhatAPersonMustRepair:
     def test_a_fault_of_the_database_is_one_sentence(self, monkeypatch):
-        def fails(**_):
+        def fails(*_):
             raise OperationalError("the server went away\nwith details")
 
-        monkeypatch.setattr(queues, "names", fails)
+        monkeypatch.setattr(type(engine_for("default")), "lanes", fails)
         assert refusal("queue", "list") == "The database 'default' does not answer: the server went away"
 
     @override_settings(LETSGO_WORKER={"CONCURENCY": 1})
@@ -231,9 +232,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def printer(out: io.StringIO, err: io.StringIO | None = None, **options: object) -> Printer:
+def printer(out: io.StringIO, err: io.StringIO | None = None, **options: object) -> Console:
     defaults = {"verbosity": 1, "no_color": False, "force_color": False}
-    return Printer(OutputWrapper(out), OutputWrapper(err or io.StringIO()), {**defaults, **options})
+    return Console(OutputWrapper(out), OutputWrapper(err or io.StringIO()), {**defaults, **options})
 
 
 @pytest.fixture
@@ -307,12 +308,12 @@ class TestForPeople:
         ("seconds", "text"), [(0, "0s"), (59.9, "59s"), (61, "1m1s"), (7_800, "2h10m"), (200_000, "2d7h")]
     )
     def test_a_length_of_time_is_its_two_largest_units(self, seconds, text):
-        assert showing.length(seconds) == text
+        assert formats.length(seconds) == text
 
     def test_a_distance_says_its_direction(self):
         now = datetime(2027, 1, 1, tzinfo=UTC)
-        assert showing.how_far(now + timedelta(hours=2), now) == "in 2h"
-        assert showing.how_far(now - timedelta(days=3), now) == "3d ago"
+        assert formats.how_far(now + timedelta(hours=2), now) == "in 2h"
+        assert formats.how_far(now - timedelta(days=3), now) == "3d ago"
 
     @override_settings(LETSGO_WORKER={"REDACT": ("token", "pin*")})
     def test_what_stands_under_a_secret_key_is_masked_however_deep(self):

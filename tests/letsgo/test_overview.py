@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_letsgo_worker import __version__, enqueue, enqueue_many, messages, queues, registry, schedules
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import InvalidMessage
-from django_letsgo_worker.management.letsgo import counting, doctor
+from django_letsgo_worker.inspection import diagnosis, work
 from django_letsgo_worker.models import ArchivedMessage, Message, Process, Queue, ScheduledJob
 
 from .test_messages import refuse_an_unlimited_count
@@ -78,7 +78,7 @@ class TestStatus:
         assert [one["name"] for one in letsgo("queue", "list", "--json").json] == ["mails", "old"]
 
     def test_counts_no_further_than_the_cap_and_says_so(self, monkeypatch):
-        monkeypatch.setattr(counting, "MOST", 3)
+        monkeypatch.setattr(work, "MOST_COUNTED", 3)
         enqueue_many([("t:x", n) for n in range(5)])
         for id in range(5):
             dead_letter(id + 1_000)
@@ -331,7 +331,7 @@ class TestPrune:
 
 class TestHowItIsSaid:
     def test_a_count_that_was_ended_by_the_cap_says_so_everywhere(self, monkeypatch):
-        monkeypatch.setattr(counting, "MOST", 3)
+        monkeypatch.setattr(work, "MOST_COUNTED", 3)
         enqueue_many([("t:x", n) for n in range(5)], queue="mails")
         [queue] = letsgo("queue", "list", "--json").json
 
@@ -341,7 +341,7 @@ class TestHowItIsSaid:
         assert "Queue 'mails' has 3+ ready messages" in letsgo("status").out
 
     def test_leases_of_the_dead_that_were_not_all_counted_say_so(self, monkeypatch):
-        monkeypatch.setattr(doctor, "MOST", 3)
+        monkeypatch.setattr(diagnosis, "MOST_COUNTED", 3)
         enqueue_many([("t:x", n) for n in range(5)])
         Message.objects.update(leased_by=uuid4(), visible_at=timezone.now() + timedelta(minutes=5))
 

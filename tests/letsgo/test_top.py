@@ -81,7 +81,7 @@ class TestForPrograms:
         assert rates() == {"mails": (3.0, 1.0), "idle": (0.0, 0.0)}
 
     def test_a_rate_too_high_to_count_is_that_of_the_newest(self, monkeypatch):
-        monkeypatch.setattr(top, "MOST", 10)
+        monkeypatch.setattr(top, "MOST_COUNTED", 10)
         ended("mails", "succeeded", [2] * 6 + [6] * 30)
 
         assert rates()["mails"][0] == pytest.approx(10 * 60 / 6, rel=0.2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_letsgo_worker.admin import formatting as admin
-from django_letsgo_worker.management.letsgo import showing as terminal
+from django_letsgo_worker.management.letsgo import formats as terminal
 
 
 @pytest.mark.parametrize(

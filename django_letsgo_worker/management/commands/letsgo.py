@@ -19,20 +19,16 @@ from ...engines import engine_for
 from .. import startup
 from ..letsgo import (
     dead_letters,
-    doctor,
-    enqueue,
     messages,
     overview,
-    pruning,
     queues,
-    schedule_changes,
     schedule_files,
     schedules,
     top,
     workers,
 )
 from ..letsgo.call import Call, Verbs
-from ..letsgo.console import Printer
+from ..letsgo.console import Console
 from . import runworker
 
 
@@ -48,28 +44,27 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = Verbs(parser, "noun")
         overview.add_to(verbs)
-        doctor.add_to(verbs)
         top.add_to(verbs)
-        enqueue.add_to(verbs)
+        messages.add_enqueue(verbs)
         scheduled = verbs.add_noun("schedule", "what is enqueued, and when")
-        for part in (schedules, schedule_changes, schedule_files):
-            part.add_to(scheduled)
+        schedules.add_to(scheduled)
+        schedule_files.add_to(scheduled)
         messages.add_to(verbs.add_noun("message", "messages that wait, run or ended"))
         dead_letters.add_to(verbs.add_noun("dead", "dead letters: messages that were given up"))
         queues.add_to(verbs.add_noun("queue", "queues, and what they have to do"))
         worker = verbs.add_noun("worker", "processes that handle messages")
         workers.add_to(worker)
         _add_run(worker)
-        pruning.add_to(verbs)
+        messages.add_prune(verbs)
 
     def run_from_argv(self, argv: list[str]) -> None:
         self._from_command_line = True
         super().run_from_argv(argv)
 
     def handle(self, *args: Any, run: Callable[[Call], None], **options: Any) -> None:
-        printer = Printer(self.stdout, self.stderr, options)
+        console = Console(self.stdout, self.stderr, options)
         with _sentences():
-            run(Call(options, printer, self._from_command_line))
+            run(Call(options, console, self._from_command_line))
             self.stdout.flush()
 
 

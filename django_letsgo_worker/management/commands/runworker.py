@@ -17,12 +17,11 @@ from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from ... import __version__, logs, monitor, processes, registry, schedules, validation
+from ... import __version__, inspection, logs, monitor, registry, validation
 from ...conf import settings
 from ...engines import engine_for
 from ...errors import InvalidMessage
 from ...hints import nearest
-from ...models import ScheduledJob
 from ...scheduler import Scheduler
 from ...worker import Options, Supervisor, Worker
 from .. import reloading, startup
@@ -138,14 +137,12 @@ class Command(BaseCommand):
 
 def _say_where_schedules_fire(using: str) -> str:
     """Say what to run for the schedules that this worker does not fire, and whether nobody does."""
-    alive = processes.living(now=engine_for(using).clock(), using=using)
-    rows = {job.name: job.state for job in ScheduledJob.objects.using(using)}
+    found = inspection.Snapshot(using)
+    rows = {job.name: job.state for job in found.jobs}
     # What the code declares becomes a row when a scheduler starts.
-    on = {name for name, state in rows.items() if state == "on"}
-    on |= {declared.name for declared in schedules.declared_in_code()} - set(rows)
-    if not schedules.is_built_in_used():
-        on.discard(schedules.BUILT_IN)
-    if not on or any(process.kind == "scheduler" for process in alive):
+    on = {name for name, state in rows.items() if state == "on"} | (inspection.declared_names() - set(rows))
+    on = set(filter(inspection.does_something, on))
+    if not on or found.has_scheduler:
         return "not here: manage.py runscheduler"
     are_on = validation.counted(len(on), "schedule is", "schedules are")
     return f"none lives yet, and {are_on} on: --with-scheduler here, or manage.py runscheduler"

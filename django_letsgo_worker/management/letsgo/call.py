@@ -15,10 +15,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ...conf import settings
-from ...engines import Engine, engine_for
+from ...engines import Engine
+from ...inspection import Snapshot
 from ...validation import check_seconds
-from .console import Printer
+from .console import Console
 
 # What Django lets one say before the noun is taken behind the verb, too, where people write it.
 _EVERYWHERE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
@@ -38,25 +38,29 @@ class Call:
 
     # A payload may be among them.
     options: dict[str, Any] = field(repr=False)
-    out: Printer
+    out: Console
     # Under call_command the signals belong to whoever called.
     is_from_command_line: bool = False
 
     def __getitem__(self, option: str) -> Any:
         return self.options[option]
 
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The rows as this call shows them, each part read once."""
+        return Snapshot()
+
     @property
     def using(self) -> str:
-        return settings().database
+        return self.snapshot.using
 
     @property
     def engine(self) -> Engine:
-        return engine_for(self.using)
+        return self.snapshot.engine
 
-    @cached_property
+    @property
     def clock(self) -> datetime:
-        """The database's clock, read once."""
-        return self.engine.clock()
+        return self.snapshot.now
 
     def after(self, length: timedelta) -> datetime:
         """Return the moment that is so far away; InvalidMessage if no calendar reaches it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, OutputWrapper
 
-from .showing import as_json, as_text, printable
+from .formats import as_json, as_text, printable
 
 _STYLES = {
     "on": "green", "living": "green", "succeeded": "green", "running": "cyan", "paused": "yellow",
@@ -21,7 +21,7 @@ _STYLES = {
 }  # fmt: skip
 
 
-class Printer:
+class Console:
     """The two streams of one call, and how they may be used."""
 
     def __init__(self, stdout: OutputWrapper, stderr: OutputWrapper, options: Mapping[str, Any]) -> None:

@@ -8,23 +8,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.db.models import Q, QuerySet
 
 from ... import messages, validation
+from ...engines import AtLeast
 from ...errors import MessageNotFound
+from ...inspection import BATCH, MOST_COUNTED, count_capped, ended_until
 from ...messages import BulkResult
 from ...models import ArchivedMessage, DeadLetter
-from . import reading, showing
+from . import formats
 from .call import Call, Verbs
-from .message_facts import without_long_columns
-from .messages import add_filters, add_id_and_payload, print_messages, print_one
-
-BATCH = 500
-MOST_COUNTED = 10_000
+from .messages import add_filters, add_id_and_payload, print_messages, print_one, without_long_columns
 
 
 def add_to(verbs: Verbs) -> None:
@@ -52,7 +49,7 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
         metavar="CLASS",
         help="those whose last error was of this class, with its module or without",
     )
-    add("--limit", type=reading.at_most(2**31), help="at most so many, the oldest")
+    add("--limit", type=formats.at_most(2**31), help="at most so many, the oldest")
 
 
 # -- looking ---------------------------------------------------------------------------------------------
@@ -156,39 +153,23 @@ def _require(call: Call, id: int) -> None:
 
 
 def _do_to_matching(call: Call, deed: Deed) -> None:
-    most = min(call["limit"] or MOST_COUNTED + 1, MOST_COUNTED + 1)
-    count = _matching(call).order_by("finished_at")[:most].count()
+    count = count_capped(_matching(call).order_by("finished_at"), call["limit"])
     if count > 1 or (count and deed.asks_about_one):
         _confirm(call, deed, count)
-    # Whatever dies after this moment stays out: a message redriven here may fail again at once.
-    batches = _ended_until(_matching(call), call.clock, call["limit"])
-    with call.out.progress(deed.verb, count if count <= MOST_COUNTED else None) as advance:
-        result = _in_batches(call, deed, batches, advance)
+    batches = ended_until(_matching(call), call.clock, call["limit"])
+    with call.out.progress(deed.verb, None if isinstance(count, AtLeast) else count) as advance:
+        result = _in_batches(call, deed, ([row.pk for row in batch] for batch in batches), advance)
     _report(call, deed, result)
 
 
 def _confirm(call: Call, deed: Deed, count: int) -> None:
-    many = f"more than {MOST_COUNTED:,} dead letters" if count > MOST_COUNTED else ""
-    call.out.confirm(f"{deed.doing} {many or showing.counted(count, 'dead letter')}")
+    many = f"more than {MOST_COUNTED:,} dead letters" if isinstance(count, AtLeast) else ""
+    call.out.confirm(f"{deed.doing} {many or formats.counted(count, 'dead letter')}")
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[list[int]]:
     for start in range(0, len(ids), BATCH):
         yield list(ids[start : start + BATCH])
-
-
-def _ended_until(rows: QuerySet[Any], until: datetime, limit: int | None) -> Iterator[list[int]]:
-    """Yield ids in batches, the oldest first, following the index on (outcome, finished_at)."""
-    left = float("inf") if limit is None else limit
-    ordered = (
-        rows.filter(finished_at__lte=until).order_by("finished_at", "pk").values_list("finished_at", "pk")
-    )
-    later = ordered
-    while left and (batch := list(later[: int(min(left, BATCH))])):
-        yield [pk for _at, pk in batch]
-        left -= len(batch)
-        at, pk = batch[-1]
-        later = ordered.filter(finished_at__gte=at).filter(Q(finished_at__gt=at) | Q(pk__gt=pk))
 
 
 def _in_batches(

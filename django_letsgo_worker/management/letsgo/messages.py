@@ -1,30 +1,34 @@
-"""`letsgo message list|show|cancel`: messages, live ones and archived ones.
+"""`letsgo message list|show|cancel`, `letsgo enqueue`, `letsgo prune`: messages, live and archived ones.
 
-What can be done to dead letters stands in dead_letters.py.
+What may be a message is checked by the verbs; what can be done to dead letters stands in dead_letters.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
-from ... import messages, validation
+from ... import messages, registry, validation
+from ...inspection import LIVE_STATES, in_state, state_of
 from ...models import ArchivedMessage, Message
-from . import reading
+from ...redaction import redacted
+from . import formats
 from .call import Call, Verbs
-from .message_facts import (
-    as_lines,
-    error_lines,
-    facts_of,
-    private_facts_of,
-    without_long_columns,
-)
 
-LIVE_STATES = ("ready", "running", "retrying", "scheduled")
 OUTCOMES = tuple(ArchivedMessage._meta.get_field("outcome").flatchoices)
+# The most that a list shows.
 MOST = 100_000
+FACTS = (
+    "id", "type", "queue", "priority", "visible_at", "enqueued_at", "deadline", "attempts", "max_attempts",
+    "receipt", "deaths", "leased_by", "leased_at", "first_started_at", "unique_key", "scheduled_job_id",
+    "planned_at",
+)  # fmt: skip
+ENDED = ("outcome", "finished_at", "seconds", "error_class", "error_fingerprint")
+# These may be personal data.
+PRIVATE = ("payload", "headers", "result")
 
 
 def add_to(verbs: Verbs) -> None:
@@ -45,7 +49,7 @@ def add_filters(add: Any) -> None:
     """Add what lists of messages are narrowed by."""
     add("--queue", help="of this queue only")
     add("--type", help="of this type only")
-    add("--limit", type=reading.at_most(MOST), default=50, help="at most so many (50)")
+    add("--limit", type=formats.at_most(MOST), default=50, help="at most so many (50)")
 
 
 def add_id_and_payload(add: Any) -> None:
@@ -97,8 +101,8 @@ def _live(call: Call, limit: int) -> Iterator[Message]:
     """Yield live messages lane by lane, in the order of claims: no lane is sorted, its index is followed."""
     rows = _narrowed(Message.objects.using(call.using), call)
     if call["state"] is not None:
-        rows = rows.filter(_state(call))
-    lanes = [lane for lane in call.engine.lanes() if call["queue"] in (None, lane.queue)]
+        rows = rows.filter(in_state(call["state"], call.clock))
+    lanes = [lane for lane in call.snapshot.lanes if call["queue"] in (None, lane.queue)]
     for lane in sorted(lanes, key=lambda lane: (-lane.priority, lane.queue)):
         in_lane = rows.filter(queue=lane.queue, priority=lane.priority).order_by("visible_at")[:limit]
         for message in in_lane:
@@ -106,17 +110,6 @@ def _live(call: Call, limit: int) -> Iterator[Message]:
             limit -= 1
         if not limit:
             return
-
-
-def _state(call: Call) -> Q:
-    """In SQL, what Message.state_at() says."""
-    if call["state"] == "ready":
-        return Q(visible_at__lte=call.clock)
-    later = Q(visible_at__gt=call.clock)
-    if call["state"] == "running":
-        return later & Q(leased_by__isnull=False)
-    waiting = later & Q(leased_by__isnull=True)
-    return waiting & (Q(attempts=0) if call["state"] == "scheduled" else ~Q(attempts=0))
 
 
 # -- show, cancel ----------------------------------------------------------------------------------------
@@ -149,3 +142,114 @@ def cancel_message(call: Call) -> None:
         was_running = message.leased_by is not None
         what = "its code may run on, but can record nothing" if was_running else "it will not run"
         call.out.say(f"Message {message.pk} ({message.type}) was cancelled: {what}.")
+
+
+# -- enqueue ---------------------------------------------------------------------------------------------
+
+
+def add_enqueue(verbs: Verbs) -> None:
+    parser = verbs.add("enqueue", enqueue_message, "enqueues a message and prints its id")
+    add = parser.add_argument
+    add("type")
+    add("payload", nargs="?", metavar="JSON|@FILE|-", help="null by default")
+    add("--queue", help="(that of the type's handler)")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--delay", type=formats.duration, help="as 90s 10m 1h30m 2d")
+    when.add_argument("--at", type=formats.moment, help="an ISO time with its zone, instead of a delay")
+    add("--priority", type=int, help="from -100 to 100, larger is sooner (that of the handler)")
+    add("--max-attempts", type=int, help="(that of the handler)")
+    add("--deadline", type=formats.duration_or_moment, help="no attempt begins later: a duration or a time")
+    add("--unique-key", help="one live message of this type and key; the one that lives is returned")
+
+
+def enqueue_message(call: Call) -> None:
+    message = messages.enqueue(
+        call["type"],
+        formats.payload(call["payload"]),
+        delay=call["delay"],
+        visible_at=call["at"],
+        queue=call["queue"],
+        priority=call["priority"],
+        max_attempts=call["max_attempts"],
+        deadline=call["deadline"],
+        unique_key=call["unique_key"],
+        using=call.using,
+    )
+    print_message(call, message)
+
+
+def print_message(call: Call, message: Message) -> None:
+    """Print the id of a message that was enqueued, or all its facts as JSON; tell people what it is."""
+    if call.out.as_json:
+        call.out.document({**facts_of(message, call.clock), "created": message.created})
+    else:
+        call.out.line(str(message.pk))
+        news = "was enqueued in" if message.created else "lives already in"
+        when = f"visible at {formats.as_text(message.visible_at)}"
+        call.out.say(f"Message {message.pk} ({message.type}) {news} queue {message.queue!r}, {when}.")
+    if registry.find(message.type) is None:
+        call.out.say(f"No handler of the type {message.type!r} is known here.")
+
+
+# -- prune -----------------------------------------------------------------------------------------------
+
+
+def add_prune(verbs: Verbs) -> None:
+    verbs.add("prune", prune, "deletes archived messages and occurrences that are old")
+
+
+def prune(call: Call) -> None:
+    deleted = 0
+    with call.out.progress("prune") as advance:
+        while batch := messages.prune_batch(using=call.using):
+            deleted += batch
+            advance(batch)
+    if call.out.as_json:
+        call.out.document({"deleted": deleted})
+    else:
+        call.out.line(f"deleted {deleted}")
+
+
+# -- facts -----------------------------------------------------------------------------------------------
+
+
+def facts_of(message: Message | ArchivedMessage, now: datetime) -> dict[str, Any]:
+    """Return the short facts of a message; those of its end are None while it lives."""
+    is_over = isinstance(message, ArchivedMessage)
+    ended = formats.facts_of(message, ENDED) if is_over else dict.fromkeys(ENDED)
+    return {"state": state_of(message, now), **formats.facts_of(message, FACTS), **ended}
+
+
+def private_facts_of(message: Message | ArchivedMessage) -> dict[str, Any]:
+    """Return what may be personal data, masked; a live message has no result."""
+    return {name: redacted(getattr(message, name, None)) for name in PRIVATE}
+
+
+def without_long_columns(rows: QuerySet[Any], *, private: bool) -> QuerySet[Any]:
+    """Leave unread what a list doesn't show: errors and, unless they were asked for, the private columns."""
+    hidden = {"errors"} if private else {"errors", *PRIVATE}
+    return rows.defer(*(field.name for field in rows.model._meta.concrete_fields if field.name in hidden))
+
+
+def as_lines(facts: dict[str, Any]) -> dict[str, str]:
+    """Return the facts for people, with what is not set left out; errors are printed on their own."""
+    said = {name: value for name, value in facts.items() if name != "errors" and value not in (None, "")}
+    return formats.labelled(said)
+
+
+def error_lines(errors: Any) -> list[str]:
+    """Return the record of failed attempts and redrives as lines, tracebacks included."""
+    lines: list[str] = []
+    for entry in errors if isinstance(errors, list) else []:
+        known = entry if isinstance(entry, dict) else {}
+        if known.get("redrive"):
+            by = f" by {known['by']}" if known.get("by") else ""
+            reason = f": {known['reason']}" if known.get("reason") else ""
+            lines += ["", formats.printable(f"Redriven {known.get('at', '?')}{by}{reason}")]
+            continue
+        attempt, at, name, said = (known.get(key, "?") for key in ("attempt", "at", "class", "message"))
+        head = f"#{attempt} {formats.recorded(at)} {name}: {said}"
+        lines += ["", formats.printable(head)]
+        trace = formats.printable(str(known.get("traceback") or ""), keep="\n\t").rstrip()
+        lines += [f"    {line}" for line in trace.splitlines()]
+    return lines

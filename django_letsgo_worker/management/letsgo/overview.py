@@ -1,31 +1,38 @@
-"""`letsgo status|info|handlers`: what there is, how it fares, and what is wrong.
+"""`letsgo status|doctor|info|handlers`: what there is, how it fares, and what is wrong.
 
-Nothing is changed here.
+Nothing is changed here. What is wrong with rows is found in inspection, with settings and code by the checks.
 """
 
 from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import django
+from django.core.checks import run_checks
+from django.core.checks.registry import registry as all_checks
+from django.core.management.base import CommandError
 
 from ... import __version__, queues, registry
+from ...inspection import Problem, alias_of_queue, counted_by_liveness, further_problems, problems
 from ...models import ScheduledJob
 from ...registry import Handler
-from . import showing
+from .. import startup
+from . import formats
 from .call import Call, Verbs
-from .counting import work_of_queues
-from .liveness import counted, processes
-from .problems import problems
+from .queues import facts_of as facts_of_queue
 
 SHOWN = ("name", "state", "ready", "oldest", "running", "scheduled", "retrying", "dead", "workers")
 
 
 def add_to(verbs: Verbs) -> None:
     verbs.add("status", status, "shows queues, workers, schedules, and what is wrong")
+    parser = verbs.add("doctor", doctor, "lists all that is wrong, and exits with 1 if anything is")
+    # They are among what it lists.
+    parser.set_defaults(skip_checks=True)
     verbs.add("info", info, "shows who is alive, the queues, the engine and the versions")
     verbs.add("handlers", list_handlers, "lists the handlers that are registered here")
 
@@ -34,21 +41,26 @@ def add_to(verbs: Verbs) -> None:
 
 
 def status(call: Call) -> None:
-    living = processes(call)
-    work = work_of_queues(call, living)
-    jobs = list(ScheduledJob.objects.using(call.using).defer("payload").order_by("name"))
+    snapshot = call.snapshot
     facts = {
         "at": call.clock,
-        "queues": work,
-        "workers": counted((row for row in living if row.kind == "worker"), call.clock),
-        "schedulers": counted((row for row in living if row.kind == "scheduler"), call.clock),
-        "schedules": _schedules(jobs),
-        "problems": problems(call, work, living, jobs),
+        "queues": [facts_of_queue(queue, call) for queue in snapshot.queues],
+        **counted_processes(call),
+        "schedules": _schedules(snapshot.jobs),
+        "problems": [asdict(problem) for problem in problems(snapshot)],
     }
     if call.out.as_json:
         call.out.document(facts)
     else:
         _print_status(call, facts)
+
+
+def counted_processes(call: Call) -> dict[str, dict[str, int]]:
+    """Return how many workers and schedulers live, are silent, have stopped."""
+    return {
+        f"{kind}s": counted_by_liveness(call.snapshot.processes, kind, call.clock)
+        for kind in ("worker", "scheduler")
+    }
 
 
 def _schedules(jobs: Sequence[ScheduledJob]) -> dict[str, Any]:
@@ -73,31 +85,65 @@ def _print_status(call: Call, facts: dict[str, Any]) -> None:
         "Workers": _listed(facts["workers"]),
         "Schedulers": _listed(facts["schedulers"]),
         "Schedules": _listed({state: schedules[state] for state in ("on", "off", "broken", "completed")}),
-        "Next": showing.NOTHING,
+        "Next": formats.NOTHING,
     }
     if schedules["next_run_at"] is not None:
-        when = showing.how_far(schedules["next_run_at"], call.clock)
-        lines["Next"] = f"{showing.printable(schedules['next_schedule'])} {when}"
+        when = formats.how_far(schedules["next_run_at"], call.clock)
+        lines["Next"] = f"{formats.printable(schedules['next_schedule'])} {when}"
     call.out.facts(lines)
     for problem in facts["problems"]:
-        call.out.line(f"! {showing.printable(problem['sentence'])}")
+        call.out.line(f"! {formats.printable(problem['sentence'])}")
 
 
 def for_people(queue: dict[str, Any]) -> dict[str, Any]:
     """Return the work of a queue as SHOWN shows it."""
     oldest = queue["oldest_ready_seconds"]
-    return queue | {"oldest": None if oldest is None else showing.length(oldest)}
+    return queue | {"oldest": None if oldest is None else formats.length(oldest)}
 
 
 def _listed(numbers: dict[str, int]) -> str:
     return ", ".join(f"{number} {name}" for name, number in numbers.items())
 
 
+# -- doctor ----------------------------------------------------------------------------------------------
+
+
+def doctor(call: Call) -> None:
+    found = [asdict(problem) for problem in (*_about_code(), *_about_rows(call))]
+    if call.out.as_json:
+        call.out.document(found)
+    for problem in [] if call.out.as_json else found:
+        call.out.line(f"! {formats.printable(problem['sentence'])}")
+    if found:
+        raise CommandError(f"{formats.counted(len(found), 'thing is', 'things are')} wrong.")
+    call.out.say("Nothing is wrong.")
+
+
+def _about_code() -> Iterator[Problem]:
+    """Yield what the checks find that are ours, those for deployments included."""
+    tags = [tag for tag in all_checks.tags_available(True) if tag.startswith("letsgo_")]
+    for message in run_checks(tags=tags, include_deployment_checks=True):
+        if not message.is_silenced():
+            about = "" if message.obj is None else str(message.obj)
+            sentence = " ".join(filter(None, (message.msg, message.hint)))
+            yield Problem(message.id or "", about, sentence)
+
+
+def _about_rows(call: Call) -> list[Problem]:
+    if alias_of_queue() is None:
+        # Checks have said so.
+        return []
+    try:
+        startup.require_tables(call.using)
+    except CommandError as error:
+        return [Problem("not_migrated", "", str(error))]
+    return [*problems(call.snapshot), *further_problems(call.snapshot)]
+
+
 # -- info ------------------------------------------------------------------------------------------------
 
 
 def info(call: Call) -> None:
-    living = processes(call)
     facts: dict[str, Any] = {
         "version": __version__,
         "django": django.get_version(),
@@ -107,15 +153,14 @@ def info(call: Call) -> None:
         "engine_version": ".".join(map(str, call.engine.connection.get_database_version())),
         "clock": call.clock,
         "queues": queues.names(using=call.using),
-        "workers": counted((row for row in living if row.kind == "worker"), call.clock),
-        "schedulers": counted((row for row in living if row.kind == "scheduler"), call.clock),
+        **counted_processes(call),
         "handlers": len(registry.handlers()),
     }
     if call.out.as_json:
         call.out.document(facts)
     else:
         call.out.facts(
-            showing.labelled(facts)
+            formats.labelled(facts)
             | {name.capitalize(): _listed(facts[name]) for name in ("workers", "schedulers")}
         )
 

@@ -1,6 +1,6 @@
 """`letsgo queue list|pause|resume|purge`: queues, by the verbs of queues.
 
-What each has to do is counted in counting.py.
+What each has to do is counted below, in inspection.
 """
 
 from __future__ import annotations
@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from ... import messages, queues, validation
-from . import reading, showing
+from ...engines import AtLeast
+from ...inspection import QueueFacts
+from . import formats
 from .call import Call, Verbs
-from .counting import PAUSE, work_of_queues
-from .liveness import processes
+
+PAUSE = ("paused_at", "paused_by", "pause_reason", "resume_at")
+COUNTS = ("ready", "running", "scheduled", "retrying")
 
 
 def add_to(verbs: Verbs) -> None:
@@ -19,7 +22,7 @@ def add_to(verbs: Verbs) -> None:
     parser = verbs.add("pause", pause_queue, "lets no worker claim from a queue")
     parser.add_argument("name")
     parser.add_argument("--reason", default="", help="why")
-    parser.add_argument("--for", type=reading.duration, dest="duration", help="until it goes on by itself")
+    parser.add_argument("--for", type=formats.duration, dest="duration", help="until it goes on by itself")
     parser = verbs.add("resume", resume_queue, "lets workers claim from a queue again")
     parser.add_argument("name")
     help = "deletes all live messages of a queue, running ones included"
@@ -29,7 +32,22 @@ def add_to(verbs: Verbs) -> None:
 
 def list_queues(call: Call) -> None:
     shown = ("name", "state", "ready", "running", "scheduled", "retrying", "dead", "workers", "pause_reason")
-    call.out.rows(work_of_queues(call, processes(call, "worker")), shown)
+    call.out.rows([facts_of(queue, call) for queue in call.snapshot.queues], shown)
+
+
+def facts_of(queue: QueueFacts, call: Call) -> dict[str, Any]:
+    """Return a queue as programs see it; `capped` says that a count is at least what it says."""
+    counts = {name: getattr(queue.work, name) for name in COUNTS} | {"dead": queue.dead}
+    oldest = queue.work.oldest_ready
+    return {
+        "name": queue.row.name,
+        "state": "paused" if queue.row.is_paused else "open",
+        **counts,
+        "capped": any(isinstance(count, AtLeast) for count in counts.values()),
+        "oldest_ready_seconds": None if oldest is None else (call.clock - oldest).total_seconds(),
+        **formats.facts_of(queue.row, PAUSE),
+        "workers": queue.workers,
+    }
 
 
 def pause_queue(call: Call) -> None:
@@ -37,9 +55,9 @@ def pause_queue(call: Call) -> None:
     reason = validation.storable(call["reason"])
     queue = queues.pause(call["name"], by=call.by, reason=reason, seconds=call["duration"], using=call.using)
     if call.out.as_json:
-        call.out.document(showing.facts_of(queue, ("name", *PAUSE)))
+        call.out.document(formats.facts_of(queue, ("name", *PAUSE)))
     else:
-        until = "" if queue.resume_at is None else f" until {showing.as_text(queue.resume_at)}"
+        until = "" if queue.resume_at is None else f" until {formats.as_text(queue.resume_at)}"
         call.out.say(f"Queue {queue.name!r} is paused{until}; what runs goes on.")
 
 

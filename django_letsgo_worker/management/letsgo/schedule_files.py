@@ -16,7 +16,7 @@ from ...errors import InvalidSchedule, LetsGoError
 from ...hints import suggestion
 from ...models import ScheduledJob
 from ...validation import check_moment
-from . import reading, showing
+from . import formats
 from .call import Call, Verbs
 
 # What people decided, whatever columns that are; of a schedule that the code declares that is the switch.
@@ -45,7 +45,7 @@ def export(call: Call) -> None:
     written = [row for row in rows if not row.declared_in_code or row.switched_at is not None]
     call.out.document([_entry(row, call) for row in written])
     if len(rows) > len(written):
-        left_out = showing.counted(len(rows) - len(written), "schedule is", "schedules are")
+        left_out = formats.counted(len(rows) - len(written), "schedule is", "schedules are")
         call.out.say(f"{left_out} left out: the code declares them wherever it runs.")
     for row in written:
         if row.problem:
@@ -53,7 +53,7 @@ def export(call: Call) -> None:
 
 
 def _entry(row: ScheduledJob, call: Call) -> dict[str, Any]:
-    return {**showing.facts_of(row, FIELDS), "next_run_at": _next_run_by_hand(row, call.clock)}
+    return {**formats.facts_of(row, FIELDS), "next_run_at": _next_run_by_hand(row, call.clock)}
 
 
 def _next_run_by_hand(row: ScheduledJob, now: datetime) -> datetime | None:
@@ -90,7 +90,7 @@ def import_all(call: Call) -> None:
 
 
 def _read(file: str) -> list[dict[str, Any]]:
-    found = reading.json_of(reading.contents(file), "The file")
+    found = formats.json_of(formats.contents(file), "The file")
     if not isinstance(found, list):
         raise CommandError("The file is not a JSON list of schedules.")
     return [_fields(place, item) for place, item in enumerate(found)]

@@ -1,6 +1,6 @@
-"""`letsgo schedule list|show|next`: what is enqueued and when.
+"""`letsgo schedule list|show|next|add|delete|enable|disable|run`: what is enqueued and when.
 
-Changing schedules stands in schedule_changes.py, whole files of them in schedule_files.py.
+Whole files of schedules are written and read in schedule_files.py.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from zoneinfo import ZoneInfo
 from django.core.management.base import CommandError
 
 from ... import planning, schedules
-from ...errors import InvalidSchedule, LetsGoError, ScheduleNotFound
-from ...messages import find
-from ...models import Occurrence, ScheduledJob
+from ...errors import InvalidSchedule, ScheduleNotFound
+from ...inspection import counted_by_liveness, last_runs
+from ...inspection import next_runs as runs_of
+from ...models import ScheduledJob
 from ...recurrence import Recurrence
 from ...redaction import redacted
-from . import reading, showing
+from . import formats
 from .call import Call, Verbs
-from .liveness import processes_of
-from .message_facts import state_of
+from .messages import print_message
 
 NEXT_RUNS = 5
 # What people decide, and then what schedulers and the switch say; without the payload, which may be personal.
@@ -43,8 +43,45 @@ def add_to(verbs: Verbs) -> None:
     parser.add_argument("--payload", action="store_true", dest="shows_payload", help="show the payload, too")
     parser = verbs.add("next", next_runs, "shows when a schedule, or an expression, runs next")
     parser.add_argument("name", metavar="NAME_OR_EXPRESSION")
-    parser.add_argument("-n", "--count", type=reading.at_most(1000), default=NEXT_RUNS, help="how many (5)")
+    parser.add_argument("-n", "--count", type=formats.at_most(1000), default=NEXT_RUNS, help="how many (5)")
     parser.add_argument("--timezone", help="whose clock an expression follows, or a schedule is shown in")
+    _add_changes(verbs)
+
+
+def _add_changes(verbs: Verbs) -> None:
+    parser = verbs.add("add", add_schedule, "adds a schedule and shows its next runs")
+    add = parser.add_argument
+    add("name")
+    add("schedule", help="such as '*/5 * * * *', 'rate(1 hour)', '@every 90s', daily")
+    add("type", help="of the messages that it makes")
+    add("--timezone", default="UTC", help="whose clock it follows (UTC)")
+    add("--payload", metavar="JSON|@FILE|-", help="of the messages that it makes")
+    add("--queue", help="(that of the type's handler)")
+    add("--priority", type=int, help="from -100 to 100, larger is sooner (that of the handler)")
+    add("--max-attempts", type=int, help="(that of the handler)")
+    add("--deadline", type=formats.duration, help="after its planned time, as 90s 10m 1h30m 2d")
+    add(
+        "--misfire",
+        choices=ScheduledJob.Misfire.values,
+        default="once",
+        help="what is done about missed runs",
+    )
+    add(
+        "--overlap", choices=ScheduledJob.Overlap.values, default="allow", help="if an earlier one still runs"
+    )
+    add("--disabled", action="store_true", help="add it switched off")
+    parser = verbs.add("delete", delete_schedule, "deletes a schedule; its messages stay", destroys=True)
+    parser.add_argument("name")
+    parser = verbs.add("enable", enable_schedule, "switches a schedule on; nothing is made up for")
+    parser.add_argument("name")
+    parser = verbs.add("disable", disable_schedule, "switches a schedule off")
+    parser.add_argument("name")
+    parser.add_argument("--reason", default="", help="why")
+    parser.add_argument(
+        "--for", type=formats.duration, dest="duration", help="until it is on again by itself"
+    )
+    parser = verbs.add("run", run_schedule, "enqueues a schedule's message now")
+    parser.add_argument("name")
 
 
 # -- list ------------------------------------------------------------------------------------------------
@@ -58,7 +95,7 @@ def list_schedules(call: Call) -> None:
             call.out.document(names)
         else:
             for name in names:
-                call.out.line(showing.printable(name))
+                call.out.line(formats.printable(name))
         return
     shown = ("name", "state", "schedule", "timezone", "type", "next_run_at", "last_run_at", "problem")
     call.out.rows([facts_of(row) for row in rows], shown)
@@ -66,7 +103,7 @@ def list_schedules(call: Call) -> None:
 
 def facts_of(job: ScheduledJob) -> dict[str, Any]:
     """Return the columns of a schedule that people choose or ask for, and its state."""
-    return {"state": job.state, **showing.facts_of(job, COLUMNS)}
+    return {"state": job.state, **formats.facts_of(job, COLUMNS)}
 
 
 # -- show ------------------------------------------------------------------------------------------------
@@ -76,7 +113,8 @@ def show_schedule(call: Call) -> None:
     job = schedules.find(call["name"], using=call.using)
     facts = {**facts_of(job), "description": _description(job), **_last_run(job, call)}
     facts["next_runs"] = _planned(job)
-    facts["schedulers"] = processes_of(call, "scheduler")["living"]
+    schedulers = counted_by_liveness(call.snapshot.processes, "scheduler", call.clock)
+    facts["schedulers"] = schedulers["living"]
     if call["shows_payload"]:
         facts["payload"] = redacted(job.payload)
     if call.out.as_json:
@@ -101,19 +139,13 @@ def _planned(job: ScheduledJob) -> list[datetime]:
 
 def _last_run(job: ScheduledJob, call: Call) -> dict[str, Any]:
     """Say what became of the newest planned time: an outcome, a message's state, or why it was skipped."""
-    rows = Occurrence.objects.using(call.using).filter(scheduled_job=job)
-    newest = rows.order_by("-planned_at").first()
-    facts: dict[str, Any] = dict.fromkeys(LAST_RUN)
-    if newest is None:
-        return facts
-    facts |= {"last_planned_at": newest.planned_at, "last_message_id": newest.message_id}
-    if newest.message_id is None:
-        return facts | {"last_result": "skipped", "last_skipped_because": newest.skipped_because}
-    try:
-        message = find(newest.message_id, using=call.using)
-    except LetsGoError:
-        return facts | {"last_result": "pruned"}
-    return facts | {"last_result": state_of(message, call.clock)}
+    for run in last_runs(job.pk, 1, using=call.using):
+        occurrence, result = run.occurrence, run.result(call.clock)
+        because = occurrence.skipped_because if result == "skipped" else None
+        return dict(
+            zip(LAST_RUN, (occurrence.planned_at, result, occurrence.message_id, because), strict=True)
+        )
+    return dict.fromkeys(LAST_RUN)
 
 
 def _as_text(facts: dict[str, Any], now: datetime) -> dict[str, str]:
@@ -122,16 +154,16 @@ def _as_text(facts: dict[str, Any], now: datetime) -> dict[str, str]:
         "State": "state", "Expression": "schedule", "Timezone": "timezone", "Updated": "updated_at",
         "Next run": "next_run_at", "Last run": "last_run_at", "Last result": "last_result",
     }  # fmt: skip
-    text = {"Name": showing.as_text(facts["name"])}
-    text |= {label: showing.as_text(facts[name]) for label, name in first.items()}
+    text = {"Name": formats.as_text(facts["name"])}
+    text |= {label: formats.as_text(facts[name]) for label, name in first.items()}
     for label, name in (("Next run", "next_run_at"), ("Last run", "last_run_at")):
         if facts[name] is not None:
-            text[label] += f" ({showing.how_far(facts[name], now)})"
+            text[label] += f" ({formats.how_far(facts[name], now)})"
     if facts["last_skipped_because"]:
-        text["Last result"] += f", {showing.printable(facts['last_skipped_because'])}"
+        text["Last result"] += f", {formats.printable(facts['last_skipped_because'])}"
     shown = {"name", "next_runs", *first.values(), "last_skipped_because"}
     rest = {name: value for name, value in facts.items() if name not in shown}
-    return text | showing.labelled(rest)
+    return text | formats.labelled(rest)
 
 
 # -- next ------------------------------------------------------------------------------------------------
@@ -148,25 +180,19 @@ def next_runs(call: Call) -> None:
         return
     if zone is not None:
         Recurrence.parse("@daily", zone)
-    print_runs(call, job.recurrence, _runs_of(job, call), zone or job.timezone)
+    if not job.enabled:
+        call.out.say("It is switched off; if it were on, it would run at these times.")
+    print_runs(call, job.recurrence, runs_of(job, call["count"], call.clock), zone or job.timezone)
 
 
 def _read(text: str, zone: str, call: Call, missing: ScheduleNotFound) -> Recurrence:
     try:
-        return Recurrence.parse(reading.expression(text), zone, anchor=call.clock)
+        return Recurrence.parse(formats.expression(text), zone, anchor=call.clock)
     except InvalidSchedule as error:
         if error.field != "schedule":
             raise
         reason = str(missing).rstrip(".")
         raise CommandError(f"{reason}, and as an expression it is refused: {error}") from error
-
-
-def _runs_of(job: ScheduledJob, call: Call) -> list[datetime]:
-    if job.enabled:
-        return job.next_runs(call["count"])
-    call.out.say("It is switched off; if it were on, it would run at these times.")
-    times = islice(job.recurrence.occurrences_after(call.clock), call["count"])
-    return [moment for moment in times if job.ends_at is None or moment <= job.ends_at]
 
 
 def print_runs(call: Call, recurrence: Recurrence, runs: Sequence[datetime], zone: str) -> None:
@@ -181,6 +207,73 @@ def print_runs(call: Call, recurrence: Recurrence, runs: Sequence[datetime], zon
             "" if zone == "UTC" else f"  {run.astimezone(ZoneInfo(zone)).isoformat(' ', 'seconds')} {zone}"
         )
         moved = "  (moved by a clock change)" if recurrence.is_moved(run) else ""
-        call.out.line(f"{showing.as_text(run)}{local}  {showing.how_far(run, call.clock)}{moved}")
+        call.out.line(f"{formats.as_text(run)}{local}  {formats.how_far(run, call.clock)}{moved}")
     if not runs:
         call.out.say("No run is to come.")
+
+
+# -- changes ---------------------------------------------------------------------------------------------
+
+
+def add_schedule(call: Call) -> None:
+    job = schedules.add(
+        call["name"],
+        formats.expression(call["schedule"]),
+        call["type"],
+        formats.payload(call["payload"]),
+        timezone=call["timezone"],
+        queue=call["queue"],
+        priority=call["priority"],
+        max_attempts=call["max_attempts"],
+        deadline=call["deadline"],
+        enabled=not call["disabled"],
+        misfire=call["misfire"],
+        overlap=call["overlap"],
+        using=call.using,
+    )
+    if call.out.as_json:
+        call.out.document({**facts_of(job), "next_runs": job.next_runs(NEXT_RUNS)})
+        return
+    call.out.say(f"Schedule {job.name!r} was added: {job.recurrence.describe()}.")
+    if job.enabled:
+        print_runs(call, job.recurrence, job.next_runs(NEXT_RUNS), job.timezone)
+    else:
+        call.out.say("It is switched off, so no run is planned.")
+
+
+def delete_schedule(call: Call) -> None:
+    job = schedules.find(call["name"], using=call.using)
+    call.out.confirm(f"Deleting the schedule {job.name!r}")
+    schedules.remove(job.name, using=call.using)
+    if call.out.as_json:
+        call.out.document({"name": job.name})
+    else:
+        call.out.say(f"Schedule {job.name!r} was deleted.")
+
+
+def enable_schedule(call: Call) -> None:
+    job = schedules.enable(call["name"], by=call.by, using=call.using)
+    next_run = (
+        "no run is to come" if job.next_run_at is None else f"next run {formats.as_text(job.next_run_at)}"
+    )
+    _show(call, job, f"is on: {next_run}")
+
+
+def disable_schedule(call: Call) -> None:
+    resume_at = None if call["duration"] is None else call.after(call["duration"])
+    job = schedules.disable(
+        call["name"], by=call.by, reason=call["reason"], resume_at=resume_at, using=call.using
+    )
+    _show(call, job, "is off" if resume_at is None else f"is off until {formats.as_text(resume_at)}")
+
+
+def _show(call: Call, job: ScheduledJob, news: str) -> None:
+    if call.out.as_json:
+        call.out.document(facts_of(job))
+    else:
+        call.out.say(f"Schedule {job.name!r} {news}.")
+
+
+def run_schedule(call: Call) -> None:
+    message = schedules.run_now(call["name"], by=call.by, using=call.using)
+    print_message(call, message)

@@ -15,11 +15,10 @@ from typing import Any
 from django.db import reset_queries
 
 from ...conf import settings
+from ...inspection import MOST_COUNTED
 from ...models import ArchivedMessage, Process
-from . import overview, reading, showing, workers
+from . import formats, overview, queues, workers
 from .call import Call, Verbs
-from .counting import MOST, work_of_queues
-from .liveness import counted, processes
 
 # How far back the archive is looked at for a rate, in seconds.
 WINDOW = 60.0
@@ -34,7 +33,7 @@ def add_to(verbs: Verbs) -> None:
 
 def interval(text: str) -> timedelta:
     """Read a duration that is long enough not to be a load of its own."""
-    length = reading.duration(text)
+    length = formats.duration(text)
     if not length:
         raise argparse.ArgumentTypeError("at least 1s")
     return length
@@ -65,15 +64,17 @@ def _watch(call: Call) -> None:
 
 
 def _look(call: Call) -> dict[str, Any]:
-    rows = processes(call)
-    there = [row for row in rows if row.kind == "worker" and row.state != Process.State.STOPPED]
     rates = _rates(call)
-    work = work_of_queues(call, rows, also={queue for rate in rates.values() for queue in rate or ()})
+    active = call.snapshot.facts_of_queues(also={queue for rate in rates.values() for queue in rate or ()})
     return {
         "at": call.clock,
-        "queues": [queue | _rates_of(queue["name"], rates) for queue in work],
-        "workers": [workers.facts_of(row, call) for row in there],
-        "schedulers": counted((row for row in rows if row.kind == "scheduler"), call.clock),
+        "queues": [queues.facts_of(queue, call) | _rates_of(queue.row.name, rates) for queue in active],
+        "workers": [
+            workers.facts_of(row, call)
+            for row in call.snapshot.processes
+            if row.kind == "worker" and row.state != Process.State.STOPPED
+        ],
+        "schedulers": overview.counted_processes(call)["schedulers"],
     }
 
 
@@ -94,9 +95,9 @@ def _per_minute(call: Call, outcome: str) -> dict[str, float]:
     """Return how many messages of each queue ended so, by the newest ten thousand of the last minute."""
     since = call.clock - timedelta(seconds=WINDOW)
     rows = ArchivedMessage.objects.using(call.using).filter(outcome=outcome, finished_at__gt=since)
-    newest = list(rows.order_by("-finished_at").values_list("queue", "finished_at")[:MOST])
+    newest = list(rows.order_by("-finished_at").values_list("queue", "finished_at")[:MOST_COUNTED])
     span = WINDOW
-    if len(newest) == MOST:
+    if len(newest) == MOST_COUNTED:
         span = max((call.clock - newest[-1][1]).total_seconds(), 0.001)
     return {queue: count * 60 / span for queue, count in Counter(queue for queue, _ in newest).items()}
 
@@ -104,13 +105,13 @@ def _per_minute(call: Call, outcome: str) -> dict[str, float]:
 def _print(call: Call, facts: dict[str, Any]) -> None:
     seats = [row for row in facts["workers"] if row["liveness"] == "living"]
     busy, all_seats = sum(row["busy"] for row in seats), sum(row["seats"] for row in seats)
-    alive = f"{showing.counted(len(seats), 'worker')}, {busy} of {showing.counted(all_seats, 'seat')} busy"
-    schedulers = showing.counted(facts["schedulers"]["living"], "scheduler")
-    call.out.line(f"{showing.as_text(facts['at'])}  {alive}, {schedulers}")
-    queues = [overview.for_people(queue) for queue in facts["queues"]]
-    rates = [name for name in queues[0] if name.endswith("_per_minute")] if queues else []
+    alive = f"{formats.counted(len(seats), 'worker')}, {busy} of {formats.counted(all_seats, 'seat')} busy"
+    schedulers = formats.counted(facts["schedulers"]["living"], "scheduler")
+    call.out.line(f"{formats.as_text(facts['at'])}  {alive}, {schedulers}")
+    work = [overview.for_people(queue) for queue in facts["queues"]]
+    rates = [name for name in work[0] if name.endswith("_per_minute")] if work else []
     there = [workers.for_people(row) for row in facts["workers"]]
-    for rows, columns in ((queues, (*overview.SHOWN, *rates)), (there, workers.SHOWN)):
+    for rows, columns in ((work, (*overview.SHOWN, *rates)), (there, workers.SHOWN)):
         if rows:
             call.out.line("")
             call.out.table(rows, columns)

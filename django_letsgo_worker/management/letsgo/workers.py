@@ -1,6 +1,6 @@
 """`letsgo worker list|stop`: the processes that handle messages.
 
-They are asked to stop through their rows; whether they live is read in liveness.py.
+They are asked to stop through their rows; who lives is decided below, in inspection.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from ... import processes
+from ...inspection import liveness_of
 from ...models import Process
-from . import liveness, showing
+from . import formats
 from .call import Call, Verbs
 
 COLUMNS = (
@@ -29,7 +30,7 @@ def add_to(verbs: Verbs) -> None:
 
 
 def list_workers(call: Call) -> None:
-    rows = [facts_of(row, call) for row in liveness.processes(call, "worker")]
+    rows = [facts_of(row, call) for row in call.snapshot.processes if row.kind == "worker"]
     if call.out.as_json:
         call.out.document(rows)
     else:
@@ -38,7 +39,7 @@ def list_workers(call: Call) -> None:
 
 def facts_of(row: Process, call: Call) -> dict[str, Any]:
     """Return a process as programs see it."""
-    return {**showing.facts_of(row, COLUMNS), "liveness": liveness.liveness(row, call.clock)}
+    return {**formats.facts_of(row, COLUMNS), "liveness": liveness_of(row, call.clock)}
 
 
 def for_people(facts: dict[str, Any]) -> dict[str, Any]:
@@ -55,14 +56,14 @@ def stop_worker(call: Call) -> None:
         call.out.document(facts_of(process, call))
         return
     call.out.say(f"The {process.kind} {process.name!r} ({process.pk}) was asked to stop.")
-    if liveness.liveness(process, call.clock) == "silent":
+    if liveness_of(process, call.clock) == "silent":
         call.out.say("It is silent: if it lives no more, nothing will come of that.")
 
 
 def _chosen(call: Call) -> Process:
     """Return the one process that is meant: by its id, else by its name, those that live first."""
     asked: str = call["name"]
-    rows = [row for row in liveness.processes(call) if liveness.liveness(row, call.clock) != "stopped"]
+    rows = [row for row in call.snapshot.processes if liveness_of(row, call.clock) != "stopped"]
     found = [row for row in rows if row.pk == _id(asked)] or _meant(
         [row for row in rows if row.name == asked], call
     )
@@ -70,7 +71,7 @@ def _chosen(call: Call) -> Process:
         raise CommandError(f"There is no running worker or scheduler named {asked!r}.")
     if len(found) > 1:
         ids = ", ".join(str(row.pk) for row in found)
-        many = showing.counted(len(found), "process is", "processes are")
+        many = formats.counted(len(found), "process is", "processes are")
         raise CommandError(f"{many} named {asked!r}; give the id of one: {ids}.")
     return found[0]
 
@@ -86,7 +87,7 @@ def _meant(named: list[Process], call: Call) -> list[Process]:
     """A worker with a scheduler beside it has that one's name, and a restarted one its predecessor's."""
     for kind in ("worker", "scheduler"):
         for state in ("living", "silent"):
-            alike = [row for row in named if row.kind == kind and liveness.liveness(row, call.clock) == state]
+            alike = [row for row in named if row.kind == kind and liveness_of(row, call.clock) == state]
             if alike:
                 return alike
     return []

@@ -1,6 +1,6 @@
 """Checks of what the code registers: handlers, and the schedules that it declares.
 
-What rows name, and no code registers, is found in waiting.
+What rows name, and no code registers, is found in rows.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from .. import declarations, registry
 from ..conf import settings
 from ..hints import suggestion
+from ..inspection import alias_of_queue
 from ..registry import Handler
-from .routing import aliases_written, models_of_project
-from .tags import AT_START, PROJECT, alias_of_queue
+from .configuration import AT_START, PROJECT
+from .database import aliases_written, models_of_project
 
 DEFAULT_QUEUE = "default"
 

@@ -1,0 +1,52 @@
+"""Which processes live, by the age of their last heartbeat, and what a worker takes.
+
+Nothing is recovered from this: leases lapse by themselves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from .. import processes
+from ..conf import settings
+from ..models import Process
+
+LIVENESS = ("living", "silent", "stopped")
+# After so many missed heartbeats a process counts as silent.
+MISSED = 3
+
+
+def silent_after(kind: str) -> timedelta:
+    """Return how long a process may be silent and live: three of its heartbeats, or a lease if longer."""
+    lease = settings().lease_seconds
+    beats_every = processes.SCHEDULER_BEATS_EVERY if kind == Process.Kind.SCHEDULER else lease / 3
+    return timedelta(seconds=max(MISSED * beats_every, lease))
+
+
+def liveness_of(process: Process, now: datetime) -> str:
+    """Return living, silent or stopped; silent is one that did not say that it ended."""
+    if process.state == Process.State.STOPPED:
+        return "stopped"
+    return "silent" if process.heartbeat_at < now - silent_after(process.kind) else "living"
+
+
+def is_alive(process: Process, now: datetime) -> bool:
+    """Whether a process has not ended, and was heard of lately.
+
+    `process` is a row of Process, and `now` an aware datetime: the database's clock, which wrote the
+    heartbeat. A process is lost after three missed heartbeats, or after one lease if that is longer.
+    """
+    return liveness_of(process, now) == "living"
+
+
+def counted_by_liveness(rows: Iterable[Process], kind: str, now: datetime) -> dict[str, int]:
+    """Return how many processes of a kind live, are silent, have stopped."""
+    numbers = Counter(liveness_of(row, now) for row in rows if row.kind == kind)
+    return {name: numbers[name] for name in LIVENESS}
+
+
+def serves(worker: Process, queue: str) -> bool:
+    """Whether a worker claims from a queue."""
+    return worker.queues is None or queue in worker.queues

@@ -1,0 +1,150 @@
+"""The queue's database at one instant: each part is read when it is first asked for, and then kept.
+
+What is wrong with it is found in diagnosis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+from .. import registry
+from ..conf import settings
+from ..engines import Engine, Lane, engine_for
+from ..models import Process, Queue, ScheduledJob
+from .liveness import is_alive, serves
+from .work import Work, dead_by_queue, work_in
+
+
+def alias_of_queue() -> str | None:
+    """Return the alias that holds our tables; None while the settings name none, which a check says."""
+    try:
+        alias = settings().database
+    except ImproperlyConfigured:
+        return None
+    return alias if alias in django_settings.DATABASES else None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFacts:
+    """A queue: its pause, its work by state, its dead letters, and how many living workers serve it."""
+
+    row: Queue
+    work: Work
+    dead: int
+    workers: int
+
+
+class Snapshot:
+    """Clock, lanes, processes and schedules, as one page, one command or one scrape shows them."""
+
+    def __init__(self, using: str | None = None, now: datetime | None = None) -> None:
+        self.using = using or settings().database
+        self._now = now
+        self._taken: dict[tuple[str, str], bool] = {}
+
+    @property
+    def engine(self) -> Engine:
+        return engine_for(self.using)
+
+    @cached_property
+    def now(self) -> datetime:
+        """The database's clock, read once."""
+        return self._now or self.engine.clock()
+
+    # -- processes -------------------------------------------------------------------------------------
+
+    @cached_property
+    def processes(self) -> list[Process]:
+        """The processes of the last day, the liveliest first."""
+        return list(Process.objects.using(self.using).order_by("-heartbeat_at"))
+
+    @cached_property
+    def living(self) -> list[Process]:
+        return [process for process in self.processes if is_alive(process, self.now)]
+
+    @cached_property
+    def workers(self) -> list[Process]:
+        """The workers that live."""
+        return [process for process in self.living if process.kind == Process.Kind.WORKER]
+
+    @property
+    def has_scheduler(self) -> bool:
+        return any(process.kind == Process.Kind.SCHEDULER for process in self.living)
+
+    @cached_property
+    def types_known(self) -> set[str]:
+        """The types that have a handler here or in a living worker."""
+        return {*registry.types(), *(type for worker in self.workers for type in worker.types or ())}
+
+    def knows(self, type: str) -> bool:
+        """Whether this process or a living worker has a handler of this type."""
+        return registry.find(type) is not None or type in self.types_known
+
+    def is_taken(self, queue: str, type: str) -> bool:
+        """Whether a living worker takes messages of this type from this queue."""
+        if (queue, type) not in self._taken:
+            self._taken[queue, type] = any(
+                serves(worker, queue) and type in (worker.types or ()) for worker in self.workers
+            )
+        return self._taken[queue, type]
+
+    def workers_of(self, queue: str) -> int:
+        """Return how many living workers serve a queue."""
+        return sum(1 for worker in self.workers if serves(worker, queue))
+
+    # -- queues ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def lanes(self) -> list[Lane]:
+        return self.engine.lanes()
+
+    @cached_property
+    def queue_rows(self) -> dict[str, Queue]:
+        return {row.name: row for row in Queue.objects.using(self.using).all()}
+
+    @cached_property
+    def paused(self) -> set[str]:
+        return {name for name, row in self.queue_rows.items() if row.is_paused}
+
+    def work(self, names: Iterable[str], *, by_state: bool = True, unknown: bool = False) -> dict[str, Work]:
+        """Return the work of each of these queues; `unknown`: count those of types that nobody knows, too."""
+        wanted = set(names)
+        lanes = [lane for lane in self.lanes if lane.queue in wanted]
+        known = self.types_known if unknown else None
+        found = work_in(self.engine, lanes, self.now, by_state=by_state, known=known)
+        return {name: found.get(name) or Work() for name in wanted}
+
+    @cached_property
+    def dead(self) -> dict[str, int]:
+        """Dead letters by queue."""
+        return dead_by_queue(self.engine)
+
+    @cached_property
+    def queues(self) -> list[QueueFacts]:
+        return self.facts_of_queues()
+
+    def facts_of_queues(self, also: Iterable[str] = ()) -> list[QueueFacts]:
+        """Return all queues that have messages, dead letters or a row, and those named, by name."""
+        work = self.work({*self.queue_rows, *self.dead, *(lane.queue for lane in self.lanes), *also})
+        return [
+            QueueFacts(
+                self.queue_rows.get(name) or Queue(name=name),
+                work[name],
+                self.dead.get(name, 0),
+                self.workers_of(name),
+            )
+            for name in sorted(work)
+        ]
+
+    # -- schedules -------------------------------------------------------------------------------------
+
+    @cached_property
+    def jobs(self) -> list[ScheduledJob]:
+        """All schedules, by name, without their payloads."""
+        return list(ScheduledJob.objects.using(self.using).defer("payload").order_by("name"))

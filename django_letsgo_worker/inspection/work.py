@@ -1,0 +1,215 @@
+"""Messages: the states of live ones, how many there are, and long lists of them in batches.
+
+Counts follow the index of lanes and end at a cap, so that no table is read whole, whatever its size. What
+queues and workers have to do with it is found in snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from ..engines import ARCHIVE, TABLE, AtLeast, Engine, Lane
+from ..models import ArchivedMessage, Message
+
+# How far anything is counted; more is said to be at least so many.
+MOST_COUNTED = 10_000
+# How far into a lane types are looked at: what stands at its head is what holds it up.
+LOOK_AT = 1_000
+# Rows that are changed at a time, where many are.
+BATCH = 500
+# Lanes that one statement counts: SQLite takes 500 SELECTs in one, and each lane is two.
+LANES_AT_ONCE = 100
+
+
+# -- states ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """A state in SQL and as Q: on which side of the clock `visible_at` is, and what else makes it so."""
+
+    sign: str
+    sql: str = ""
+    q: Q = field(default_factory=Q)
+
+
+# The same as Message.state_at() says of one row.
+LIVE_STATES = {
+    "ready": LiveState("<="),
+    "running": LiveState(">", "leased_by IS NOT NULL", Q(leased_by__isnull=False)),
+    "retrying": LiveState(
+        ">", "leased_by IS NULL AND attempts > 0", Q(leased_by__isnull=True, attempts__gt=0)
+    ),
+    "scheduled": LiveState(">", "leased_by IS NULL AND attempts = 0", Q(leased_by__isnull=True, attempts=0)),
+}
+LATER = tuple(name for name, state in LIVE_STATES.items() if state.sign == ">")
+
+
+def state_of(message: Message | ArchivedMessage, now: datetime) -> str:
+    """Return ready, running, retrying or scheduled of a live message, and the outcome of an archived one.
+
+    `message` is a row of Message or ArchivedMessage, and `now` an aware datetime: the database's clock, by
+    which messages become visible. The outcomes are succeeded, dead, cancelled and expired.
+    """
+    return str(message.outcome) if isinstance(message, ArchivedMessage) else message.state_at(now)
+
+
+def in_state(name: str, now: datetime) -> Q:
+    """Return the condition of live messages in a state."""
+    state = LIVE_STATES[name]
+    return Q(**{"visible_at__lte" if state.sign == "<=" else "visible_at__gt": now}) & state.q
+
+
+# -- counts ----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Work:
+    """What there is to do in a queue; a count that was ended by the cap is an AtLeast.
+
+    `later` is all that is not ready. It is divided into its states, and `unknown` counted among the ready
+    ones, only where that was asked for.
+    """
+
+    ready: int = 0
+    later: int = 0
+    running: int = 0
+    retrying: int = 0
+    scheduled: int = 0
+    unknown: int = 0
+    oldest_ready: datetime | None = None
+
+
+def work_in(
+    engine: Engine,
+    lanes: Sequence[Lane],
+    now: datetime,
+    *,
+    by_state: bool = True,
+    known: Collection[str] | None = None,
+) -> dict[str, Work]:
+    """Return by queue what waits in these lanes, by one statement for each hundred.
+
+    To divide what is later `by_state`, or to find types that are not `known`, the rows themselves are read;
+    else their index is enough.
+    """
+    found: dict[str, Work] = {}
+    for start in range(0, len(lanes), LANES_AT_ONCE):
+        some = lanes[start : start + LANES_AT_ONCE]
+        sql, params = _count_sql(some, LATER if by_state else (), known)
+        for place, *numbers in engine.execute(sql, {**params, "now": engine.moment(now)}):
+            lane = some[place // 2]
+            work = found.setdefault(lane.queue, Work())
+            names = ("later", *LATER) if place % 2 else ("ready", "unknown")
+            _add(work, dict(zip(names, (int(number or 0) for number in numbers), strict=False)))
+            first = lane.next_visible_at
+            if first is not None and first <= now:
+                work.oldest_ready = min(first, work.oldest_ready or first)
+    return found
+
+
+def _add(work: Work, numbers: dict[str, int]) -> None:
+    """Add what was found in a lane; where that was cut off, each part of it that is there may be larger."""
+    is_cut = max(numbers.values()) > MOST_COUNTED
+    for name, number in numbers.items():
+        if number:
+            before = getattr(work, name)
+            total = min(before + number, MOST_COUNTED)
+            at_least = is_cut or isinstance(before, AtLeast) or total < before + number
+            setattr(work, name, AtLeast(total) if at_least else total)
+
+
+def _count_sql(
+    lanes: Sequence[Lane], states: Sequence[str], known: Collection[str] | None
+) -> tuple[str, dict[str, Any]]:
+    params: dict[str, Any] = {f"type{n}": name for n, name in enumerate(known or ())}
+    strange = f"type NOT IN ({', '.join(f'%({mark})s' for mark in params)})" if params else "1 = 1"
+    ready = [] if known is None else [strange]
+    later = [LIVE_STATES[name].sql for name in states]
+    width = max(len(ready), len(later))
+    parts = []
+    for place, lane in enumerate(lanes):
+        params |= {f"queue{place}": lane.queue, f"priority{place}": lane.priority}
+        due = _rows(place, "<=", "type" if ready else "visible_at")
+        rest = _rows(place, ">", "leased_by, attempts" if later else "visible_at")
+        parts += [
+            f"SELECT {2 * place}, {_sums(ready, width)} FROM ({due}) due",
+            f"SELECT {2 * place + 1}, {_sums(later, width)} FROM ({rest}) later",
+        ]
+    return " UNION ALL ".join(parts), params
+
+
+def _sums(rules: Sequence[str], width: int) -> str:
+    sums = [f"SUM(CASE WHEN {rule} THEN 1 ELSE 0 END)" for rule in rules]
+    return ", ".join(["COUNT(*)", *sums, *["0"] * (width - len(sums))])
+
+
+def _rows(place: int, sign: str, columns: str) -> str:
+    # In the order of the index: else a planner that takes the lane for short may read the whole table.
+    return (
+        f"SELECT {columns} FROM {TABLE} WHERE queue = %(queue{place})s "
+        f"AND priority = %(priority{place})s AND visible_at {sign} %(now)s "
+        f"ORDER BY visible_at LIMIT {MOST_COUNTED + 1}"
+    )
+
+
+def dead_by_queue(engine: Engine) -> dict[str, int]:
+    """Return how many of the newest ten thousand dead letters each queue has; of more, at least so many."""
+    newest = f"SELECT queue FROM {ARCHIVE} WHERE outcome = 'dead' ORDER BY finished_at DESC"
+    some = f"{newest} LIMIT {MOST_COUNTED + 1}"
+    found = dict(engine.execute(f"SELECT queue, COUNT(*) FROM ({some}) newest GROUP BY queue", {}))
+    is_cut = sum(found.values()) > MOST_COUNTED
+    return {queue: AtLeast(min(n, MOST_COUNTED)) if is_cut else n for queue, n in found.items()}
+
+
+def count_capped(rows: QuerySet[Any], most: int | None = None) -> int:
+    """Count rows no further than the cap, or than `most` if that is less."""
+    limit = MOST_COUNTED + 1 if most is None else min(most, MOST_COUNTED + 1)
+    count = rows.values("pk")[:limit].count()
+    return AtLeast(MOST_COUNTED) if count > MOST_COUNTED else count
+
+
+def types_waiting(using: str, lanes: Sequence[Lane], *, until: datetime | None = None) -> dict[str, str]:
+    """Return the types at the head of each lane, each with its queue; `until`: only what is due by then."""
+    found: dict[str, str] = {}
+    for lane in lanes:
+        rows = Message.objects.using(using).filter(queue=lane.queue, priority=lane.priority)
+        rows = rows if until is None else rows.filter(visible_at__lte=until)
+        types = rows.order_by("visible_at").values_list("type", flat=True)[:LOOK_AT]
+        found |= dict.fromkeys(types, lane.queue)
+    return found
+
+
+# -- batches ---------------------------------------------------------------------------------------------
+
+
+def ended_until(rows: QuerySet[Any], until: datetime, most: int | None = None) -> Iterator[list[Any]]:
+    """Yield archived messages that ended by `until`, oldest first, with id and type only; `most` at most.
+
+    Whatever ends later stays out: a message redriven meanwhile may fail again at once.
+    """
+    left = float("inf") if most is None else most
+    ordered = (
+        rows.filter(finished_at__lte=until).order_by("finished_at", "pk").only("pk", "type", "finished_at")
+    )
+    further = ordered
+    while left and (batch := list(further[: int(min(left, BATCH))])):
+        yield batch
+        left -= len(batch)
+        at, pk = batch[-1].finished_at, batch[-1].pk
+        further = ordered.filter(finished_at__gte=at).filter(Q(finished_at__gt=at) | Q(pk__gt=pk))
+
+
+def first_ones(rows: QuerySet[Any], failed: Collection[Any]) -> Iterator[list[Any]]:
+    """Yield the first rows again and again, for as long as there are others than those that `failed`.
+
+    For verbs after which a row is gone, on lists that only show those that come first.
+    """
+    some = rows.only("pk", "type")
+    while batch := list(some.exclude(pk__in=list(failed))[:BATCH]):
+        yield batch

@@ -18,6 +18,9 @@ MOST_LINES_OF_A_FUNCTION = 40
 # file, or file::function -> why it may be longer
 MAY_BE_LONGER: dict[str, str] = {}
 
+# What the README leaves out when it counts the core.
+ON_TOP = {"admin", "backend", "checks", "contrib", "management", "monitor", "testing"}
+
 A_MODEL = "Django finds models under this name only"
 
 # A module that is small, and that one other imports -> why it is not part of that one.
@@ -50,10 +53,11 @@ def test_modules_and_functions_are_short():
     assert [(what, lines) for what, lines in too_long() if what not in MAY_BE_LONGER] == []
 
 
-def test_the_readme_says_how_large_the_house_is():
+def test_the_readme_says_how_large_the_core_is():
     text = " ".join((ROOT / "README.md").read_text().split())
-    said = re.search(r"about ([\d,]+) lines of Python", text)
-    lines = sum(len(path.read_text().splitlines()) for path in modules())
+    said = re.search(r"The core is about ([\d,]+) lines of Python", text)
+    core = [path for path in modules() if place(path).split("/")[0] not in ON_TOP]
+    lines = sum(len(path.read_text().splitlines()) for path in core)
     assert 0.8 < int(said[1].replace(",", "")) / lines < 1.2
     assert f"no module is longer than {MOST_LINES_OF_A_MODULE} lines" in text
     assert f"no function longer than {MOST_LINES_OF_A_FUNCTION}, and files import downwards only" in text

@@ -1,0 +1,34 @@
+"""The index of docs/: it names every page once, and the README leads to it."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support import ROOT
+
+DOCS = ROOT / "docs"
+INDEX = DOCS / "README.md"
+LINK = re.compile(r"\]\(([^)#]+)\)")
+
+
+def test_the_index_names_every_page_once():
+    named = [link for link in LINK.findall(INDEX.read_text()) if not link.startswith("../")]
+    pages = [page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") if page != INDEX]
+    assert sorted(named) == sorted(pages)
+
+
+def test_each_entry_of_the_index_is_a_link_and_one_line_about_it():
+    entries = [line for line in INDEX.read_text().splitlines() if line.startswith("- ")]
+    assert [entry for entry in entries if not re.fullmatch(r"- \[.+?\]\(.+?\): .+\.", entry)] == []
+
+
+def test_its_links_to_other_folders_lead_somewhere():
+    links = [link for link in LINK.findall(INDEX.read_text()) if link.startswith("../")]
+    assert links
+    assert [link for link in links if not (DOCS / link).exists()] == []
+
+
+def test_the_readme_leads_to_the_index_and_to_pages_that_there_are():
+    links = LINK.findall((ROOT / "README.md").read_text())
+    assert "docs/README.md" in links
+    assert [link for link in links if link.startswith("docs/") and not (ROOT / link).exists()] == []

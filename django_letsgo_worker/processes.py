@@ -28,11 +28,10 @@ def register(process: Process, using: str) -> None:
 def beat(process: Process, *, busy: int, using: str) -> bool:
     """Say that a process lives; return whether it was asked to stop."""
     engine = engine_for(using)
-    params: dict[str, Any] = {
-        "id": engine.process(process.pk), "busy": busy, "state": process.state, "now": engine.now_param(None)
-    }  # fmt: skip
+    now = engine.dialect.now_param(None)
+    params = {"id": engine.process(process.pk), "busy": busy, "state": process.state, "now": now}
     update = (
-        f"UPDATE {TABLE} SET heartbeat_at = {engine.now_sql(None)}, busy = %(busy)s, state = %(state)s "
+        f"UPDATE {TABLE} SET heartbeat_at = {engine.dialect.clock}, busy = %(busy)s, state = %(state)s "
         "WHERE id = %(id)s"
     )
     if engine.can_return_updated:

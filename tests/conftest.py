@@ -33,6 +33,22 @@ HAVE_ONE_TRY = ("architecture", "chaos", "conformance", "property", "unit")
 FILLED_BY_MIGRATE = {"django_content_type", "auth_permission"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without-fastpath", action="store_true", help="PostgreSQL: everything through Django's own cursors"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fastpath: it says something of PostgreSQL's fast path itself")
+    if config.getoption("without_fastpath"):
+        from .workload.guards import switch_off
+
+        # Here, and in all processes that tests start.
+        os.environ["WORKLOAD_WITHOUT"] = "the fast path"
+        switch_off("the fast path")
+
+
 def runs_for_all_engines(config: pytest.Config) -> bool:
     """Whether what knows no database is left out: SQLite runs it. What somebody named always runs."""
     named_on_the_command_line = config.args_source is pytest.Config.ArgsSource.ARGS
@@ -49,6 +65,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if not asks_for_a_database(item)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if asks_for_a_database(item)]
+    if config.getoption("without_fastpath"):
+        for item in items:
+            if item.get_closest_marker("fastpath"):
+                item.add_marker(pytest.mark.skip(reason="The fast path is off."))
     if not config.getoption("reruns", None):
         return
     for item in items:

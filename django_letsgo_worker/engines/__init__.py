@@ -21,30 +21,10 @@ from .records import MOVED, AtLeast, Claim, Claimed, ClaimRequest, Inserted, Lan
 from .sessions import SessionWatch, watch_of, watch_session
 
 __all__ = [
-    "ARCHIVE",
-    "MOVED",
-    "TABLE",
-    "AtLeast",
-    "AtomicScope",
-    "Claim",
-    "ClaimRequest",
-    "Claimed",
-    "Engine",
-    "Fault",
-    "Inserted",
-    "Lane",
-    "NewRow",
-    "Refused",
-    "SessionWatch",
-    "Settlement",
-    "adopt_own_connection",
-    "engine_for",
-    "engine_on",
-    "has_own_cursors",
-    "in_short",
-    "watch_of",
-    "watch_session",
-]
+    "ARCHIVE", "MOVED", "TABLE", "AtLeast", "AtomicScope", "Claim", "ClaimRequest", "Claimed", "Engine",
+    "Fault", "Inserted", "Lane", "NewRow", "Refused", "SessionWatch", "Settlement", "adopt_own_connection",
+    "engine_for", "engine_on", "has_own_cursors", "in_short", "watch_of", "watch_session",
+]  # fmt: skip
 
 _HOMES = {
     "postgresql": ("postgresql", "PostgreSQLEngine"),

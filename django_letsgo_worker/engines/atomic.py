@@ -1,4 +1,4 @@
-"""What an atomic handler runs in: its message locked under the guard, and a savepoint behind the lock.
+"""The scope of an atomic handler: its message locked under the guard, and a savepoint behind the lock.
 
 The transaction around both, and what becomes of the message, are the worker's.
 """
@@ -15,7 +15,7 @@ from django.db import transaction
 from .base import Engine
 from .cursors import has_own_cursors
 from .records import Settlement
-from .sessions import watch_of
+from .sessions import SessionWatch, watch_of
 
 
 class AtomicScope:
@@ -29,6 +29,7 @@ class AtomicScope:
         self.process = process
         self.lease = lease
         self.savepoint = transaction.atomic(using=engine.connection.alias)
+        self._watch: SessionWatch | None = None
         self._put_back_session: Callable[[], object] = lambda: None
 
     def open(self) -> bool:
@@ -41,18 +42,17 @@ class AtomicScope:
 
     def mind_session(self) -> None:
         """Have the settings put back before the settlement, should the handler change any."""
-        watch = watch_of(self.engine.connection)
-        if watch is not None and not has_own_cursors(self.engine.connection):
-            watch.before_change = self._remember_session
+        self._watch = watch_of(self.engine.connection)
+        if self._watch is not None and not has_own_cursors(self.engine.connection):
+            self._watch.before_change = self._remember_session
 
     def _remember_session(self) -> None:
         self._put_back_session = self.engine.remember_session()
 
     def end_session(self) -> None:
         """Put back what the handler set: our tables may be out of its sight."""
-        watch = watch_of(self.engine.connection)
-        if watch is not None:
-            watch.before_change = None
+        if self._watch is not None:
+            self._watch.before_change = None
         self._put_back_session()
 
     def __enter__(self) -> None:

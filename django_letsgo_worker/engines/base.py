@@ -1,4 +1,4 @@
-"""What every engine can do, and the parts that are the same on all of them.
+"""Engine: the face of every database to the rest of the house, and all that is the same on each of them.
 
 One instance speaks through one Django connection. No thread, no decision about messages.
 """
@@ -6,10 +6,12 @@ One instance speaks through one Django connection. No thread, no decision about 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
@@ -17,27 +19,38 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import Error, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..models import ArchivedMessage, Message, Queue
-from .faults import Fault, Refused
+from ..models import CLOCK_SQL, ArchivedMessage, IdleQueue, Message, Queue
+from .dialect import Dialect
+from .faults import Fault, Refused, code_of
 from .records import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
-from .words import Words
 
 TABLE = Message._meta.db_table
 ARCHIVE = ArchivedMessage._meta.db_table
+IDLE = IdleQueue._meta.db_table
 # Whether the queue that `name` says is paused.
 IS_PAUSED = f"EXISTS (SELECT 1 FROM {Queue._meta.db_table} WHERE name = {{name}} AND paused_at IS NOT NULL)"
 # How often a statement is tried again at once after a deadlock or a busy database.
 TRIES = 5
 # So much text, in characters, no server refuses that takes a payload.
 SURELY_TAKEN = 64 * 1024
+# All that an engine's own class may say. The rest is said once, in Engine.
+DIFFERS = (
+    "dialect", "display_name", "skip_locked", "can_return_updated", "poll_seconds", "chunk", "most_text",
+    "can_listen", "lapse_grace", "own_options", "clock", "execute", "prepare_own_connection", "begin_round",
+    "insert", "insert_many", "has_leftovers", "reset_session", "remember_session", "abort_connection",
+    "data_version", "listen", "tell_revoked", "notify", "set_waiting", "lanes", "lock_held", "claim_within",
+    "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked", "atomic_scope",
+)  # fmt: skip
 
 T = TypeVar("T")
 
 
-class Engine(Words):
+class Engine:
     """One database, told through one connection. Instances are cheap and hold no state."""
 
+    dialect: Dialect
     display_name = "?"
     # Whether SELECT ... FOR UPDATE SKIP LOCKED exists.
     skip_locked = True
@@ -54,6 +67,11 @@ class Engine(Words):
     can_listen = False
     # A lapsed lease is taken this many leases after it lapsed.
     lapse_grace = 0.0
+    # OPTIONS of a connection that only the queue uses.
+    own_options: Mapping[str, str] = {}
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
 
     # -- statements ----------------------------------------------------------------------------------
 
@@ -64,7 +82,8 @@ class Engine(Words):
 
     def clock(self) -> datetime:
         """Return the database's clock."""
-        moment = self.read_moment(self.execute(f"SELECT {self.now_sql(None)}", {})[0][0])
+        sql = f"SELECT {CLOCK_SQL[self.connection.vendor]}"
+        moment = self.dialect.read_moment(self.execute(sql, {})[0][0])
         assert moment is not None
         return moment
 
@@ -72,11 +91,25 @@ class Engine(Words):
         """One transaction, or a savepoint inside the one that is open."""
         return transaction.atomic(using=self.connection.alias)
 
+    # -- the dialect, for statements of others ------------------------------------------------------------
+
+    def moment(self, value: datetime | None) -> Any:
+        """A moment as a parameter."""
+        return self.dialect.moment(value)
+
+    def json_text(self, column: str) -> str:
+        """A JSON column as its text."""
+        return self.dialect.json_text.format(column=column)
+
+    def process(self, value: UUID) -> Any:
+        """A process id as a parameter."""
+        return Message._meta.get_field("leased_by").get_db_prep_value(value, self.connection)
+
     # -- faults, told apart by code, never by text -----------------------------------------------------
 
     def fault_of(self, error: BaseException) -> Fault:
         """What an error is about, by the table in faults.py."""
-        raise NotImplementedError
+        return self.dialect.fault_of(error, code_of(error, self.dialect.read_code))
 
     def is_transient(self, error: BaseException) -> bool:
         """Whether the same statement may succeed at once: deadlock, serialization, locked."""
@@ -87,7 +120,7 @@ class Engine(Words):
         return self.fault_of(error) in (Fault.OUTAGE, Fault.DOUBTFUL)
 
     def is_missing_table(self, error: BaseException) -> bool:
-        raise NotImplementedError
+        return code_of(error, self.dialect.read_code) in self.dialect.missing_table
 
     def insist(self, act: Callable[[], T], on_doubt: Callable[[], None] = lambda: None) -> T:
         """Do what is one transaction, on a connection of our own, and again where that may help.
@@ -103,7 +136,9 @@ class Engine(Words):
             except Error as error:
                 fault = self.fault_of(error)
                 if fault is Fault.DOUBTFUL:
-                    self._let_go()
+                    # It may be broken; the next statement has a new one.
+                    with contextlib.suppress(Error):
+                        self.connection.close()
                 if fault is Fault.REFUSAL or (fault is Fault.DOUBTFUL and doubted):
                     raise Refused from error
                 if fault is Fault.OUTAGE or tried == TRIES:
@@ -116,11 +151,6 @@ class Engine(Words):
                     # The answer of a new connection: the server is there.
                     self.execute("SELECT 1", {})
         raise AssertionError("a try returns or raises")
-
-    def _let_go(self) -> None:
-        """Close a connection that may be broken; the next statement has a new one."""
-        with contextlib.suppress(Error):
-            self.connection.close()
 
     def in_groups(
         self, rows: Sequence[T], length: Callable[[T], int], most_rows: int | None = None
@@ -141,6 +171,9 @@ class Engine(Words):
 
     def prepare_own_connection(self) -> None:
         """Set up a connection that only the queue uses."""
+        settings = self.connection.settings_dict
+        options = {**settings["OPTIONS"], **self.own_options}
+        self.connection.settings_dict = {**settings, "OPTIONS": options, "CONN_MAX_AGE": None}
 
     def begin_round(self) -> None:
         """Called first in each of a worker's transactions."""
@@ -216,8 +249,7 @@ class Engine(Words):
     def claim(self, request: ClaimRequest) -> Claim:
         """Take due messages of one lane, past unknown types too; call it inside a transaction."""
         claim = self.claim_within(request, request.limit)
-        further = self.claim_further(request, claim)
-        if further is not None:
+        if (further := self.claim_further(request, claim)) is not None:
             claim.go_on(further)
         return claim
 
@@ -252,12 +284,12 @@ class Engine(Words):
         rows = self.execute(
             f"""
             SELECT 1 FROM {TABLE}
-            WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {self.now_sql(None)}
+            WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {self.dialect.clock}
               AND type IN ({", ".join(f"%({name})s" for name in names)})
               AND NOT {IS_PAUSED.format(name="%(queue)s")}
             LIMIT 1
             """,
-            {"queue": lane.queue, "priority": lane.priority, "now": self.now_param(None), **names},
+            {"queue": lane.queue, "priority": lane.priority, "now": self.dialect.now_param(None), **names},
         )
         return bool(rows)
 
@@ -302,7 +334,7 @@ class Engine(Words):
         self, process: UUID, settlement: Settlement, *, keep: frozenset[str], now: datetime | None = None
     ) -> dict[int, str]:
         """The same for one message that this transaction has locked."""
-        return self.settle(process, [settlement], keep=keep, now=now)
+        raise NotImplementedError
 
     def atomic_scope(self, process: UUID, lease: tuple[int, int]) -> Any:
         """Return the AtomicScope that an atomic handler is to run in, inside the transaction that is open."""
@@ -317,16 +349,17 @@ class Engine(Words):
         """
         if not leases:
             return set()
+        dialect = self.dialect
         with self.transaction():
             held = [row[0] for row in self.lock_held(process, leases)]
             if held:
-                later = self.plus_sql(self.now_sql(now), "%(lease)s")
-                these, params = self.among(held)
+                later = dialect.plus_sql(dialect.now_sql(now), "%(lease)s")
+                these, params = dialect.among(held)
                 # No condition on visible_at: it would invite a search of the whole lane.
                 self.execute(
                     f"UPDATE {TABLE} SET visible_at = CASE WHEN visible_at < {later} THEN {later} "
                     f"ELSE visible_at END WHERE id {these}",
-                    {**params, "lease": self.amount(seconds), "now": self.now_param(now)},
+                    {**params, "lease": dialect.amount(seconds), "now": dialect.now_param(now)},
                 )
         return set(held)
 
@@ -334,7 +367,7 @@ class Engine(Words):
         """Return the ids of the leases that the process has, locked or not, without waiting."""
         if not leases:
             return set()
-        these, params = self.among([lease[0] for lease in leases])
+        these, params = self.dialect.among([lease[0] for lease in leases])
         rows = self.execute(
             f"SELECT id, receipt FROM {TABLE} WHERE id {these} AND leased_by = %(process)s",
             {**params, "process": self.process(process)},
@@ -345,24 +378,22 @@ class Engine(Words):
         """Write the errors of messages that this process holds, under the guard."""
         if not claimed:
             return
+        holder = self.process(process)
         with self.transaction():
-            for message in claimed:
+            for one in claimed:
                 self.execute(
                     f"UPDATE {TABLE} SET errors = %(errors)s "
                     "WHERE id = %(id)s AND receipt = %(receipt)s AND leased_by = %(process)s",
-                    {
-                        "id": message.id,
-                        "receipt": message.receipt,
-                        "errors": message.errors,
-                        "process": self.process(process),
-                    },
+                    {"id": one.id, "receipt": one.receipt, "errors": one.errors, "process": holder},
                 )
-
-    def among(self, ids: Sequence[int]) -> tuple[str, dict[str, Any]]:
-        """Return what follows a column that is one of these, and its parameters."""
-        params = {f"id{n}": id for n, id in enumerate(ids)}
-        return f"IN ({', '.join(f'%({name})s' for name in params)})", params
 
     def read_lane(self, row: Sequence[Any]) -> Lane:
         queue, priority, moment, is_paused, clock = row
-        return Lane(queue, priority, self.read_moment(moment), bool(is_paused), self.read_moment(clock))
+        read = self.dialect.read_moment
+        return Lane(queue, priority, read(moment), bool(is_paused), read(clock))
+
+
+def cut(descriptor: int) -> None:
+    """Shut the socket to a server down for both sides; safe from any thread, unlike closing it."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as line:
+        line.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Whether a project has cursors of a kind that our fast paths must not go past.
+"""The rule of when fast paths are allowed: never past cursors that a project, or its tools, made their own.
 
 A tenant's schema is set there, statements are counted, traced, logged or refused.
 """

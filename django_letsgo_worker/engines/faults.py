@@ -1,11 +1,13 @@
-"""What an error of the database is about: the moment, the server or the statement. By code, never by text.
+"""The kinds of database errors: about the moment, the server or the statement. By code, never by text.
 
 One table for all engines. The sender of a statement decides what is done about each kind.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 from django.db import DataError, Error, IntegrityError, NotSupportedError, ProgrammingError
 
@@ -98,6 +100,16 @@ SQLITE = {
     # Doubtful are SQLITE_NOMEM, _INTERRUPT, _PROTOCOL, _MISUSE and what has no code, such as a closed
     # connection.
 }
+
+
+def code_of(error: BaseException | None, read: Callable[[BaseException], Any]) -> Any:
+    """The code that can be read of an error, or else of what caused it."""
+    while error is not None:
+        code = read(error)
+        if code is not None:
+            return code
+        error = error.__cause__
+    return None
 
 
 def of_postgresql(error: BaseException, sqlstate: str | None) -> Fault:

@@ -56,17 +56,6 @@ class NewRow:
         """How much text it has that can be long, in characters."""
         return len(self.payload) + len(self.headers)
 
-    def plain(self) -> dict[str, Any]:
-        """The columns that each message has, as they are written."""
-        return {
-            "type": self.type,
-            "payload": self.payload,
-            "headers": self.headers,
-            "queue": self.queue,
-            "priority": self.priority,
-            "max_attempts": self.max_attempts,
-        }
-
     def moments(self, clock: datetime, place: int, count: int) -> tuple[datetime, datetime | None]:
         """When it becomes visible, and its deadline, at its place among so many that are written at once."""
         visible_at = self.visible_at or clock + timedelta(

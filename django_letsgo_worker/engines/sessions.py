@@ -1,4 +1,4 @@
-"""What statements set on a session of the database, which stays with it when their transaction is over.
+"""A watch over what statements set on a session, which stays with it when their transaction is over.
 
 Noticed by their words, before they are sent. How a session is brought back is the engines'.
 """

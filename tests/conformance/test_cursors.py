@@ -32,9 +32,9 @@ MANY = 250
 def used(monkeypatch):
     """On PostgreSQL connections count as used, which the fast ways are for, from the first use on."""
     if ON_POSTGRESQL:
-        from django_letsgo_worker.engines.postgresql import cursor
+        from django_letsgo_worker.engines.postgresql import fastpath
 
-        monkeypatch.setattr(cursor, "PREPARED_FROM", 1)
+        monkeypatch.setattr(fastpath, "PREPARED_FROM", 1)
 
 
 @pytest.fixture
@@ -347,6 +347,7 @@ def test_a_wrapper_that_refuses_all_statements_is_obeyed(act, worker):
     assert Message.objects.count() == 1
 
 
+@pytest.mark.fastpath
 @postgresql_only
 def test_control_where_nobody_watches_the_fast_ways_are_taken(instead, worker):
     """Else all that is above would say nothing of them."""

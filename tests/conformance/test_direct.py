@@ -12,6 +12,7 @@ from django_letsgo_worker.models import Message
 from tests.support import PATIENCE
 
 pytestmark = [
+    pytest.mark.fastpath,
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL only"),
 ]
@@ -22,9 +23,9 @@ HOSTILE = {"text": "it's \\ $1 %(id)s; ROLLBACK; -- \u2028 \U0001f600", "nothing
 @pytest.fixture
 def prepared(monkeypatch):
     """What is prepared by a name of ours on this connection, which counts as used from the first use on."""
-    from django_letsgo_worker.engines.postgresql import cursor
+    from django_letsgo_worker.engines.postgresql import fastpath
 
-    monkeypatch.setattr(cursor, "PREPARED_FROM", 1)
+    monkeypatch.setattr(fastpath, "PREPARED_FROM", 1)
     run("DEALLOCATE ALL")
 
     def statements():

@@ -23,13 +23,16 @@ ON_POSTGRESQL = connection.vendor == "postgresql"
 HOSTILE = """{"it's": "\\\\' ; ROLLBACK; -- $1 %(id)s"}"""
 
 
-@pytest.fixture(params=["together", "singly"] if ON_POSTGRESQL else ["singly"])
+TOGETHER = pytest.param("together", marks=pytest.mark.fastpath)
+
+
+@pytest.fixture(params=[TOGETHER, "singly"] if ON_POSTGRESQL else ["singly"])
 def hold_of(request, monkeypatch, worker):
     """Make the hold of a claimed message, on a connection that was used before or not."""
     if ON_POSTGRESQL:
-        from django_letsgo_worker.engines.postgresql import cursor
+        from django_letsgo_worker.engines.postgresql import fastpath
 
-        monkeypatch.setattr(cursor, "PREPARED_FROM", 1 if request.param == "together" else 10**9)
+        monkeypatch.setattr(fastpath, "PREPARED_FROM", 1 if request.param == "together" else 10**9)
 
     def make(claimed) -> AtomicScope:
         hold = engine_for("default").atomic_scope(worker.process, (claimed.id, claimed.receipt))
@@ -174,14 +177,15 @@ def test_a_lease_that_was_lost_after_all_settles_nothing(hold_of, worker):
     assert not ArchivedMessage.objects.exists()
 
 
+@pytest.mark.fastpath
 @pytest.mark.skipif(not ON_POSTGRESQL, reason="PostgreSQL only")
 def test_a_used_connection_makes_two_trips(worker, monkeypatch):
-    from django_letsgo_worker.engines.postgresql import atomic, cursor
+    from django_letsgo_worker.engines.postgresql import fastpath
 
-    monkeypatch.setattr(cursor, "PREPARED_FROM", 1)
+    monkeypatch.setattr(fastpath, "PREPARED_FROM", 1)
     sent: list[tuple[str, ...]] = []
-    send = atomic.send
-    monkeypatch.setattr(atomic, "send", lambda on, *sql: sent.append(sql) or send(on, *sql))
+    send = fastpath.send
+    monkeypatch.setattr(fastpath, "send", lambda on, *sql: sent.append(sql) or send(on, *sql))
     for n in range(2):
         enqueue("job")
         claimed = worker.claim_one()
@@ -212,15 +216,16 @@ def test_what_a_handler_discards_is_prepared_again(hold_of, worker, archived):
     assert Queue.objects.exists()
 
 
+@pytest.mark.fastpath
 @pytest.mark.skipif(not ON_POSTGRESQL, reason="PostgreSQL only")
 def test_control_without_the_guard_a_stale_lease_is_opened_and_settled(worker, rival, at, monkeypatch):
-    from django_letsgo_worker.engines.postgresql import atomic, cursor
+    from django_letsgo_worker.engines.postgresql import fastpath
 
     guard = re.compile(r"(m\.)?receipt = \$2 AND (m\.)?leased_by = \$3")
-    unguarded = tuple(guard.sub("$2 > 0 AND $3 IS NOT NULL", sql) for sql in atomic.PREPARE)
-    assert all(len(guard.findall(sql)) == 1 for sql in atomic.PREPARE)
-    monkeypatch.setattr(cursor, "PREPARED_FROM", 1)
-    monkeypatch.setattr(atomic, "PREPARE", unguarded)
+    unguarded = tuple(guard.sub("$2 > 0 AND $3 IS NOT NULL", sql) for sql in fastpath.PREPARE)
+    assert all(len(guard.findall(sql)) == 1 for sql in fastpath.PREPARE)
+    monkeypatch.setattr(fastpath, "PREPARED_FROM", 1)
+    monkeypatch.setattr(fastpath, "PREPARE", unguarded)
     enqueue("job")
     stale = worker.claim_one(now=at(0))
     rival.claim_one(now=at(60))

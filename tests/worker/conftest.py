@@ -119,11 +119,14 @@ def outcome_of(
     return run
 
 
-@pytest.fixture(params=["new", "used"] if connection.vendor == "postgresql" else ["new"])
+USED = pytest.param("used", marks=pytest.mark.fastpath)
+
+
+@pytest.fixture(params=["new", USED] if connection.vendor == "postgresql" else ["new"])
 def connection_is(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """On PostgreSQL a connection that was used before is spoken to in another way: have a test see both."""
     if connection.vendor == "postgresql":
-        from django_letsgo_worker.engines.postgresql import cursor
+        from django_letsgo_worker.engines.postgresql import fastpath
 
-        monkeypatch.setattr(cursor, "PREPARED_FROM", 1 if request.param == "used" else 10**9)
+        monkeypatch.setattr(fastpath, "PREPARED_FROM", 1 if request.param == "used" else 10**9)
     return str(request.param)

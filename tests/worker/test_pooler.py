@@ -14,7 +14,7 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
 from django_letsgo_worker import enqueue
-from django_letsgo_worker.engines.postgresql import cursor
+from django_letsgo_worker.engines.postgresql import fastpath
 from django_letsgo_worker.models import ArchivedMessage, Message
 from tests.support import database_url, wait_until
 from tests.workload.models import Effect
@@ -121,10 +121,11 @@ def test_messages_are_enqueued_whatever_session_a_statement_gets(through_the_poo
     assert Message.objects.count() == 32
 
 
+@pytest.mark.fastpath
 def test_control_a_statement_that_stays_prepared_is_missing_in_another_session(
     through_the_pooler, pooled, monkeypatch
 ):
-    monkeypatch.setattr(cursor, "is_direct", lambda connection: True)
+    monkeypatch.setattr(fastpath, "is_direct", lambda connection: True)
 
     with pytest.raises(DatabaseError, match="prepared statement"):
         enqueue_while_somebody_takes_the_session(pooled)

@@ -298,6 +298,7 @@ def test_a_handler_that_reads_and_writes_rows_leaves_its_session_as_it_is(neighb
     assert len(set(seen)) == 1
 
 
+@pytest.mark.fastpath
 @postgresql_only
 def test_on_postgresql_the_session_stays_and_with_it_what_is_prepared(neighbours):
     def look():

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,7 @@ def switch_off(guard: str) -> None:
         "doubt about commits": without_doubt_about_commits,
         "lonely suspects": without_lonely_suspects,
         "one transaction for deaths": without_one_transaction_for_deaths,
+        "the fast path": without_the_fast_path,
     }[guard](type(engine_on(connection)))
 
 
@@ -39,7 +41,7 @@ def without_the_lock_of_the_claim(engine: type[Engine]) -> None:
         # There the transaction is the lock.
         engine.transaction = lambda self: contextlib.nullcontext()  # type: ignore[method-assign]
     elif connection.vendor == "mysql":
-        engine.locking = ""  # type: ignore[attr-defined]
+        engine.dialect = replace(engine.dialect, locking="")
     else:
         _rewrite(engine, lambda sql: sql.replace("FOR UPDATE SKIP LOCKED", ""))
 
@@ -57,12 +59,13 @@ def without_the_fence(engine: type[Engine]) -> None:
     def lock_all(
         self: Any, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False
     ) -> list[Any]:
-        these, params = self.among([id for id, _ in leases])
+        these, params = self.dialect.among([id for id, _ in leases])
         rows = self.execute(
-            f"SELECT id, deadline, {self.now_sql(None)} FROM {TABLE} WHERE id {these}",
-            {**params, "now": self.now_param(None)},
+            f"SELECT id, deadline, {self.dialect.clock} FROM {TABLE} WHERE id {these}",
+            {**params, "now": self.dialect.now_param(None)},
         )
-        return [(id, self.read_moment(until), self.read_moment(now)) for id, until, now in rows]
+        read = self.dialect.read_moment
+        return [(id, read(until), read(now)) for id, until, now in rows]
 
     engine.lock_held = lock_all  # type: ignore[method-assign]
 
@@ -110,6 +113,13 @@ def without_one_transaction_for_deaths(engine: type[Engine]) -> None:
         enqueue("work:mourn", {"message": message_id})
 
     message_died.connect(follow, weak=False)
+
+
+def without_the_fast_path(engine: type[Engine]) -> None:
+    """No guard, but what every promise must hold without: pytest --without-fastpath."""
+    from django_letsgo_worker.engines.postgresql import fastpath
+
+    fastpath.enabled = False
 
 
 def kill_at(point: str) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,17 +12,12 @@ from django.db import OperationalError
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
-from ...models import CLOCK_SQL
-from .. import faults
-from ..atomic import AtomicScope
-from ..cursors import has_own_cursors
-from ..faults import Fault
-from ..lines import cut
-from .atomic import BundledAtomicScope
-from .cursor import is_direct, plus_sql, queue_cursor, rows_of
-from .fastpath import is_open_to_direct, send
-from .insert import CHANNEL, Inserting
-from .settle import Settling
+from ..base import Engine, cut
+from . import claim as claiming
+from . import fastpath
+from . import insert as inserting
+from . import settle as settling
+from .dialect import DIALECT
 
 # A statement's plan depends on statistics that are wrong for a queue most of the time: analysed while
 # it was empty, or while all of it was dead under an old snapshot. Without these ways to read a table, the
@@ -51,36 +45,25 @@ DEPENDED_ON = ("session_authorization", "role", "search_path", "statement_timeou
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
-class PostgreSQLEngine(Inserting, Settling):
+class PostgreSQLEngine(Engine):
+    dialect = DIALECT
     display_name = "PostgreSQL"
     poll_seconds = 2.0
     chunk = 5000
     can_listen = True
 
-    def now_sql(self, now: datetime | None) -> str:
-        # Not clock_timestamp(): it may change within a statement, so no index can be searched for it.
-        return CLOCK_SQL["postgresql"] if now is None else "%(now)s::timestamptz"
-
-    def plus_sql(self, base: str, amount: str) -> str:
-        return plus_sql(base, amount)
-
-    def among(self, ids: Sequence[int]) -> tuple[str, dict[str, Any]]:
-        return "= ANY(%(among)s::bigint[])", {"among": list(ids)}
-
-    def execute(self, sql: str, params: dict[str, Any]) -> list[Any]:
-        with queue_cursor(self.connection) as cursor:
-            cursor.execute(sql, params)
-            return rows_of(cursor)
-
-    def json_text(self, column: str) -> str:
-        # psycopg would parse `json` by itself, and a parsed string cannot be told from a text.
-        return f"{column}::text"
-
-    def fault_of(self, error: BaseException) -> Fault:
-        return faults.of_postgresql(error, _sqlstate(error))
-
-    def is_missing_table(self, error: BaseException) -> bool:
-        return _sqlstate(error) in ("42P01", "42703")
+    execute = fastpath.execute
+    insert = inserting.insert
+    insert_many = inserting.insert_many
+    notify = inserting.notify
+    set_waiting = inserting.set_waiting
+    lanes = claiming.lanes
+    claim_within = claiming.claim_within
+    lock_held = settling.lock_held
+    settle = settling.settle
+    settle_locked = settling.settle_locked
+    settle_and_claim = settling.settle_and_claim
+    atomic_scope = fastpath.atomic_scope
 
     def prepare_own_connection(self) -> None:
         settings = self.connection.settings_dict
@@ -95,7 +78,7 @@ class PostgreSQLEngine(Inserting, Settling):
             self._without_startup_options({**settings, "OPTIONS": options, "CONN_MAX_AGE": None})
         else:
             # A pooler may take the options and forget them.
-            self.connection.planner_by_round = not is_direct(self.connection)  # type: ignore[attr-defined]
+            self.connection.planner_by_round = not fastpath.is_direct(self.connection)  # type: ignore[attr-defined]
 
     def _without_startup_options(self, settings: dict[str, Any]) -> None:
         """Try the same without options: a pooler in front refuses them. Both fail when the server is away."""
@@ -114,10 +97,10 @@ class PostgreSQLEngine(Inserting, Settling):
 
     def reset_session(self) -> bool:
         connection: Any = self.connection
-        if has_own_cursors(connection) or not _is_idle(connection.connection):
+        if not fastpath.is_allowed(connection) or not _is_idle(connection.connection):
             # What the project's own wrapper knows of its session would be wrong.
             return False
-        send(connection, *RESET)
+        fastpath.send(connection, *RESET)
         # As Django begins a session.
         if connection.pool:
             connection._configure_connection(connection.connection)
@@ -141,11 +124,6 @@ class PostgreSQLEngine(Inserting, Settling):
     def settles_and_claims_at_once(self) -> bool:
         return not getattr(self.connection, "planner_by_round", False)
 
-    def atomic_scope(self, process: UUID, lease: tuple[int, int]) -> AtomicScope:
-        return (BundledAtomicScope if is_open_to_direct(self.connection) else AtomicScope)(
-            self, process, lease
-        )
-
     def begin_round(self) -> None:
         if not self.settles_and_claims_at_once:
             settings = ", ".join(f"set_config('{name}', '{value}', TRUE)" for name, value in PLANNER.items())
@@ -161,7 +139,7 @@ class PostgreSQLEngine(Inserting, Settling):
         self.connection.ensure_connection()
         raw = self.connection.connection
         with self.connection.wrap_database_errors:
-            raw.execute(f"LISTEN {CHANNEL}; LISTEN {REVOKED}")
+            raw.execute(f"LISTEN {inserting.CHANNEL}; LISTEN {REVOKED}")
         heard()
         while not stopping.is_set():
             with self.connection.wrap_database_errors:
@@ -178,12 +156,3 @@ class PostgreSQLEngine(Inserting, Settling):
 
 def _is_idle(raw: Any) -> bool:
     return bool(raw.info.transaction_status == TransactionStatus.IDLE)
-
-
-def _sqlstate(error: BaseException | None) -> str | None:
-    while error is not None:
-        state: str | None = getattr(error, "sqlstate", None)
-        if state:
-            return state
-        error = error.__cause__
-    return None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from ..base import IS_PAUSED, TABLE, Engine
+from ..base import IDLE, IS_PAUSED, TABLE, Engine
 from ..records import Claim, Claimed, ClaimRequest, Lane, Lapse
-from .insert import IDLE
+from .dialect import DIALECT
 
 SAID = f"UPDATE {IDLE} SET waiting = TRUE WHERE NOT waiting"
 ALL_LANES = f"""
@@ -79,65 +80,66 @@ SELECT looked.visible_at, looked.type, looked.id, taken.*, looked.lapse FROM loo
 """
 
 
-class Claiming(Engine):
-    def lanes(
-        self,
-        *,
-        waiting: bool = False,
-        queues: Sequence[str] | None = None,
-        marked: Sequence[Lane] | None = None,
-    ) -> list[Lane]:
-        served = "" if queues is None else "AND name = ANY(%(queues)s::text[])"
-        said = f"said AS ({SAID} {served})," if waiting else ""
-        params: dict[str, Any] = {"queues": list(queues or ())}
-        if marked is not None:
-            params["lane_queues"] = [lane.queue for lane in marked]
-            params["lane_priorities"] = [lane.priority for lane in marked]
-            params["lane_marks"] = [lane.next_visible_at for lane in marked]
-        found = ALL_LANES if marked is None else MARKED_LANES
-        sql = f"WITH RECURSIVE {said} {found} {LANES.format(clock=self.now_sql(None))}"
-        return [self.read_lane(row) for row in self.execute(sql, params)]
+def lanes(
+    engine: Engine,
+    *,
+    waiting: bool = False,
+    queues: Sequence[str] | None = None,
+    marked: Sequence[Lane] | None = None,
+) -> list[Lane]:
+    served = "" if queues is None else "AND name = ANY(%(queues)s::text[])"
+    said = f"said AS ({SAID} {served})," if waiting else ""
+    params: dict[str, Any] = {"queues": list(queues or ())}
+    if marked is not None:
+        params["lane_queues"] = [lane.queue for lane in marked]
+        params["lane_priorities"] = [lane.priority for lane in marked]
+        params["lane_marks"] = [lane.next_visible_at for lane in marked]
+    found = ALL_LANES if marked is None else MARKED_LANES
+    sql = f"WITH RECURSIVE {said} {found} {LANES.format(clock=DIALECT.clock)}"
+    return [engine.read_lane(row) for row in engine.execute(sql, params)]
 
-    def claim_within(self, request: ClaimRequest, window: int) -> Claim:
-        sql = f"WITH {self.claiming(request)} {LOOKED}"
-        return self.read_claim(self.execute(sql, self.claim_params(request, window)), request, window)
 
-    def claiming(self, request: ClaimRequest, others: str = "") -> str:
-        """The CTEs of a claim; `others` is a further condition on the rows that it looks at."""
-        clock = self.now_sql(request.now)
-        return CLAIMING.format(
-            clock=clock,
-            lapse=self.plus_sql(clock, "%(lease)s"),
-            only=f"{others} AND type = ANY(%(types)s::text[])" if request.known_only else others,
-        )
+def claim_within(engine: Engine, request: ClaimRequest, window: int) -> Claim:
+    sql = _claim_sql(DIALECT.now_sql(request.now), request.known_only)
+    return read_claim(engine.execute(sql, claim_params(request, window)), request, window)
 
-    def claim_params(self, request: ClaimRequest, window: int) -> dict[str, Any]:
-        return {
-            "queue": request.lane.queue,
-            "priority": request.lane.priority,
-            "start_at": request.start_at,
-            "types": list(request.types),
-            "free": request.free,
-            "taken": request.taken,
-            "limit": request.limit,
-            "window": window,
-            "process": request.process,
-            "lease": self.amount(request.lease_seconds),
-            "now": request.now,
-        }
 
-    def read_claim(self, rows: list[Any], request: ClaimRequest, window: int) -> Claim:
-        """The answer of LOOKED as a claim, oldest first."""
-        rows.sort(key=AGE)
-        unknown = {row[1] for row in rows}.difference(request.types)
-        # Django's connections are in UTC, and so are their moments.
-        claim = Claim([Claimed(*row[3:]) for row in rows if row[3] is not None], unknown)
-        for claimed in claim.rows:
-            if claimed.lapse is not None:
-                claimed.lapse = _read_lapse(str(claimed.lapse))
-        is_left = [row[3] is None and row[1] not in unknown for row in rows]
-        claim.note_looked(is_left, [row[0] for row in rows], window, self.read_moment)
-        return claim
+@cache
+def _claim_sql(clock: str, known_only: bool) -> str:
+    return f"WITH {claiming(clock, known_only)} {LOOKED}"
+
+
+def claiming(clock: str, known_only: bool, others: str = "") -> str:
+    """The CTEs of a claim; `others` is a further condition on the rows that it looks at."""
+    return CLAIMING.format(
+        clock=clock,
+        lapse=DIALECT.plus_sql(clock, "%(lease)s"),
+        only=f"{others} AND type = ANY(%(types)s::text[])" if known_only else others,
+    )
+
+
+def claim_params(request: ClaimRequest, window: int) -> dict[str, Any]:
+    lane = request.lane
+    return {
+        "queue": lane.queue, "priority": lane.priority, "start_at": request.start_at,
+        "types": list(request.types), "free": request.free, "taken": request.taken, "limit": request.limit,
+        "window": window, "process": request.process, "lease": DIALECT.amount(request.lease_seconds),
+        "now": request.now,
+    }  # fmt: skip
+
+
+def read_claim(rows: list[Any], request: ClaimRequest, window: int) -> Claim:
+    """The answer of LOOKED as a claim, oldest first."""
+    rows.sort(key=AGE)
+    unknown = {row[1] for row in rows}.difference(request.types)
+    # Django's connections are in UTC, and so are their moments.
+    claim = Claim([Claimed(*row[3:]) for row in rows if row[3] is not None], unknown)
+    for claimed in claim.rows:
+        if claimed.lapse is not None:
+            claimed.lapse = _read_lapse(str(claimed.lapse))
+    is_left = [row[3] is None and row[1] not in unknown for row in rows]
+    claim.note_looked(is_left, [row[0] for row in rows], window, DIALECT.read_moment)
+    return claim
 
 
 def _read_lapse(text: str) -> Lapse:

@@ -8,14 +8,12 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from ...models import IdleQueue
-from ..base import TABLE, Engine
+from ..base import IDLE, TABLE, Engine
 from ..records import Inserted, NewRow
-from .cursor import plus_sql
-from .fastpath import is_observed, is_open_to_direct, send_prepared
+from . import fastpath
+from .dialect import DIALECT
 
 CHANNEL = "letsgo_worker"
-IDLE = IdleQueue._meta.db_table
 
 # Below so many rows, arrays in one statement are as fast as COPY.
 COPIED_FROM = 200
@@ -35,6 +33,7 @@ FROM new
 """
 ON_CONFLICT = "ON CONFLICT (type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
 
+ALWAYS = ("type", "payload", "headers", "queue", "priority", "max_attempts")
 OPTIONAL = ("unique_key", "scheduled_job_id", "planned_at", "visible_at", "deadline")
 ARRAYS = {
     "type": "text", "payload": "text", "headers": "text", "queue": "text", "priority": "int",
@@ -58,9 +57,9 @@ def _insert_sql(clock: str, given: tuple[str, ...]) -> str:
     facts |= {"payload": "%(payload)s::json", "headers": "%(headers)s::json", "errors": "'[]'"}
     facts["enqueued_at"] = clock
     if "visible_at" not in given:
-        facts["visible_at"] = plus_sql(clock, "%(delay)s") if "delay" in given else clock
+        facts["visible_at"] = DIALECT.plus_sql(clock, "%(delay)s") if "delay" in given else clock
     if "deadline_in" in given:
-        facts["deadline"] = plus_sql(clock, "%(deadline_in)s")
+        facts["deadline"] = DIALECT.plus_sql(clock, "%(deadline_in)s")
     return INSERT.format(
         columns=", ".join(facts),
         values=", ".join(facts.values()),
@@ -77,98 +76,105 @@ def _insert_arrays_sql(clock: str) -> str:
         INSERT INTO {TABLE} (type, payload, headers, queue, priority, max_attempts, errors, enqueued_at,
                              visible_at, deadline)
         SELECT s.type, s.payload::json, s.headers::json, s.queue, s.priority, s.max_attempts, '[]',
-               {clock}, COALESCE(s.visible_at, {plus_sql(clock, "COALESCE(s.delay, 0)")} + {offset}),
-               COALESCE(s.deadline, {plus_sql(clock, "s.deadline_in")})
+               {clock}, COALESCE(s.visible_at, {DIALECT.plus_sql(clock, "COALESCE(s.delay, 0)")} + {offset}),
+               COALESCE(s.deadline, {DIALECT.plus_sql(clock, "s.deadline_in")})
         FROM unnest({arrays}) WITH ORDINALITY AS s({", ".join(ARRAYS)}, place)
         ORDER BY s.place
         RETURNING id
         """
 
 
-class Inserting(Engine):
-    def insert(self, row: NewRow, now: datetime | None = None) -> Inserted | None:
-        params = self._insert_params(row, now)
-        sql = _insert_sql(self.now_sql(now), tuple(params))
-        alone = row.unique_key is None and self.connection.get_autocommit()
-        if alone and is_open_to_direct(self.connection):
-            # Not where it may wait for a twin, in a call that nothing interrupts; and in a transaction of
-            # the caller's a statement that was discarded would break that.
-            rows = send_prepared(self.connection, sql, params)
-        else:
-            rows = self.execute(sql, params)
-        # Django's connections are in UTC, and so are their moments.
-        return Inserted(*rows[0]) if rows else None
+def insert(engine: Engine, row: NewRow, now: datetime | None = None) -> Inserted | None:
+    params = _insert_params(row, now)
+    sql = _insert_sql(DIALECT.now_sql(now), tuple(params))
+    alone = row.unique_key is None and engine.connection.get_autocommit()
+    if alone and fastpath.is_open(engine.connection):
+        # Not where it may wait for a twin, in a call that nothing interrupts; and in a transaction of
+        # the caller's a statement that was discarded would break that.
+        rows = fastpath.send_prepared(engine.connection, sql, params)
+    else:
+        rows = engine.execute(sql, params)
+    # Django's connections are in UTC, and so are their moments.
+    return Inserted(*rows[0]) if rows else None
 
-    def _insert_params(self, row: NewRow, now: datetime | None) -> dict[str, Any]:
-        """What is given of a row, by the names in _insert_sql()."""
-        params = row.plain() | {"lane": f"{row.queue}:{row.priority}"}
-        params |= {name: value for name in OPTIONAL if (value := getattr(row, name)) is not None}
-        if row.delay_seconds:
-            params["delay"] = self.amount(row.delay_seconds)
-        if row.deadline_seconds is not None:
-            params["deadline_in"] = self.amount(row.deadline_seconds)
-        if now is not None:
-            params["now"] = now
-        return params
 
-    def insert_many(self, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
-        self.connection.ensure_connection()
-        # COPY executes nothing that a watcher would be told of.
-        copied = len(rows) >= COPIED_FROM and not is_observed(self.connection)
-        ids = self._copy(rows, now) if copied else self._insert_arrays(rows, now)
-        for queue, priority in sorted({(row.queue, row.priority) for row in rows}):
-            self.notify(queue, priority)
-        return ids
+def _insert_params(row: NewRow, now: datetime | None) -> dict[str, Any]:
+    """What is given of a row, by the names in _insert_sql()."""
+    params: dict[str, Any] = {name: getattr(row, name) for name in ALWAYS}
+    params["lane"] = f"{row.queue}:{row.priority}"
+    params |= {name: value for name in OPTIONAL if (value := getattr(row, name)) is not None}
+    if row.delay_seconds:
+        params["delay"] = DIALECT.amount(row.delay_seconds)
+    if row.deadline_seconds is not None:
+        params["deadline_in"] = DIALECT.amount(row.deadline_seconds)
+    if now is not None:
+        params["now"] = now
+    return params
 
-    def _insert_arrays(self, rows: Sequence[NewRow], now: datetime | None) -> list[int]:
-        params: dict[str, Any] = {name: [] for name in ARRAYS}
-        for row in rows:
-            values = self._insert_params(row, now)
-            for name in ARRAYS:
-                params[name].append(values.get(name))
-        sql = _insert_arrays_sql(self.now_sql(now))
-        return sorted(row[0] for row in self.execute(sql, {**params, "count": len(rows), "now": now}))
 
-    def _copy(self, rows: Sequence[NewRow], now: datetime | None) -> list[int]:
-        """Reserve the ids, and send all rows in one stream."""
-        reserve = RESERVE.format(clock=self.now_sql(now))
-        reserved = self.execute(reserve, {"count": len(rows), "now": now})
-        ids = [id for id, _ in reserved]
-        clock: datetime = reserved[0][1]
-        lines = self._copied_lines(zip(ids, rows, strict=True), clock, len(rows))
-        with self.connection.cursor() as cursor, cursor.copy(COPY) as copy:
-            # In pieces, so that the server reads the first while the next is made.
-            while piece := "".join(islice(lines, COPIED_AT_ONCE)):
-                copy.write(piece)
-        return ids
+def insert_many(engine: Engine, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
+    engine.connection.ensure_connection()
+    # COPY executes nothing that a watcher would be told of.
+    copied = len(rows) >= COPIED_FROM and not fastpath.is_observed(engine.connection)
+    ids = _copy(engine, rows, now) if copied else _insert_arrays(engine, rows, now)
+    for queue, priority in sorted({(row.queue, row.priority) for row in rows}):
+        engine.notify(queue, priority)
+    return ids
 
-    def _copied_lines(self, rows: Iterable[tuple[int, NewRow]], clock: datetime, count: int) -> Iterator[str]:
-        """Yield the lines of COPY, in the format "text"."""
-        enqueued_at = clock.isoformat()
-        for place, (id, row) in enumerate(rows):
-            visible_at, deadline = row.moments(clock, place, count)
-            # JSON escapes all that ends a field or a line; names have none of it.
-            payload, headers = row.payload.replace("\\", r"\\"), row.headers.replace("\\", r"\\")
-            yield (
-                f"{id}\t{row.type}\t{payload}\t{headers}\t{row.queue}\t{row.priority}\t{row.max_attempts}\t[]"
-                f"\t{enqueued_at}\t{visible_at.isoformat()}\t{deadline or NULL}\n"
-            )
 
-    def notify(self, queue: str, priority: int) -> None:
-        self.execute(
-            f"""
-            SELECT pg_notify('{CHANNEL}', %(lane)s)
-            WHERE COALESCE((SELECT waiting FROM {IDLE} WHERE name = %(queue)s), TRUE)
-            """,
-            {"queue": queue, "lane": f"{queue}:{priority}"},
+def _insert_arrays(engine: Engine, rows: Sequence[NewRow], now: datetime | None) -> list[int]:
+    params: dict[str, Any] = {name: [] for name in ARRAYS}
+    for row in rows:
+        values = _insert_params(row, now)
+        for name in ARRAYS:
+            params[name].append(values.get(name))
+    sql = _insert_arrays_sql(DIALECT.now_sql(now))
+    return sorted(row[0] for row in engine.execute(sql, {**params, "count": len(rows), "now": now}))
+
+
+def _copy(engine: Engine, rows: Sequence[NewRow], now: datetime | None) -> list[int]:
+    """Reserve the ids, and send all rows in one stream."""
+    reserve = RESERVE.format(clock=DIALECT.now_sql(now))
+    reserved = engine.execute(reserve, {"count": len(rows), "now": now})
+    ids = [id for id, _ in reserved]
+    clock: datetime = reserved[0][1]
+    lines = _copied_lines(zip(ids, rows, strict=True), clock, len(rows))
+    with engine.connection.cursor() as cursor, cursor.copy(COPY) as copy:
+        # In pieces, so that the server reads the first while the next is made.
+        while piece := "".join(islice(lines, COPIED_AT_ONCE)):
+            copy.write(piece)
+    return ids
+
+
+def _copied_lines(rows: Iterable[tuple[int, NewRow]], clock: datetime, count: int) -> Iterator[str]:
+    """Yield the lines of COPY, in the format "text"."""
+    enqueued_at = clock.isoformat()
+    for place, (id, row) in enumerate(rows):
+        visible_at, deadline = row.moments(clock, place, count)
+        # JSON escapes all that ends a field or a line; names have none of it.
+        payload, headers = row.payload.replace("\\", r"\\"), row.headers.replace("\\", r"\\")
+        yield (
+            f"{id}\t{row.type}\t{payload}\t{headers}\t{row.queue}\t{row.priority}\t{row.max_attempts}\t[]"
+            f"\t{enqueued_at}\t{visible_at.isoformat()}\t{deadline or NULL}\n"
         )
 
-    def set_waiting(self, queues: Iterable[str], waiting: bool) -> None:
-        self.execute(
-            f"""
-            INSERT INTO {IDLE} (name, waiting) SELECT unnest(%(queues)s::text[]), %(waiting)s
-            ON CONFLICT (name) DO UPDATE SET waiting = EXCLUDED.waiting
-            WHERE {IDLE}.waiting <> EXCLUDED.waiting
-            """,
-            {"queues": sorted(set(queues)), "waiting": waiting},
-        )
+
+def notify(engine: Engine, queue: str, priority: int) -> None:
+    engine.execute(
+        f"""
+        SELECT pg_notify('{CHANNEL}', %(lane)s)
+        WHERE COALESCE((SELECT waiting FROM {IDLE} WHERE name = %(queue)s), TRUE)
+        """,
+        {"queue": queue, "lane": f"{queue}:{priority}"},
+    )
+
+
+def set_waiting(engine: Engine, queues: Iterable[str], waiting: bool) -> None:
+    engine.execute(
+        f"""
+        INSERT INTO {IDLE} (name, waiting) SELECT unnest(%(queues)s::text[]), %(waiting)s
+        ON CONFLICT (name) DO UPDATE SET waiting = EXCLUDED.waiting
+        WHERE {IDLE}.waiting <> EXCLUDED.waiting
+        """,
+        {"queues": sorted(set(queues)), "waiting": waiting},
+    )

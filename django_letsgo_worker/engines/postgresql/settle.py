@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from ..base import ARCHIVE, TABLE
+from ..base import ARCHIVE, TABLE, Engine
 from ..records import MOVED, Claim, ClaimRequest, Settlement
-from .claim import LOOKED, Claiming
+from .claim import LOOKED, claim_params, claiming, read_claim
+from .dialect import DIALECT
 
 GONE = ", ".join(f"m.{name}" for name in (*MOVED, "attempts", "errors", "first_started_at"))
 ARCHIVED = ", ".join(MOVED)
@@ -93,98 +95,109 @@ OTHERS = "AND (leased_by IS DISTINCT FROM %(process)s OR id <> ALL(%(ids)s::bigi
 SETTLED = f"UNION ALL SELECT NULL, outcome, id{', NULL' * 16} FROM held"
 
 
-class Settling(Claiming):
-    def lock_held(self, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False) -> list[Any]:
-        if wait and len(leases) == 1:
-            ((id, receipt),) = leases
-            return self.execute(LOCK_ONE, {"id": id, "receipt": receipt, "process": process})
-        params = {"ids": [id for id, _ in leases], "receipts": [r for _, r in leases], "process": process}
-        return self.execute(LOCK_HELD.format(waiting="" if wait else "SKIP LOCKED"), params)
+@cache
+def _settling(clock: str) -> str:
+    """The CTEs of a settlement."""
+    return SETTLING.format(
+        clock=clock,
+        started=DIALECT.plus_sql(clock, "s.started"),
+        visible=DIALECT.plus_sql(clock, "s.delay"),
+        back=DIALECT.plus_sql(clock, "h.delay"),
+    )
 
-    def settle(
-        self,
-        process: UUID,
-        settlements: Sequence[Settlement],
-        *,
-        keep: frozenset[str],
-        now: datetime | None = None,
-    ) -> dict[int, str]:
-        sql = f"WITH {self.settling(now)} SELECT id, outcome FROM held"
-        written = dict(self.execute(sql, self.settle_params(process, settlements, keep, now)))
-        self.settle_more(settlements, written, now)
-        return written
 
-    def settle_locked(
-        self, process: UUID, settlement: Settlement, *, keep: frozenset[str], now: datetime | None = None
-    ) -> dict[int, str]:
-        if settlement.goes_on:
-            return self.settle(process, [settlement], keep=keep, now=now)
-        clock, ago = self.now_sql(now), settlement.started_seconds_ago
-        params = {
-            "id": settlement.id,
-            "receipt": settlement.receipt,
-            "process": process,
-            "attempts": settlement.attempts,
-            "errors": settlement.errors,
-            "outcome": settlement.outcome,
-            "kept": settlement.outcome in keep,
-            "started": None if ago is None else -self.amount(ago),
-            "seconds": settlement.seconds,
-            "result": settlement.result,
-            "class": settlement.error_class,
-            "fingerprint": settlement.error_fingerprint,
-            "now": now,
-        }
-        sql = SETTLE_ONE.format(clock=clock, started=self.plus_sql(clock, "%(started)s"))
-        written = dict(self.execute(sql, params))
-        self.settle_more([settlement], written, now)
-        return written
+@cache
+def settle_one_sql(clock: str) -> str:
+    """SETTLE_ONE with this clock."""
+    return SETTLE_ONE.format(clock=clock, started=DIALECT.plus_sql(clock, "%(started)s"))
 
-    def settle_and_claim(
-        self, process: UUID, settlements: Sequence[Settlement], keep: frozenset[str], request: ClaimRequest
-    ) -> tuple[dict[int, str], Claim]:
-        params = self.settle_params(process, settlements, keep, request.now)
-        params.update(self.claim_params(request, request.limit))
-        rows = self.execute(
-            f"WITH {self.settling(request.now)}, {self.claiming(request, OTHERS)} {LOOKED} {SETTLED}", params
-        )
-        written = {row[2]: row[1] for row in rows if row[0] is None}
-        self.settle_more(settlements, written, request.now)
-        claim = self.read_claim([row for row in rows if row[0] is not None], request, request.limit)
-        return written, claim
 
-    def settling(self, now: datetime | None) -> str:
-        """The CTEs of a settlement."""
-        clock = self.now_sql(now)
-        return SETTLING.format(
-            clock=clock,
-            started=self.plus_sql(clock, "s.started"),
-            visible=self.plus_sql(clock, "s.delay"),
-            back=self.plus_sql(clock, "h.delay"),
-        )
+@cache
+def _settle_and_claim_sql(clock: str, known_only: bool) -> str:
+    return f"WITH {_settling(clock)}, {claiming(clock, known_only, OTHERS)} {LOOKED} {SETTLED}"
 
-    def settle_params(
-        self,
-        process: UUID,
-        settlements: Sequence[Settlement],
-        keep: frozenset[str],
-        now: datetime | None,
-    ) -> dict[str, Any]:
-        return {**self._columns(settlements), "keep": sorted(keep), "process": process, "now": now}
 
-    def _columns(self, settlements: Sequence[Settlement]) -> dict[str, list[Any]]:
-        ago = [s.started_seconds_ago for s in settlements]
-        return {
-            "ids": [s.id for s in settlements],
-            "receipts": [s.receipt for s in settlements],
-            "outcomes": [s.outcome for s in settlements],
-            "attempts": [s.attempts for s in settlements],
-            "errors": [s.errors for s in settlements],
-            "delays": [self.amount(s.delay_seconds) for s in settlements],
-            "deaths": [s.deaths for s in settlements],
-            "started": [None if seconds is None else -self.amount(seconds) for seconds in ago],
-            "seconds": [s.seconds for s in settlements],
-            "results": [s.result for s in settlements],
-            "classes": [s.error_class for s in settlements],
-            "fingerprints": [s.error_fingerprint for s in settlements],
-        }
+def lock_held(
+    engine: Engine, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False
+) -> list[Any]:
+    if wait and len(leases) == 1:
+        ((id, receipt),) = leases
+        return engine.execute(LOCK_ONE, {"id": id, "receipt": receipt, "process": process})
+    params = {"ids": [id for id, _ in leases], "receipts": [r for _, r in leases], "process": process}
+    return engine.execute(LOCK_HELD.format(waiting="" if wait else "SKIP LOCKED"), params)
+
+
+def settle(
+    engine: Engine,
+    process: UUID,
+    settlements: Sequence[Settlement],
+    *,
+    keep: frozenset[str],
+    now: datetime | None = None,
+) -> dict[int, str]:
+    sql = f"WITH {_settling(DIALECT.now_sql(now))} SELECT id, outcome FROM held"
+    written = dict(engine.execute(sql, _params(process, settlements, keep, now)))
+    engine.settle_more(settlements, written, now)
+    return written
+
+
+def settle_locked(
+    engine: Engine,
+    process: UUID,
+    settlement: Settlement,
+    *,
+    keep: frozenset[str],
+    now: datetime | None = None,
+) -> dict[int, str]:
+    if settlement.goes_on:
+        return engine.settle(process, [settlement], keep=keep, now=now)
+    s, ago = settlement, settlement.started_seconds_ago
+    params = {
+        "id": s.id, "receipt": s.receipt, "process": process, "attempts": s.attempts, "errors": s.errors,
+        "outcome": s.outcome, "kept": s.outcome in keep,
+        "started": None if ago is None else -DIALECT.amount(ago), "seconds": s.seconds, "result": s.result,
+        "class": s.error_class, "fingerprint": s.error_fingerprint, "now": now,
+    }  # fmt: skip
+    written = dict(engine.execute(settle_one_sql(DIALECT.now_sql(now)), params))
+    engine.settle_more([settlement], written, now)
+    return written
+
+
+def settle_and_claim(
+    engine: Engine,
+    process: UUID,
+    settlements: Sequence[Settlement],
+    keep: frozenset[str],
+    request: ClaimRequest,
+) -> tuple[dict[int, str], Claim]:
+    params = _params(process, settlements, keep, request.now)
+    params.update(claim_params(request, request.limit))
+    sql = _settle_and_claim_sql(DIALECT.now_sql(request.now), request.known_only)
+    rows = engine.execute(sql, params)
+    written = {row[2]: row[1] for row in rows if row[0] is None}
+    engine.settle_more(settlements, written, request.now)
+    claim = read_claim([row for row in rows if row[0] is not None], request, request.limit)
+    return written, claim
+
+
+def _params(
+    process: UUID, settlements: Sequence[Settlement], keep: frozenset[str], now: datetime | None
+) -> dict[str, Any]:
+    ago = [s.started_seconds_ago for s in settlements]
+    return {
+        "keep": sorted(keep),
+        "process": process,
+        "now": now,
+        "ids": [s.id for s in settlements],
+        "receipts": [s.receipt for s in settlements],
+        "outcomes": [s.outcome for s in settlements],
+        "attempts": [s.attempts for s in settlements],
+        "errors": [s.errors for s in settlements],
+        "delays": [DIALECT.amount(s.delay_seconds) for s in settlements],
+        "deaths": [s.deaths for s in settlements],
+        "started": [None if seconds is None else -DIALECT.amount(seconds) for seconds in ago],
+        "seconds": [s.seconds for s in settlements],
+        "results": [s.result for s in settlements],
+        "classes": [s.error_class for s in settlements],
+        "fingerprints": [s.error_fingerprint for s in settlements],
+    }

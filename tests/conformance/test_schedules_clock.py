@@ -1,4 +1,4 @@
-"""A database's clock that was prefetch and is put right: its plans are made again, and nothing doubles."""
+"""A database's clock that was ahead and is put right: its plans are made again, and nothing doubles."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ SHIFTED = {
 class TestAScheduler:
     @pytest.fixture
     def clock_ahead(self, monkeypatch):
-        """The database's clock is 8 hours prefetch until this is called."""
+        """The database's clock is 8 hours ahead until this is called."""
         with monkeypatch.context() as patched:
             if connection.vendor == "sqlite":
                 # Its clock is the machine's.

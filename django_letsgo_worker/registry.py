@@ -302,7 +302,7 @@ def choose(type: str, payload: Any) -> Handler:
     plain = candidates[-1]
     for candidate in candidates:
         # A project's plain handler beats our own `where=` handlers.
-        if candidate.is_shipped and not (plain.where or plain.is_shipped):
+        if candidate.where and candidate.is_shipped and not (plain.where or plain.is_shipped):
             continue
         if not candidate.where or candidate.matches(payload):
             return candidate

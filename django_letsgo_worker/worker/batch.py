@@ -82,7 +82,10 @@ class Batch:
     def _settle_and_claim(
         self, finished: Sequence[InFlight], wanted: Wanted, lanes: Sequence[Lane], is_last: bool
     ) -> BatchResult:
-        *early, last = list(self.engine.in_groups(finished, self._length)) or [finished]
+        for entry in finished:
+            if not entry.settled:
+                entry.settlement = settlement_of(entry, self.options.name)
+        *early, last = list(self.engine.in_groups(finished, _length)) or [finished]
         written: dict[int, str] = {}
         for group in early:
             written |= self._attempt(group, Wanted(0, 0), (), is_last)[0]
@@ -109,7 +112,7 @@ class Batch:
         self, entries: Sequence[InFlight], wanted: Wanted, lanes: Sequence[Lane], is_last: bool
     ) -> tuple[dict[int, str], Claims]:
         """Settle and claim; what a good connection refuses as a whole, one by one."""
-        outcomes = [self._settlement(entry) for entry in entries if not entry.settled]
+        outcomes = [entry.settlement for entry in entries if entry.settlement and not entry.settled]
         try:
             return self.engine.insist(
                 partial(self._in_one_transaction, outcomes, wanted, lanes), partial(doubt, entries)
@@ -145,17 +148,13 @@ class Batch:
 
     def _renew_if_it_waited(self, seconds: float) -> None:
         """Renew our own leases after a long wait: where writers queue for one lock, they may have lapsed."""
+        if seconds <= self.options.lease_seconds / 10:
+            return
         leases = [entry.lease for entry in self.inflight.leases()]
-        if leases and seconds > self.options.lease_seconds / 10:
+        if leases:
             self.engine.renew(self.process, leases, self.options.lease_seconds)
 
     # -- settle -------------------------------------------------------------------------------------
-
-    def _settlement(self, entry: InFlight) -> Settlement:
-        return settlement_of(entry, self.options.name)
-
-    def _length(self, entry: InFlight) -> int:
-        return 0 if entry.settled else self._settlement(entry).length
 
     def _let_go(self, finished: Sequence[InFlight], written: dict[int, str]) -> None:
         """Let go of what is settled, and say so."""
@@ -253,6 +252,8 @@ class Batch:
         lost = settlements.note_lost_attempts(claimed, self.options.using)
         plain = {type: _plain_handler(type) for type in {message.type for message in claimed}}
         self.inflight.add([self._entry(message, plain[message.type]) for message in claimed])
+        if not lost:
+            return
         try:
             self.engine.insist(partial(self.engine.write_errors, self.process, lost))
         except Refused as refused:
@@ -277,6 +278,10 @@ class Batch:
 def _plain_handler(type: str) -> Handler | None:
     """Return the handler of all messages of a type; None where it depends on the payload."""
     return None if registry.is_narrowed(type) else registry.choose(type, None)
+
+
+def _length(entry: InFlight) -> int:
+    return 0 if entry.settled or entry.settlement is None else entry.settlement.length
 
 
 def _made_work(finished: Sequence[InFlight], written: dict[int, str]) -> bool:

@@ -42,10 +42,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fastpath: it says something of PostgreSQL's fast path itself")
     if config.getoption("without_fastpath"):
-        from .workload.guards import switch_off
+        from .testapp.guards import switch_off
 
         # Here, and in all processes that tests start.
-        os.environ["WORKLOAD_WITHOUT"] = "the fast path"
+        os.environ["TESTAPP_WITHOUT"] = "the fast path"
         switch_off("the fast path")
 
 

@@ -29,7 +29,7 @@ def chaos_seconds() -> float:
 
 
 class Fleet:
-    """Worker processes on the workload; settings are LETSGO_WORKER_<NAME>.
+    """Worker processes on the test app; settings are LETSGO_WORKER_<NAME>.
 
     `without` takes a guard away, `kill_at` names a point at which a worker kills itself.
     """
@@ -42,10 +42,10 @@ class Fleet:
         self, *arguments: object, without: str = "", kill_at: str = "", url: str = "", **settings: Any
     ) -> Managed:
         env = {f"LETSGO_WORKER_{name}": str(value) for name, value in settings.items()}
-        env |= {"WORKLOAD_WITHOUT": without, "WORKLOAD_KILL_AT": kill_at} | (
+        env |= {"TESTAPP_WITHOUT": without, "TESTAPP_KILL_AT": kill_at} | (
             {"DATABASE_URL": url} if url else {}
         )
-        worker = self._manage("runworker", *arguments, env=env, settings_module="tests.workload.settings")
+        worker = self._manage("runworker", *arguments, env=env, settings_module="tests.testapp.settings")
         self.workers.append(worker)
         return worker
 

@@ -14,7 +14,7 @@ import pytest
 from django_letsgo_worker import enqueue_many
 from django_letsgo_worker.models import ArchivedMessage
 from tests.support import wait_until
-from tests.workload.models import Entry
+from tests.testapp.models import Entry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

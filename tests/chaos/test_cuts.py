@@ -20,7 +20,7 @@ from django_letsgo_worker import enqueue_many
 from django_letsgo_worker.engines import TABLE
 from django_letsgo_worker.models import ArchivedMessage, Message, Process
 from tests.support import PATIENCE, database_url, wait_until
-from tests.workload.models import Effect, Entry
+from tests.testapp.models import Effect, Entry
 
 from .proxy import Proxy, cut_after, spoil_commits
 
@@ -214,7 +214,7 @@ def test_a_server_that_is_gone_is_waited_for_with_every_outcome_and_its_result(f
 @pytest.mark.parametrize("command", ["runworker", "runscheduler"])
 def test_a_process_that_is_cut_off_while_it_starts_starts_all_the_same(command, said, manage, proxied):
     proxied.spoil = lambda chunk: "before" if said in chunk and proxied.cuts < 3 else None
-    process = manage(command, env={"DATABASE_URL": proxied.url}, settings_module="tests.workload.settings")
+    process = manage(command, env={"DATABASE_URL": proxied.url}, settings_module="tests.testapp.settings")
 
     process.wait_for_line("Worker " if command == "runworker" else "Scheduler ")
     wait_until(lambda: Process.objects.filter(state="running").exists())

@@ -17,7 +17,7 @@ import pytest
 from django_letsgo_worker import enqueue_many
 from django_letsgo_worker.models import ArchivedMessage, Message
 from tests.support import wait_until
-from tests.workload.models import Effect
+from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

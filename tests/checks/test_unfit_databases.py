@@ -45,14 +45,14 @@ sys.meta_path.insert(0, Missing())
 @pytest.fixture(params=SENTENCES)
 def refuses(request, tmp_path, manage):
     """Run a command on such a database; return how it ended, what it wrote, and the sentence."""
-    settings = "from tests.workload.settings import *\n"
+    settings = "from tests.testapp.settings import *\n"
     if request.param == "psycopg2":
         if connection.vendor != "postgresql" or importlib.util.find_spec("psycopg2") is None:
             pytest.skip("It is for PostgreSQL, with psycopg2 beside psycopg.")
         (tmp_path / "sitecustomize.py").write_text(WITHOUT_PSYCOPG)
     else:
         settings += (
-            f"DATABASES = {{'default': {{'ENGINE': 'tests.backends.unknown', 'NAME': r'{tmp_path}/u'}}}}\n"
+            f"DATABASES = {{'default': {{'ENGINE': 'tests.dbbackends.unknown', 'NAME': r'{tmp_path}/u'}}}}\n"
         )
     (tmp_path / "unfit_settings.py").write_text(settings)
 

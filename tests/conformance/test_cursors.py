@@ -60,7 +60,7 @@ def instead(monkeypatch):
 @pytest.fixture
 def of_tenants(instead):
     """A connection by the backend of a project that sets the tenant's schema for each cursor."""
-    return instead(engine="tests.backends." + connection.settings_dict["ENGINE"].rpartition(".")[2])
+    return instead(engine="tests.dbbackends." + connection.settings_dict["ENGINE"].rpartition(".")[2])
 
 
 @pytest.fixture

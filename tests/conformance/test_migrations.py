@@ -13,8 +13,8 @@ from django.db.migrations.loader import MigrationLoader
 
 from django_letsgo_worker import enqueue, schedules
 from django_letsgo_worker.models import Message, Occurrence
-from tests.conformance.schedule_bench import T0, add, fire
-from tests.conformance.test_strangers import insert, sql
+from tests.conformance.schedule_support import T0, add, fire
+from tests.conformance.test_rows_written_by_others import insert, sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,7 +16,7 @@ from django_letsgo_worker.maintenance import Maintenance
 from django_letsgo_worker.models import CLOCK_SQL, Housekeeping, Message, ScheduledJob, clock
 from django_letsgo_worker.scheduler import Scheduler
 from django_letsgo_worker.schedules import firing
-from tests.conformance.schedule_bench import (
+from tests.conformance.schedule_support import (
     DAY,
     HOUR,
     MINUTE,

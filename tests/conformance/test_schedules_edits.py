@@ -14,7 +14,7 @@ from django_letsgo_worker.models import Message, ScheduledJob
 from django_letsgo_worker.recurrence import zones
 from django_letsgo_worker.schedules import firing
 from django_letsgo_worker.schedules import occurrences as recording
-from tests.conformance.schedule_bench import DAY, HOUR, MINUTE, SECOND, T0, add, fire, occurrences, raw, row
+from tests.conformance.schedule_support import DAY, HOUR, MINUTE, SECOND, T0, add, fire, occurrences, raw, row
 
 pytestmark = pytest.mark.django_db
 

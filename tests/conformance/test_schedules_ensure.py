@@ -12,7 +12,7 @@ import pytest
 from django_letsgo_worker import schedules
 from django_letsgo_worker.errors import InvalidMessage, InvalidSchedule
 from django_letsgo_worker.models import ScheduledJob
-from tests.conformance.schedule_bench import DAY, HOUR, MINUTE, T0, add, fire, raw, row, snapshot
+from tests.conformance.schedule_support import DAY, HOUR, MINUTE, T0, add, fire, raw, row, snapshot
 from tests.support import ROOT
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from django_letsgo_worker import declarations, handler, planning, registry, schedule, schedules
 from django_letsgo_worker.models import ScheduledJob
-from tests.conformance.schedule_bench import DECIDED, T0, chosen, row
+from tests.conformance.schedule_support import DECIDED, T0, chosen, row
 
 pytestmark = pytest.mark.django_db
 

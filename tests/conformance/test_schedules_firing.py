@@ -12,7 +12,7 @@ from django_letsgo_worker import messages, registry, schedules
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
 from django_letsgo_worker.planning import spread_delay
 from django_letsgo_worker.signals import occurrence_fired
-from tests.conformance.schedule_bench import DAY, HOUR, MINUTE, SECOND, T0, add, fire, occurrences, raw, row
+from tests.conformance.schedule_support import DAY, HOUR, MINUTE, SECOND, T0, add, fire, occurrences, raw, row
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from django.db import DatabaseError, transaction
 from django_letsgo_worker import messages, schedules
 from django_letsgo_worker.errors import InvalidMessage, InvalidSchedule, ScheduleNotFound
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
-from tests.conformance.schedule_bench import (
+from tests.conformance.schedule_support import (
     DAY,
     HOUR,
     MINUTE,

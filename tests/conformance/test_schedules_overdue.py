@@ -16,7 +16,7 @@ from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
 from django_letsgo_worker.recurrence import Recurrence, zones
 from django_letsgo_worker.schedules import Declared, sync_declared
-from tests.conformance.schedule_bench import DAY, HOUR, MINUTE, SECOND, fire, occurrences, raw, row
+from tests.conformance.schedule_support import DAY, HOUR, MINUTE, SECOND, fire, occurrences, raw, row
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,7 @@ from django_letsgo_worker import enqueue, messages, schedules
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
 from django_letsgo_worker.schedules import firing
 from django_letsgo_worker.schedules import occurrences as recording
-from tests.conformance.schedule_bench import MINUTE, SECOND, T0, add, fire, occurrences, raw, row
+from tests.conformance.schedule_support import MINUTE, SECOND, T0, add, fire, occurrences, raw, row
 from tests.conformance.test_schedules_races import at_once
 from tests.support import PATIENCE
 

@@ -13,7 +13,7 @@ from django_letsgo_worker import schedules
 from django_letsgo_worker.errors import InvalidSchedule
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
 from django_letsgo_worker.schedules import Declared, firing, occurrences
-from tests.conformance.schedule_bench import HOUR, MINUTE, SECOND, T0, add, row
+from tests.conformance.schedule_support import HOUR, MINUTE, SECOND, T0, add, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

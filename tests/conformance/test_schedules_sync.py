@@ -12,7 +12,7 @@ from django_letsgo_worker.delivery import Delivery
 from django_letsgo_worker.errors import InvalidSchedule
 from django_letsgo_worker.models import ScheduledJob
 from django_letsgo_worker.schedules import Declared, declared_in_settings, sync_declared
-from tests.conformance.schedule_bench import HOUR, MINUTE, T0, add, fire, row, snapshot
+from tests.conformance.schedule_support import HOUR, MINUTE, T0, add, fire, row, snapshot
 
 pytestmark = pytest.mark.django_db
 

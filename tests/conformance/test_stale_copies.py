@@ -12,7 +12,7 @@ from django.db import DatabaseError, transaction
 from django_letsgo_worker import enqueue, messages, queues, schedules
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.models import ArchivedMessage, Message, Process, Queue, ScheduledJob
-from tests.conformance.schedule_bench import DAY, HOUR, MINUTE, T0, add, fire, raw, row
+from tests.conformance.schedule_support import DAY, HOUR, MINUTE, T0, add, fire, raw, row
 
 pytestmark = pytest.mark.django_db
 

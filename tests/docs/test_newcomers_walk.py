@@ -20,7 +20,7 @@ import pytest
 
 from tests.docs.test_snippets import PAGES, Snippet, snippets_of
 from tests.support import ROOT, Managed
-from tests.tasked import BACKEND
+from tests.taskapp import BACKEND
 
 README = PAGES[0]
 TASKS = f"TASKS = {{'default': {{'BACKEND': {BACKEND!r}, 'OPTIONS': {{'MAX_ATTEMPT': 3}}}}}}"

@@ -9,10 +9,10 @@ from django.test import override_settings
 from django_letsgo_worker import aenqueue, enqueue, enqueue_many, handler, schedule, schedules
 from django_letsgo_worker.errors import InvalidMessage, InvalidSchedule
 from django_letsgo_worker.messages import arguments
-from tests.tasked import TASKS
+from tests.taskapp import TASKS
 
 with override_settings(TASKS=TASKS):
-    from tests.tasked import tasks
+    from tests.taskapp import tasks
 
 A_SCHEDULE = "A schedule has no field {!r}: "
 

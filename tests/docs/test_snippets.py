@@ -46,9 +46,9 @@ from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.recurrence import Recurrence
 from tests.architecture.source import modules
 from tests.support import ROOT
-from tests.tasked import BACKEND
-from tests.tasked.framework import NAME as FRAMEWORK
-from tests.tasked.framework import TAKES_OPTIONS
+from tests.taskapp import BACKEND
+from tests.taskapp.framework import NAME as FRAMEWORK
+from tests.taskapp.framework import TAKES_OPTIONS
 
 INDEX = ROOT / "docs" / "README.md"
 PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").glob("*.md")) if page != INDEX)]

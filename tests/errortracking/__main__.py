@@ -27,7 +27,7 @@ def main() -> None:
     sentry_sdk.init(
         dsn="https://key@tracker.invalid/1",
         transport=Kept,
-        include_local_variables=os.environ["TRACKED_LOCALS"] == "1",
+        include_local_variables=os.environ["ERRORTRACKING_LOCALS"] == "1",
         # More than anybody would have: what is not sent so is not sent at all.
         max_value_length=1_000_000,
         attach_stacktrace=True,

@@ -31,12 +31,12 @@ from django_letsgo_worker.engines import ARCHIVE, TABLE
 from django_letsgo_worker.models import Message
 from tests.worker.test_refused_outcomes import CREATE, DROP
 
-logger = logging.getLogger("tests.tracked")
+logger = logging.getLogger("tests.errortracking")
 CASES: dict[str, Callable[[], Any]] = {}
 
 
 def secret() -> str:
-    return os.environ["TRACKED_SECRET"]
+    return os.environ["ERRORTRACKING_SECRET"]
 
 
 def order(**more: Any) -> Any:

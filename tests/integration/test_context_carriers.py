@@ -29,8 +29,8 @@ from django_letsgo_worker.context import carrier, correlation_id, get_correlatio
 from django_letsgo_worker.messages import find
 from django_letsgo_worker.models import Message
 from django_letsgo_worker.testing import drain
-from tests.tasked import TASKS
-from tests.workload.models import Effect
+from tests.taskapp import TASKS
+from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -158,7 +158,7 @@ class TestHeaders:
 
 def test_tasks_carry_it_too():
     with override_settings(TASKS=TASKS):
-        from tests.tasked import tasks
+        from tests.taskapp import tasks
 
         with a_request():
             tasks.echo.enqueue(5)

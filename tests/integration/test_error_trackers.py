@@ -27,15 +27,19 @@ def seen(request, test_database_url, tmp_path):
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "DATABASE_URL": test_database_url,
-        "DJANGO_SETTINGS_MODULE": "tests.tracked.settings",
-        "TRACKED_SECRET": SECRET,
-        "TRACKED_MAILS": str(mails),
-        "TRACKED_LOCALS": str(int(request.param == "with variables")),
+        "DJANGO_SETTINGS_MODULE": "tests.errortracking.settings",
+        "ERRORTRACKING_SECRET": SECRET,
+        "ERRORTRACKING_MAILS": str(mails),
+        "ERRORTRACKING_LOCALS": str(int(request.param == "with variables")),
         "LETSGO_WORKER_CONTEXT": "tracked,tracked-too-much",
     }
     connection.close()
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tracked"], env=environment, cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "tests.errortracking"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-5000:]
     return request.param, json.loads(done.stdout), [path.read_text() for path in mails.iterdir()]

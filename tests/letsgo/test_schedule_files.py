@@ -10,7 +10,7 @@ import pytest
 from django_letsgo_worker import schedules
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
-from tests.conformance.schedule_bench import DECIDED, SOON, chosen
+from tests.conformance.schedule_support import DECIDED, SOON, chosen
 
 from .test_output import everything, letsgo, refusal
 

@@ -23,7 +23,7 @@ from django_letsgo_worker.monitor.metrics import METRICS
 from tests.chaos.proxy import Proxy
 from tests.support import ROOT, Managed, database_url, wait_until
 
-WORKLOAD = "tests.workload.settings"
+SETTINGS = "tests.testapp.settings"
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,7 +71,7 @@ def monitored(manage) -> Callable[..., Site]:
     """Start a command with --monitor 0, and return its site once it is ready."""
 
     def start(*arguments: object, ready: bool = True, **options: object) -> Site:
-        site = Site(manage(*arguments, "--monitor", "0", settings_module=WORKLOAD, **options))
+        site = Site(manage(*arguments, "--monitor", "0", settings_module=SETTINGS, **options))
         if ready:
             wait_until(lambda: site.status("/readyz") == 200, what="a ready process")
         return site
@@ -302,7 +302,7 @@ def test_the_reader_chooses_the_format(monitored):
 def test_it_is_for_this_machine_only_unless_a_host_is_given(monitored, manage):
     assert monitored("runworker").url.startswith("http://127.0.0.1:")
 
-    site = Site(manage("runscheduler", "--monitor", "0.0.0.0:0", settings_module=WORKLOAD))
+    site = Site(manage("runscheduler", "--monitor", "0.0.0.0:0", settings_module=SETTINGS))
     assert site.url.startswith("http://0.0.0.0:")
     assert site.status("/healthz") == 200
 
@@ -334,7 +334,7 @@ def test_without_prometheus_client_it_says_what_to_install(test_database_url):
         "from django.core.management import execute_from_command_line; "
         "execute_from_command_line(['manage.py', *sys.argv[1:]])"
     )
-    environment = {**os.environ, "DATABASE_URL": test_database_url, "DJANGO_SETTINGS_MODULE": WORKLOAD}
+    environment = {**os.environ, "DATABASE_URL": test_database_url, "DJANGO_SETTINGS_MODULE": SETTINGS}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, *arguments]

@@ -13,7 +13,7 @@ from django_letsgo_worker import registry
 from django_letsgo_worker.models import ArchivedMessage, Message
 from tests.support import Managed, wait_until
 
-WORKLOAD = "tests.workload.settings"
+SETTINGS = "tests.testapp.settings"
 
 
 @pytest.fixture
@@ -50,10 +50,10 @@ def ended(work_off: Callable[..., None]) -> Callable[[Message], ArchivedMessage]
 
 @pytest.fixture
 def worker(manage: Callable[..., Managed]) -> Callable[..., Managed]:
-    """Start a worker process that knows the handlers of the workload; its leases hold for a second."""
+    """Start a worker process that knows the handlers of the test app; its leases hold for a second."""
 
     def start(*arguments: object, **env: str) -> Managed:
         env = {"LETSGO_WORKER_LEASE_SECONDS": "1", **env}
-        return manage("runworker", "--no-reload", *arguments, settings_module=WORKLOAD, env=env)
+        return manage("runworker", "--no-reload", *arguments, settings_module=SETTINGS, env=env)
 
     return start

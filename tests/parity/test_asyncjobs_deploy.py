@@ -46,7 +46,7 @@ from tests.deployments import (
     unit,
 )
 from tests.support import ROOT, Managed, wait_until
-from tests.workload.models import Entry
+from tests.testapp.models import Entry
 
 TWO_GROUPS = [
     {"name": "orders", "queues": ["orders", "mails"], "replicas": 3, "concurrency": 16},
@@ -382,7 +382,7 @@ def start(manage: Callable[..., Managed]) -> Callable[[str], Started]:
         words = shell_words(procfile()[name], PORT="0")
         arguments = Program(tuple(words)).arguments
         started = Started(
-            manage(*arguments, settings_module="tests.workload.settings", env={"LETSGO_WORKER_SCHEDULE": ""})
+            manage(*arguments, settings_module="tests.testapp.settings", env={"LETSGO_WORKER_SCHEDULE": ""})
         )
         wait_until(lambda: started.get("/readyz").status_code == 200, what=f"a {name} that is ready")
         return started

@@ -1,8 +1,8 @@
 """The settings of the tests, with tasks: for processes that a test starts."""
 
-from tests.workload.settings import *  # noqa: F403
-from tests.workload.settings import INSTALLED_APPS
+from tests.testapp.settings import *  # noqa: F403
+from tests.testapp.settings import INSTALLED_APPS
 
 from . import TASKS  # noqa: F401
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.tasked"]
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.taskapp"]

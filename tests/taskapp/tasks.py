@@ -6,7 +6,7 @@ import asyncio
 from functools import wraps
 
 from django_letsgo_worker import Snooze
-from tests.workload.models import Effect, Entry
+from tests.testapp.models import Effect, Entry
 
 from .framework import TAKES_OPTIONS, task
 

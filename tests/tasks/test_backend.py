@@ -28,13 +28,13 @@ from django_letsgo_worker.backend.compat import (
 from django_letsgo_worker.backend.results import SALT
 from django_letsgo_worker.errors import InvalidMessage
 from django_letsgo_worker.models import Message
-from tests.tasked import BACKEND, TASKS
-from tests.tasked.framework import TAKES_OPTIONS, TaskResultMismatch, default_task_backend, task
+from tests.taskapp import BACKEND, TASKS
+from tests.taskapp.framework import TAKES_OPTIONS, TaskResultMismatch, default_task_backend, task
 
 with override_settings(TASKS=TASKS):
-    from tests.tasked import elsewhere, tasks
+    from tests.taskapp import elsewhere, tasks
 
-ECHO = "letsgo:task:tests.tasked.tasks.echo"
+ECHO = "letsgo:task:tests.taskapp.tasks.echo"
 
 needs_options = pytest.mark.skipif(not TAKES_OPTIONS, reason="@task(...) of Django 6.0 takes no options")
 
@@ -292,14 +292,14 @@ class TestOptions:
 
         handlers = {handler.type: handler for handler in registry.handlers()}
         assert (handlers[ECHO].max_attempts, handlers[ECHO].backoff, handlers[ECHO].atomic) == (3, 0, False)
-        once = handlers["letsgo:task:tests.tasked.tasks.fail_once"]
+        once = handlers["letsgo:task:tests.taskapp.tasks.fail_once"]
         assert (once.max_attempts, once.backoff, once.queue) == (1, None, "mails")
 
     @needs_options
     def test_a_task_may_say_otherwise(self):
         result = tasks.patient.enqueue()
 
-        handler = registry.get("letsgo:task:tests.tasked.tasks.patient")
+        handler = registry.get("letsgo:task:tests.taskapp.tasks.patient")
         assert (handler.max_attempts, handler.backoff, handler.timeout) == (3, (0, 3600), 60)
         message = messages.find(message_id_of(result.id))
         assert (message.max_attempts, message.unique_key) == (3, "only one")
@@ -307,8 +307,8 @@ class TestOptions:
     def test_a_handler_is_named_after_the_tasks_function(self):
         tasks.write_later.enqueue(1)
 
-        handler = registry.get("letsgo:task:tests.tasked.tasks.write_later")
-        assert handler.dotted == "tests.tasked.tasks.write_later"
+        handler = registry.get("letsgo:task:tests.taskapp.tasks.write_later")
+        assert handler.dotted == "tests.taskapp.tasks.write_later"
         assert handler.is_async and not handler.is_shipped
 
     def test_a_copy_leaves_the_handler_as_it_is(self):
@@ -439,7 +439,9 @@ class TestResults:
 
         assert default_task_backend.get_result(result.id) == result
 
-    @pytest.mark.parametrize("path", ["tests.tasked.tasks.vanished", "tests.vanished.work", "tests.vanished"])
+    @pytest.mark.parametrize(
+        "path", ["tests.taskapp.tasks.vanished", "tests.vanished.work", "tests.vanished"]
+    )
     def test_a_task_that_vanished_is_an_import_error_that_names_it(self, path):
         result = tasks.echo.enqueue()
         Message.objects.filter(pk=message_id_of(result.id)).update(type=f"letsgo:task:{path}")
@@ -447,7 +449,7 @@ class TestResults:
         with pytest.raises(ImportError, match=f"The task {path} cannot be imported"):
             default_task_backend.get_result(result.id)
 
-    @pytest.mark.parametrize("path", ["tests.tasked.elsewhere.plain", "os.getcwd", "tests.tasked.tasks"])
+    @pytest.mark.parametrize("path", ["tests.taskapp.elsewhere.plain", "os.getcwd", "tests.taskapp.tasks"])
     def test_a_row_can_name_nothing_but_a_task(self, path):
         result = tasks.echo.enqueue()
         Message.objects.filter(pk=message_id_of(result.id)).update(type=f"letsgo:task:{path}")
@@ -458,7 +460,7 @@ class TestResults:
 
     def test_a_name_that_is_kept_for_a_renamed_task_finds_it(self):
         result = tasks.echo.enqueue()
-        former = "letsgo:task:tests.tasked.elsewhere.former_name"
+        former = "letsgo:task:tests.taskapp.elsewhere.former_name"
         Message.objects.filter(pk=message_id_of(result.id)).update(type=former)
 
         assert default_task_backend.get_result(result.id).task.func is elsewhere.overlooked.func

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.tasked import BACKEND, TASKS
-from tests.tasked.framework import NAME
+from tests.taskapp import BACKEND, TASKS
+from tests.taskapp.framework import NAME
 
 needs_the_backport = pytest.mark.skipif(NAME == "django.tasks", reason="Django has tasks of its own")
 
@@ -23,7 +23,7 @@ from django_tasks import task_backends
 from django_tasks.exceptions import InvalidTask, InvalidTaskBackend, TaskResultDoesNotExist
 from django_letsgo_worker.backend import compat
 from django_letsgo_worker.testing import drain
-from tests.tasked import tasks
+from tests.taskapp import tasks
 
 assert compat.InvalidTask is InvalidTask and compat.InvalidTaskBackend is InvalidTaskBackend
 result = tasks.echo.enqueue(1)
@@ -52,7 +52,7 @@ def project(manage, tmp_path):
     """Start manage.py with these TASKS: project(arguments, tasks=..., modules={"name": "source"})."""
 
     def start(*arguments, tasks, **modules):
-        modules["chosen"] = f"from tests.workload.settings import *\nTASKS = {tasks!r}\n"
+        modules["chosen"] = f"from tests.testapp.settings import *\nTASKS = {tasks!r}\n"
         for name, source in modules.items():
             (tmp_path / f"{name}.py").write_text(source)
         path = os.pathsep.join([str(tmp_path), str(ROOT)])

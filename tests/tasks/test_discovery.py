@@ -15,13 +15,13 @@ from django_letsgo_worker.backend import LetsGoBackend, discovery, message_id_of
 from django_letsgo_worker.backend.compat import TaskResultStatus
 from django_letsgo_worker.models import Message
 from tests.support import ROOT, wait_until
-from tests.tasked import BACKEND, TASKS
-from tests.tasked.framework import NAME, default_task_backend
+from tests.taskapp import BACKEND, TASKS
+from tests.taskapp.framework import NAME, default_task_backend
 
 with override_settings(TASKS=TASKS):
-    from tests.tasked import elsewhere, tasks
+    from tests.taskapp import elsewhere, tasks
 
-SETTINGS = "tests.tasked.settings"
+SETTINGS = "tests.taskapp.settings"
 
 
 @pytest.fixture(autouse=True)
@@ -160,17 +160,17 @@ class TestARealWorker:
     def test_it_imports_a_task_that_waits_and_leaves_one_that_is_gone(self, manage):
         gone = tasks.echo.enqueue("gone")
         Message.objects.filter(pk=message_id_of(gone.id)).update(
-            type="letsgo:task:tests.tasked.tasks.vanished"
+            type="letsgo:task:tests.taskapp.tasks.vanished"
         )
         danger = tasks.echo.enqueue("danger")
         Message.objects.filter(pk=message_id_of(danger.id)).update(
-            type="letsgo:task:tests.tasked.elsewhere.plain"
+            type="letsgo:task:tests.taskapp.elsewhere.plain"
         )
         found = elsewhere.overlooked.enqueue()
 
         worker = manage("runworker", settings_module=SETTINGS)
         for name in ("tasks.vanished", "elsewhere.plain"):
-            worker.wait_for_line(f"letsgo:task:tests.tasked.{name} wait")
+            worker.wait_for_line(f"letsgo:task:tests.taskapp.{name} wait")
         wait_until(lambda: default_task_backend.get_result(found.id).is_finished, what="the end of the task")
         assert worker.stop() == 0, worker.output
 

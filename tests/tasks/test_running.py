@@ -18,12 +18,12 @@ from django_letsgo_worker.backend import LetsGoBackend, message_id_of, result_id
 from django_letsgo_worker.backend.compat import TaskResultStatus, task_finished, task_started
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.signals import delivery_finished, message_died
-from tests.tasked import TASKS
-from tests.tasked.framework import NAME, TAKES_OPTIONS, default_task_backend
-from tests.workload.models import Effect, Entry
+from tests.taskapp import TASKS
+from tests.taskapp.framework import NAME, TAKES_OPTIONS, default_task_backend
+from tests.testapp.models import Effect, Entry
 
 with override_settings(TASKS=TASKS):
-    from tests.tasked import tasks
+    from tests.taskapp import tasks
 
 needs_options = pytest.mark.skipif(not TAKES_OPTIONS, reason="@task(...) of Django 6.0 takes no options")
 
@@ -123,9 +123,9 @@ class TestSuccess:
     def test_a_schedule_may_send_a_task(self):
         tasks.echo.enqueue()
         schedules.add(
-            "echoes", "@daily", "letsgo:task:tests.tasked.tasks.echo", {"args": [1], "kwargs": {"a": 2}}
+            "echoes", "@daily", "letsgo:task:tests.taskapp.tasks.echo", {"args": [1], "kwargs": {"a": 2}}
         )
-        schedules.add("silence", "@daily", "letsgo:task:tests.tasked.tasks.echo")
+        schedules.add("silence", "@daily", "letsgo:task:tests.taskapp.tasks.echo")
         sent = [schedules.run_now(name) for name in ("echoes", "silence")]
         work()
 
@@ -211,7 +211,7 @@ class TestFailure:
 
         assert (result.status, result.attempts) == (TaskResultStatus.FAILED, 1)
         assert result.errors[0].exception_class is TypeError
-        assert "The return value of tests.tasked.tasks.return_what_is_unfit" in result.errors[0].traceback
+        assert "The return value of tests.taskapp.tasks.return_what_is_unfit" in result.errors[0].traceback
         assert Entry.objects.count() == 1
 
     def test_arguments_that_do_not_fit_fail_the_task(self):
@@ -345,11 +345,11 @@ class TestSignals:
     def test_a_death_that_nobody_can_tell_of_is_passed_over(self):
         gone = tasks.echo.enqueue()
         Message.objects.filter(pk=message_id_of(gone.id)).update(
-            type="letsgo:task:tests.tasked.tasks.vanished"
+            type="letsgo:task:tests.taskapp.tasks.vanished"
         )
         facts = {"queue": "default", "errors": [], "delivery": None}
         for message_id, type in [
-            (message_id_of(gone.id), "letsgo:task:tests.tasked.tasks.vanished"),
+            (message_id_of(gone.id), "letsgo:task:tests.taskapp.tasks.vanished"),
             (0, "letsgo:task:a.b"),
         ]:
             answers = message_died.send_robust(Message, message_id=message_id, type=type, **facts)

@@ -1,7 +1,7 @@
 """Takes one guard out of the worker, so that a test can show that without it the invariant breaks.
 
-Only processes that a test starts with WORKLOAD_WITHOUT=<guard> in their environment come here, or with
-WORKLOAD_KILL_AT=<point>: those kill themselves there.
+Only processes that a test starts with TESTAPP_WITHOUT=<guard> in their environment come here, or with
+TESTAPP_KILL_AT=<point>: those kill themselves there.
 """
 
 from __future__ import annotations

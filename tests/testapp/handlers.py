@@ -82,7 +82,7 @@ def die_once(delivery: Delivery) -> None:
 
 
 # See guards.py: without its transaction it is a plain handler.
-ATOMIC = os.environ.get("WORKLOAD_WITHOUT") != "the transaction"
+ATOMIC = os.environ.get("TESTAPP_WITHOUT") != "the transaction"
 
 
 @handler("work:effect", atomic=ATOMIC, max_attempts=1000, backoff=[0.05])

@@ -22,7 +22,7 @@ from django_letsgo_worker.signals import (
     unknown_type,
 )
 from django_letsgo_worker.testing import drain
-from tests.workload.models import Effect, Entry
+from tests.testapp.models import Effect, Entry
 
 IN_A_TRANSACTION = pytest.param(True, marks=pytest.mark.django_db, id="in a transaction")
 IN_AUTOCOMMIT = pytest.param(False, marks=pytest.mark.django_db(transaction=True), id="in autocommit")

@@ -13,8 +13,8 @@ from django_letsgo_worker.models import Message
 from django_letsgo_worker.signals import delivery_finished, delivery_started, lease_lost, message_died
 from django_letsgo_worker.testing import drain
 from django_letsgo_worker.worker import Options
+from tests.testapp.models import Effect
 from tests.worker.conftest import Working
-from tests.workload.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

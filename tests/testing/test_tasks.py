@@ -19,11 +19,11 @@ from django_letsgo_worker.backend.compat import (
 )
 from django_letsgo_worker.errors import InvalidMessage
 from django_letsgo_worker.testing import drain
-from tests.tasked import TASKS
-from tests.workload.models import Entry
+from tests.taskapp import TASKS
+from tests.testapp.models import Entry
 
 with override_settings(TASKS=TASKS):
-    from tests.tasked import tasks
+    from tests.taskapp import tasks
 
 BOTH = ["ImmediateBackend", "RecordingBackend"]
 ours = pytest.mark.parametrize("name", [*BOTH, pytest.param("production", marks=pytest.mark.django_db)])

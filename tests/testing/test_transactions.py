@@ -16,7 +16,7 @@ from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.signals import delivery_finished, message_died
 from django_letsgo_worker.testing import drain
 from testproject.shop.models import Mail
-from tests.workload.models import Effect, Entry
+from tests.testapp.models import Effect, Entry
 
 
 @pytest.fixture
@@ -435,7 +435,7 @@ class TestInAutocommit:
         with CaptureQueriesContext(connection) as queries:
             drain()
 
-        assert any("workload_effect" in str(query["sql"]) for query in queries)
+        assert any("testapp_effect" in str(query["sql"]) for query in queries)
 
     def test_a_constraint_that_fails_at_the_commit_fails_the_attempt(self, run):
         if connection.vendor != "postgresql":

@@ -14,7 +14,7 @@ from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.worker import Options, Worker
 from tests.support import PATIENCE, wait_until
 
-WORKLOAD = "tests.workload.settings"
+SETTINGS = "tests.testapp.settings"
 
 
 @pytest.fixture

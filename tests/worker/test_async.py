@@ -14,7 +14,7 @@ from django_letsgo_worker import enqueue
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.worker import eventloop
 from tests.support import wait_until
-from tests.workload.models import Effect, Entry
+from tests.testapp.models import Effect, Entry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,7 +16,7 @@ from django_letsgo_worker.signals import delivery_started
 from django_letsgo_worker.worker.inflight import RUNNING, WAITING
 from django_letsgo_worker.worker.prefetch import Pace
 from tests.support import wait_until
-from tests.workload.models import Effect
+from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

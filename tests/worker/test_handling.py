@@ -13,7 +13,7 @@ from django_letsgo_worker import Reject, Retry, Snooze, enqueue
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.signals import delivery_finished, delivery_started, message_died
 from tests.support import wait_until
-from tests.workload.models import Effect, Entry
+from tests.testapp.models import Effect, Entry
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connection_is")]
 

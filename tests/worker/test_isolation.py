@@ -12,7 +12,7 @@ from django.utils import timezone, translation
 
 from django_letsgo_worker import enqueue
 from django_letsgo_worker.models import ArchivedMessage, Message
-from tests.workload.models import Effect, Entry
+from tests.testapp.models import Effect, Entry
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connection_is")]
 

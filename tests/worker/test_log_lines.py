@@ -13,7 +13,7 @@ from django_letsgo_worker.models import ArchivedMessage, Message, Occurrence, Sc
 from django_letsgo_worker.testing import fire_due
 from tests.support import wait_until
 
-from .conftest import WORKLOAD
+from .conftest import SETTINGS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,7 +68,7 @@ def test_what_is_paused_or_of_another_queue_is_not_its_own(handle, last_words):
 
 
 def test_a_clean_stop_speaks_of_no_fault(manage):
-    worker = manage("runworker", "--name", "w1", settings_module=WORKLOAD)
+    worker = manage("runworker", "--name", "w1", settings_module=SETTINGS)
     worker.wait_for_line("to stop")
     message = enqueue("letsgo:scheduled")
     wait_until(lambda: ArchivedMessage.objects.filter(pk=message.pk).exists())

@@ -17,7 +17,7 @@ from django_letsgo_worker.models import ArchivedMessage, Message, Process, Sched
 from django_letsgo_worker.schedules import run_now
 from django_letsgo_worker.testing import drain
 from tests.support import wait_until
-from tests.workload.models import Effect
+from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

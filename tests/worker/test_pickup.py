@@ -14,9 +14,9 @@ from django_letsgo_worker import enqueue, enqueue_many, queues
 from django_letsgo_worker.messages import redrive
 from django_letsgo_worker.models import ArchivedMessage, Process
 from tests.support import ROOT, wait_until
-from tests.workload.models import Entry
+from tests.testapp.models import Entry
 
-from .conftest import WORKLOAD
+from .conftest import SETTINGS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -99,14 +99,14 @@ def test_what_was_enqueued_in_a_transaction_that_rolled_back_never_runs(waiting)
 def test_a_message_from_another_process_is_handled_long_before_the_poll(
     told_at_once, manage, test_database_url
 ):
-    worker = manage("runworker", env={"LETSGO_WORKER_POLL_SECONDS": str(HOUR)}, settings_module=WORKLOAD)
+    worker = manage("runworker", env={"LETSGO_WORKER_POLL_SECONDS": str(HOUR)}, settings_module=SETTINGS)
     enqueue("work:note", {"n": 0})
     wait_until(lambda: ArchivedMessage.objects.count() == 1)
     program = (
         "import django; django.setup()\n"
         "from django_letsgo_worker import enqueue; enqueue('work:note', {'n': 1})"
     )
-    environment = os.environ | {"DATABASE_URL": test_database_url, "DJANGO_SETTINGS_MODULE": WORKLOAD}
+    environment = os.environ | {"DATABASE_URL": test_database_url, "DJANGO_SETTINGS_MODULE": SETTINGS}
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, env=environment)
 
     wait_until(lambda: ArchivedMessage.objects.count() == 2, timeout=SOON)
@@ -208,7 +208,7 @@ def test_listening_begins_anew_when_its_connection_is_cut(engine, manage):
     worker = manage(
         "runworker",
         env={"LETSGO_WORKER_POLL_SECONDS": str(HOUR), "LETSGO_WORKER_LEASE_SECONDS": "3000"},
-        settings_module=WORKLOAD,
+        settings_module=SETTINGS,
     )
     (old,) = wait_until(listener, what="a connection that listens")
     enqueue("work:note", {"n": 0})

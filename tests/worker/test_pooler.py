@@ -17,7 +17,7 @@ from django_letsgo_worker import enqueue
 from django_letsgo_worker.engines.postgresql import fastpath
 from django_letsgo_worker.models import ArchivedMessage, Message
 from tests.support import database_url, wait_until
-from tests.workload.models import Effect
+from tests.testapp.models import Effect
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 
@@ -140,7 +140,7 @@ def test_workers_handle_plain_and_atomic_messages(pooled, manage):
         "runworker",
         "--until-empty",
         env={"DATABASE_URL": database_url(pooled)},
-        settings_module="tests.workload.settings",
+        settings_module="tests.testapp.settings",
     )
 
     assert worker.wait() == 0

@@ -15,9 +15,9 @@ from django_letsgo_worker import __version__, enqueue, enqueue_many, registry
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.models import ArchivedMessage, Process
 from tests.support import wait_until
-from tests.workload.models import Entry
+from tests.testapp.models import Entry
 
-from .conftest import WORKLOAD
+from .conftest import SETTINGS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -158,7 +158,7 @@ def test_a_worker_takes_at_most_three_connections_more_than_its_seats(manage, en
         pytest.skip("SQLite does not count its connections.")
     enqueue_many([(types[n % len(types)], {"n": n}) for n in range(500)])
 
-    worker = manage("runworker", "--concurrency", "4", settings_module=WORKLOAD)
+    worker = manage("runworker", "--concurrency", "4", settings_module=SETTINGS)
     with Connections(worker.pid) as count:
         wait_until(lambda: ArchivedMessage.objects.count() == 500, step=0.1)
         assert worker.stop() == 0
@@ -173,7 +173,7 @@ def test_it_holds_the_same_number_after_a_drain_with_all_seats_taken(manage, eng
     for n in range(4):
         enqueue("work:hold", {"n": n, "gate": str(gate)})
 
-    worker = manage("runworker", "--concurrency", "4", settings_module=WORKLOAD)
+    worker = manage("runworker", "--concurrency", "4", settings_module=SETTINGS)
     with Connections(worker.pid) as count:
         wait_until(lambda: Entry.objects.count() == 4)
         worker.terminate()

@@ -16,7 +16,7 @@ from django_letsgo_worker.engines import ARCHIVE, TABLE, engine_for
 from django_letsgo_worker.models import ArchivedMessage, DeadLetter, Message, Process
 from tests.support import wait_until
 
-from .conftest import WORKLOAD
+from .conftest import SETTINGS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -216,7 +216,7 @@ def test_a_drain_that_could_not_write_an_outcome_says_so_and_exits_with_1(
     refuse("NEW.type = 'work:hold'")
     message = enqueue("work:hold", {"n": 1, "gate": str(gate)})
 
-    worker = manage("runworker", *([] if by_signal else ["--until-empty"]), settings_module=WORKLOAD)
+    worker = manage("runworker", *([] if by_signal else ["--until-empty"]), settings_module=SETTINGS)
     worker.wait_for_line(f"The database refuses the outcome of message {message.pk} (work:hold).")
     if by_signal:
         worker.terminate()

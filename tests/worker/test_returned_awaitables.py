@@ -15,7 +15,7 @@ from django_letsgo_worker import Delivery, Reject, Retry, enqueue, message_type,
 from django_letsgo_worker.context import correlation_id, get_correlation_id
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.testing import drain
-from tests.workload.models import Effect
+from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

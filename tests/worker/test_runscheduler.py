@@ -17,7 +17,7 @@ from django_letsgo_worker.maintenance import Maintenance
 from django_letsgo_worker.management import startup
 from django_letsgo_worker.models import Message, Occurrence, Process, ScheduledJob
 from django_letsgo_worker.scheduler import Scheduler
-from tests.conformance.schedule_bench import row
+from tests.conformance.schedule_support import row
 from tests.support import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

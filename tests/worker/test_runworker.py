@@ -16,9 +16,9 @@ from django_letsgo_worker import enqueue, queues
 from django_letsgo_worker.models import ArchivedMessage, Message, Process
 from tests.chaos.proxy import Proxy
 from tests.support import ROOT, database_url, engine_of, wait_until
-from tests.workload.models import Entry
+from tests.testapp.models import Entry
 
-from .conftest import WORKLOAD
+from .conftest import SETTINGS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -141,7 +141,7 @@ def test_its_name_is_host_and_pid_by_default():
 
 def test_the_banner_says_what_works_here_and_goes_to_stderr(manage):
     worker = manage(
-        "runworker", "--until-empty", "--queues", "a,b", "--concurrency", "3", settings_module=WORKLOAD
+        "runworker", "--until-empty", "--queues", "a,b", "--concurrency", "3", settings_module=SETTINGS
     )
 
     assert worker.wait() == 0
@@ -207,7 +207,7 @@ def test_without_its_migrations_it_says_one_sentence_and_exits_with_1(manage):
 
 
 def test_without_its_tables_it_says_one_sentence_and_exits_with_1(manage):
-    table, away = Process._meta.db_table, "workload_table_moved_away"
+    table, away = Process._meta.db_table, "testapp_table_moved_away"
     quote = connection.ops.quote_name
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {quote(table)} RENAME TO {quote(away)}")
@@ -234,7 +234,7 @@ def test_a_database_that_cannot_be_reached_at_the_start_is_waited_for(manage, tm
         proxy = Proxy(settings["HOST"] or "127.0.0.1", int(settings["PORT"]))
         settings |= {"HOST": "127.0.0.1", "PORT": proxy.port}
     worker = manage(
-        "runworker", "--until-empty", env={"DATABASE_URL": database_url(settings)}, settings_module=WORKLOAD
+        "runworker", "--until-empty", env={"DATABASE_URL": database_url(settings)}, settings_module=SETTINGS
     )
     worker.wait_for_line("Waiting for the database")
 
@@ -250,7 +250,7 @@ def test_a_database_that_cannot_be_reached_at_the_start_is_waited_for(manage, tm
     if proxy is None:
         connection.cursor().execute("ATTACH %s AS later", [str(place / "db.sqlite3")])
         with connection.cursor() as cursor:
-            cursor.execute("SELECT n FROM later.workload_entry")
+            cursor.execute("SELECT n FROM later.testapp_entry")
             assert cursor.fetchall() == [(1,)]
         connection.close()
     else:
@@ -318,7 +318,7 @@ def green(tmp_path, manage):
 
     def start(patch, *words):
         (tmp_path / "sitecustomize.py").write_text(patch)
-        return manage(*words, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, settings_module=WORKLOAD)
+        return manage(*words, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, settings_module=SETTINGS)
 
     return start
 

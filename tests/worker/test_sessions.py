@@ -25,7 +25,7 @@ from django_letsgo_worker import enqueue, enqueue_many, messages, schedules
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.scheduler import Scheduler
 from tests.support import PATIENCE, wait_until
-from tests.workload.models import Effect, Entry
+from tests.testapp.models import Effect, Entry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -412,7 +412,7 @@ def test_a_setting_has_the_connections_closed_after_each_delivery(neighbours):
 def of_tenants(monkeypatch):
     """Have new connections made by the backend of a project that sets a tenant's schema for each cursor."""
     engine = connections.settings["default"]["ENGINE"].rpartition(".")[2]
-    monkeypatch.setitem(connections.settings["default"], "ENGINE", f"tests.backends.{engine}")
+    monkeypatch.setitem(connections.settings["default"], "ENGINE", f"tests.dbbackends.{engine}")
 
 
 @pytest.mark.usefixtures("connection_is")

@@ -10,9 +10,9 @@ import pytest
 from django_letsgo_worker import enqueue, enqueue_many, processes
 from django_letsgo_worker.models import ArchivedMessage, Message, Process
 from tests.support import wait_until
-from tests.workload.models import Entry
+from tests.testapp.models import Entry
 
-from .conftest import WORKLOAD
+from .conftest import SETTINGS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,7 +29,7 @@ def working(manage, gate):
     def start(*, type="work:hold", messages=2, seats=2, **env):
         rows = [enqueue(type, {"n": n, "gate": str(gate)}) for n in range(messages)]
         settings = {f"LETSGO_WORKER_{name}": str(value) for name, value in env.items()}
-        worker = manage("runworker", "--concurrency", seats, env=settings, settings_module=WORKLOAD)
+        worker = manage("runworker", "--concurrency", seats, env=settings, settings_module=SETTINGS)
         wait_until(lambda: Entry.objects.count() == min(messages, seats), what="the handlers' first line")
         return worker, rows
 
@@ -57,7 +57,7 @@ def test_what_has_not_begun_is_given_back_with_its_attempt(working, gate, manage
     # Short ones first, so that the worker's pace lets it claim ahead of its seats.
     enqueue_many([("work:note", {"n": n}) for n in range(1000)], priority=1)
     enqueue_many([("work:hold", {"n": n, "gate": str(gate)}) for n in range(1000, 1050)])
-    worker = manage("runworker", "--concurrency", 2, settings_module=WORKLOAD)
+    worker = manage("runworker", "--concurrency", 2, settings_module=SETTINGS)
     wait_until(lambda: Entry.objects.filter(n__gte=1000).count() == 2)
 
     worker.terminate()
@@ -99,7 +99,7 @@ def ended_at():
 
 def test_what_was_given_back_is_taken_at_once_by_another_worker(working, manage, gate):
     first, (message,) = working(messages=1, seats=1, LEASE_SECONDS=600, DRAIN_SECONDS=600)
-    second = manage("runworker", settings_module=WORKLOAD)
+    second = manage("runworker", settings_module=SETTINGS)
     wait_until(lambda: Process.objects.filter(state="running").count() == 2)
 
     first.terminate()
@@ -115,10 +115,10 @@ def test_what_was_given_back_is_taken_at_once_by_another_worker(working, manage,
 
 
 def test_an_atomic_handler_that_still_runs_leaves_no_effect_and_its_attempt(manage):
-    from tests.workload.models import Effect
+    from tests.testapp.models import Effect
 
     message = enqueue("work:effect", {"n": 1, "linger": 600})
-    worker = manage("runworker", env={"LETSGO_WORKER_DRAIN_SECONDS": "1"}, settings_module=WORKLOAD)
+    worker = manage("runworker", env={"LETSGO_WORKER_DRAIN_SECONDS": "1"}, settings_module=SETTINGS)
     wait_until(lambda: Message.objects.filter(pk=message.pk, attempts=1).exists())
 
     worker.terminate()
@@ -152,7 +152,7 @@ def test_a_third_signal_does_no_harm(working):
 
 
 def test_an_idle_worker_ends_at_once(manage):
-    worker = manage("runworker", env={"LETSGO_WORKER_POLL_SECONDS": "3600"}, settings_module=WORKLOAD)
+    worker = manage("runworker", env={"LETSGO_WORKER_POLL_SECONDS": "3600"}, settings_module=SETTINGS)
     wait_until(lambda: Process.objects.filter(state="running").exists())
 
     assert worker.stop(timeout=10) == 0
@@ -160,7 +160,7 @@ def test_an_idle_worker_ends_at_once(manage):
 
 
 def test_a_signal_right_after_the_banner_is_not_lost(manage):
-    worker = manage("runworker", settings_module=WORKLOAD)
+    worker = manage("runworker", settings_module=SETTINGS)
     worker.wait_for_line("Worker ")
 
     assert worker.stop() == 0

@@ -2,7 +2,7 @@
 
 from django.db.backends.mysql import base
 
-from tests.backends import OwnCursors
+from tests.dbbackends import OwnCursors
 
 
 class DatabaseWrapper(OwnCursors, base.DatabaseWrapper):

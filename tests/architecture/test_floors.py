@@ -35,7 +35,7 @@ from tests.support import ROOT
 GROUND = below("models")
 ROWS = [name for name in below("worker") if name not in GROUND]
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
-MOTION = (
+THREADS_AND_PROCESSES = (
     "asyncio",
     "concurrent",
     "multiprocessing",
@@ -159,7 +159,7 @@ def test_the_ground_floor_knows_no_database(path):
 def test_threads_asyncio_and_processes_live_on_the_second_floor_only(path):
     source = path.read_text()
     names = [*imported_names(source), *used_names(source)]
-    assert [name for name in names if reaches(name, *MOTION)] == []
+    assert [name for name in names if reaches(name, *THREADS_AND_PROCESSES)] == []
 
 
 @pytest.mark.parametrize(
@@ -175,4 +175,4 @@ def test_threads_asyncio_and_processes_live_on_the_second_floor_only(path):
 )
 def test_the_search_for_motion_and_databases_finds_them(source):
     names = [*imported_names(source), *used_names(source)]
-    assert any(reaches(name, "django.db", *MOTION) for name in names)
+    assert any(reaches(name, "django.db", *THREADS_AND_PROCESSES) for name in names)

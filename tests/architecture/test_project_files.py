@@ -23,6 +23,7 @@ GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 PAGES = [
     *ROOT.glob("*.md"),
+    ROOT / "tests" / "README.md",
     *(ROOT / "docs").rglob("*.md"),
     *(ROOT / "deploy").rglob("*.*"),
     *GITHUB.rglob("*.*"),

@@ -151,7 +151,7 @@ def hold_messages(count, gate):
 
 
 def test_an_outcome_keeps_its_result_when_its_connection_is_cut_again_and_again(fleet, proxied, tmp_path):
-    """Twice in a round, twice alone, and once more a second later: what breaks it may be its result."""
+    """Twice in a batch, twice alone, and once more a second later: what breaks it may be its result."""
     gate = tmp_path / "gate"
     gate.touch()
     worker = fleet.start("--concurrency", 1, url=proxied.url, LEASE_SECONDS=30)

@@ -24,7 +24,7 @@ CONTROL = re.compile(r"\s*(SAVEPOINT|RELEASE|ROLLBACK|BEGIN|COMMIT|SET)\b")
 
 
 class Worker:
-    """A worker's hand on the queue, without threads: it claims, settles and renews as one process."""
+    """A worker without threads: it claims, settles and renews as one process."""
 
     def __init__(self, types: tuple[str, ...] = ("job",)) -> None:
         self.process = uuid4()

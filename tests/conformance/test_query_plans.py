@@ -273,7 +273,7 @@ def test_workers_read_lanes_in_order_and_messages_by_their_key(backlog, wrong_ab
     assert [wrong for act in (look_for_lanes, claim, settle, renew) for wrong in wrong_about(act)] == []
 
 
-def exchange(old, new):
+def swap(old, new):
     with connection.schema_editor() as editor:
         editor.remove_index(Message, old)
         editor.add_index(Message, new)
@@ -283,11 +283,11 @@ def exchange(old, new):
 def test_a_lane_index_on_other_columns_is_noticed(backlog, wrong_about):
     (lane,) = [index for index in Message._meta.indexes if index.name == LANE]
     other = models.Index(fields=["enqueued_at"], name=LANE)
-    exchange(lane, other)
+    swap(lane, other)
     try:
         assert wrong_about(look_for_lanes) and wrong_about(claim)
     finally:
-        exchange(other, lane)
+        swap(other, lane)
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="elsewhere no statement settles by itself")

@@ -114,8 +114,8 @@ def test_the_pages_of_the_admin_and_their_actions_are_documented():
         page: actions.partition(";")[0] for page, _, actions in table("admin.md", "page", "shows", "actions")
     }
     pages = {
-        capfirst(str(model._meta.verbose_name_plural)): ", ".join(door.actions).replace("_", " ") or "none"
-        for model, door in admin.site._registry.items()
+        capfirst(str(model._meta.verbose_name_plural)): ", ".join(page.actions).replace("_", " ") or "none"
+        for model, page in admin.site._registry.items()
         if model._meta.app_label == "django_letsgo_worker"
     }
     assert documented == pages

@@ -1,4 +1,4 @@
-"""One truth behind every door: a page of the admin, letsgo and a scrape say the same of the same rows."""
+"""One truth for all: a page of the admin, letsgo and the metrics say the same of the same rows."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ PLACES: dict[str, Callable[[], Iterable[Program]]] = {
 }
 each_place = pytest.mark.parametrize("place", PLACES)
 each_source = pytest.mark.parametrize("source", SOURCES)
-MOTION = ("runworker", "runscheduler")
+COMMANDS = ("runworker", "runscheduler")
 PAGES = ("/metrics", "/healthz", "/readyz")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -101,7 +101,7 @@ def options_of(arguments: list[str]) -> Namespace:
 
 
 def in_motion(place: str) -> list[Program]:
-    return [program for program in PLACES[place]() if program.arguments[0] in MOTION]
+    return [program for program in PLACES[place]() if program.arguments[0] in COMMANDS]
 
 
 def of_kind(documents: list[dict], *kinds: str) -> list[dict]:
@@ -156,7 +156,7 @@ def test_A14_what_is_set_is_a_setting_and_no_secret(place):
 @each_place
 def test_A14_worker_and_scheduler_are_both_there(place):
     here = {program.arguments[0] for program in in_motion(place)}
-    assert here == ({"runworker"} if place in ("image", "chart without schedulers") else set(MOTION))
+    assert here == ({"runworker"} if place in ("image", "chart without schedulers") else set(COMMANDS))
 
 
 # -- the image, and Compose ------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def test_A14_the_chart_leaves_out_what_is_not_asked_for(values, left):
 def test_A14_the_port_of_the_monitor_is_said_once():
     for program in of_kubernetes(chart(monitor={"port": 9200})):
         assert {asked.port for asked in program.asked} <= {9200}
-        if program.arguments[0] in MOTION:
+        if program.arguments[0] in COMMANDS:
             assert options_of(program.arguments).monitor == ("0.0.0.0", 9200)
 
 

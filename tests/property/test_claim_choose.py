@@ -26,7 +26,7 @@ rows = st.lists(
     }),
     max_size=10,
 )  # fmt: skip
-appetites = st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(any)
+free_and_prefetch = st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(any)
 
 
 def by_the_rule(found, free, prefetch):
@@ -59,17 +59,17 @@ def request_for(free, prefetch, now=None):
 
 
 @settings(max_examples=500, deadline=None)
-@given(rows=rows, appetite=appetites)
-def test_choose_is_the_rule(rows, appetite):
+@given(rows=rows, wanted=free_and_prefetch)
+def test_choose_is_the_rule(rows, wanted):
     found = [Looked(id=n, visible_at=None, **columns) for n, columns in enumerate(rows)]
 
-    assert choose(found, request_for(*appetite)) == by_the_rule(found, *appetite)
+    assert choose(found, request_for(*wanted)) == by_the_rule(found, *wanted)
 
 
 @pytest.mark.django_db
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=rows, appetite=appetites)
-def test_the_engines_claim_takes_what_choose_takes(rows, appetite):
+@given(rows=rows, wanted=free_and_prefetch)
+def test_the_engines_claim_takes_what_choose_takes(rows, wanted):
     engine = engine_for("default")
     with transaction.atomic():
         now = engine.clock().replace(microsecond=0)
@@ -88,9 +88,9 @@ def test_the_engines_claim_takes_what_choose_takes(rows, appetite):
             Looked(id=message.pk, visible_at=message.visible_at, **columns)
             for message, columns in zip(made, rows, strict=True)
         ]
-        claim = engine.claim_within(request_for(*appetite, now=now), 100)
+        claim = engine.claim_within(request_for(*wanted, now=now), 100)
 
-        assert [claimed.id for claimed in claim.rows] == choose(found, request_for(*appetite))
+        assert [claimed.id for claimed in claim.rows] == choose(found, request_for(*wanted))
         assert claim.unknown == {row.type for row in found} - {"job"}
         assert claim.looked == len(found)
         transaction.set_rollback(True)

@@ -14,7 +14,7 @@ from django_letsgo_worker.signals import delivery_finished, delivery_started, le
 from django_letsgo_worker.testing import drain
 from django_letsgo_worker.worker import Options
 from tests.testapp.models import Effect
-from tests.worker.conftest import Working
+from tests.worker.conftest import WorkerThread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -142,7 +142,7 @@ FAILING = {"a failure", "an exit", "a retry", "a snooze", "a rejection", "a call
 
 
 def by_a_worker():
-    working = Working(Options(seats=1, until_empty=True, lease_seconds=30.0, poll_seconds=0.2))
+    working = WorkerThread(Options(seats=1, until_empty=True, lease_seconds=30.0, poll_seconds=0.2))
     try:
         working.join()
     finally:

@@ -1,4 +1,4 @@
-"""Fixtures of the worker in motion: handlers for one test, a worker on threads of this process, outcomes."""
+"""Fixtures of the worker's tests: handlers for one test, a worker on threads of this process, outcomes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def handle() -> Iterator[Callable[..., Any]]:
         registry.remove(type)
 
 
-class Working:
+class WorkerThread:
     """A worker on a thread of this process."""
 
     def __init__(self, options: Options) -> None:
@@ -66,22 +66,22 @@ class Working:
 
 
 @pytest.fixture
-def start_worker(transactional_db: None) -> Iterator[Callable[..., Working]]:
+def start_worker(transactional_db: None) -> Iterator[Callable[..., WorkerThread]]:
     """Start a worker in this process; it ends with the test."""
-    started: list[Working] = []
+    started: list[WorkerThread] = []
 
-    def start(**options: Any) -> Working:
+    def start(**options: Any) -> WorkerThread:
         options = {"seats": 2, "lease_seconds": 30.0, "drain_seconds": 5.0, "poll_seconds": 0.2, **options}
-        started.append(Working(Options(**options)))
+        started.append(WorkerThread(Options(**options)))
         return started[-1]
 
     yield start
-    for working in started:
-        working.stop()
+    for thread in started:
+        thread.stop()
 
 
 @pytest.fixture
-def work_off(start_worker: Callable[..., Working]) -> Callable[..., None]:
+def work_off(start_worker: Callable[..., WorkerThread]) -> Callable[..., None]:
     """Handle all that is due in this process, one message after the other, and return."""
 
     def work(**options: Any) -> None:

@@ -134,7 +134,7 @@ def test_a_result_without_a_limit_that_no_packet_holds_costs_the_result_alone(
 # -- together -----------------------------------------------------------------------------------------------
 
 
-def test_many_long_failures_end_in_one_round(small_packets, handle, start_worker, all_at_once, caplog):
+def test_many_long_failures_end_in_one_batch(small_packets, handle, start_worker, all_at_once, caplog):
     @handle("t:fail", max_attempts=1)
     def fail(delivery):
         raise ValueError('a "quoted" line\n' * 10_000)
@@ -152,7 +152,7 @@ def test_many_long_failures_end_in_one_round(small_packets, handle, start_worker
     assert not lines_with(caplog, "The database cannot be used")
 
 
-def test_many_large_results_end_in_one_round(small_packets, handle, start_worker, all_at_once, caplog):
+def test_many_large_results_end_in_one_batch(small_packets, handle, start_worker, all_at_once, caplog):
     handle("t:large")(lambda delivery: '"' * 50_000)
     enqueue_many([("t:large", n) for n in range(40)])
     all_at_once(40)

@@ -62,7 +62,7 @@ def refuse():
 
 @pytest.fixture
 def all_at_once(monkeypatch):
-    """Have one round settle so many messages: until they have finished, none is taken."""
+    """Have one batch settle so many messages: until they have finished, none is taken."""
     from django_letsgo_worker.worker.inflight import InFlightTable
 
     take = InFlightTable.take_finished

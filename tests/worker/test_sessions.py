@@ -489,7 +489,7 @@ def test_under_debug_no_connection_of_a_worker_keeps_the_statements_that_it_sent
         # What is left was sent once, at the start.
         wait_until(lambda: not [sql for sql in kept_by(made) if "_message" in sql], what="short logs")
         assert len(kept_by(made)) < 10
-        # The heartbeat's, the exchange's, a seat's.
+        # The heartbeat's, the loop's, a handler's.
         assert len(made) >= 3
         worker.stop()
 

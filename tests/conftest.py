@@ -192,3 +192,36 @@ def declared_schedules() -> Iterator[None]:
     for declared in declarations.declared():
         if declared.name not in before:
             declarations.remove(declared.name)
+
+
+@pytest.fixture
+def handle() -> Iterator[Callable[..., Any]]:
+    """Register a function for the time of one test: @handle("t:x", max_attempts=3)."""
+    from django_letsgo_worker import registry
+
+    registered: list[str] = []
+
+    def register(type: str, **options: Any) -> Callable[[Any], Any]:
+        registered.append(type)
+        return registry.handler(type, **options)
+
+    yield register
+    for type in registered:
+        registry.remove(type)
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin with an empty register of handlers, which is thrown away."""
+    from django_letsgo_worker import registry
+
+    monkeypatch.setattr(registry, "_handlers", {})
+
+
+@pytest.fixture
+def own_registries(own_registry: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, with empty registers of the classes of typed messages."""
+    from django_letsgo_worker import typed
+
+    monkeypatch.setattr(typed, "_by_type", {})
+    monkeypatch.setattr(typed, "_by_class", {})

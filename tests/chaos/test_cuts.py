@@ -8,9 +8,11 @@ C. If such a commit is believed, 3 breaks.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 from django.db import connection
@@ -75,13 +77,19 @@ def test_nothing_is_lost_when_random_connections_are_cut(fleet, seed, chaos_seco
     assert fleet.stop() == [0, 0]
 
 
-@pytest.fixture
-def cut_at_random_bytes(seed):
+@contextmanager
+def proxy_with(*budget, **options):
     settings = connection.settings_dict
-    proxy = Proxy(settings["HOST"], int(settings["PORT"]), cut_after(seed, 3_000, 40_000)).start()
+    proxy = Proxy(settings["HOST"], int(settings["PORT"]), *budget, **options).start()
     proxy.url = database_url(settings | {"HOST": "127.0.0.1", "PORT": proxy.port})
     yield proxy
     proxy.stop()
+
+
+@pytest.fixture
+def cut_at_random_bytes(seed):
+    with proxy_with(cut_after(seed, 3_000, 40_000)) as proxy:
+        yield proxy
 
 
 def test_effects_are_exactly_once_when_connections_are_cut_at_random_bytes(
@@ -106,11 +114,8 @@ def test_effects_are_exactly_once_when_connections_are_cut_at_random_bytes(
 
 @pytest.fixture
 def commits_cut(seed):
-    settings = connection.settings_dict
-    proxy = Proxy(settings["HOST"], int(settings["PORT"]), spoil=spoil_commits(seed, 0.1)).start()
-    proxy.url = database_url(settings | {"HOST": "127.0.0.1", "PORT": proxy.port})
-    yield proxy
-    proxy.stop()
+    with proxy_with(spoil=spoil_commits(seed, 0.1)) as proxy:
+        yield proxy
 
 
 def test_effects_are_exactly_once_when_commits_are_cut(fleet, commits_cut):
@@ -139,26 +144,36 @@ RESULT = "by "
 
 @pytest.fixture
 def proxied():
-    settings = connection.settings_dict
-    proxy = Proxy(settings["HOST"], int(settings["PORT"])).start()
-    proxy.url = database_url(settings | {"HOST": "127.0.0.1", "PORT": proxy.port})
-    yield proxy
-    proxy.stop()
+    with proxy_with() as proxy:
+        yield proxy
 
 
 def hold_messages(count, gate):
     return enqueue_many([("work:hold", {"n": n, "gate": str(gate)}) for n in range(count)])
 
 
-def test_an_outcome_keeps_its_result_when_its_connection_is_cut_again_and_again(fleet, proxied, tmp_path):
+@pytest.fixture
+def one_whose_result_is_cut(fleet, proxied, tmp_path):
+    """Handle one message, and cut each connection on which its result is sent, at most so often."""
+
+    def start(concurrency, cuts):
+        gate = tmp_path / "gate"
+        gate.touch()
+        worker = fleet.start("--concurrency", concurrency, url=proxied.url, LEASE_SECONDS=30)
+        worker.wait_for_line("to stop")
+        text = f"{RESULT}{worker.pid}".encode()
+        proxied.spoil = lambda chunk: "before" if text in chunk and proxied.cuts < cuts else None
+        (message,) = hold_messages(1, gate)
+        return worker, message
+
+    return start
+
+
+def test_an_outcome_keeps_its_result_when_its_connection_is_cut_again_and_again(
+    fleet, proxied, one_whose_result_is_cut
+):
     """Twice in a batch, twice alone, and once more a second later: what breaks it may be its result."""
-    gate = tmp_path / "gate"
-    gate.touch()
-    worker = fleet.start("--concurrency", 1, url=proxied.url, LEASE_SECONDS=30)
-    worker.wait_for_line("to stop")
-    text = f"{RESULT}{worker.pid}".encode()
-    proxied.spoil = lambda chunk: "before" if text in chunk and proxied.cuts < 5 else None
-    (message,) = hold_messages(1, gate)
+    worker, message = one_whose_result_is_cut(concurrency=1, cuts=5)
 
     fleet.wait_until_all_is_done(1)
 
@@ -169,14 +184,10 @@ def test_an_outcome_keeps_its_result_when_its_connection_is_cut_again_and_again(
     assert fleet.stop() == [0]
 
 
-def test_an_outcome_that_breaks_each_good_connection_is_kept_without_its_result(fleet, proxied, tmp_path):
-    gate = tmp_path / "gate"
-    gate.touch()
-    worker = fleet.start("--concurrency", 4, url=proxied.url, LEASE_SECONDS=30)
-    worker.wait_for_line("to stop")
-    text = f"{RESULT}{worker.pid}".encode()
-    proxied.spoil = lambda chunk: "before" if text in chunk else None
-    (message,) = hold_messages(1, gate)
+def test_an_outcome_that_breaks_each_good_connection_is_kept_without_its_result(
+    fleet, one_whose_result_is_cut
+):
+    worker, message = one_whose_result_is_cut(concurrency=4, cuts=math.inf)
     enqueue_many([("work:note", {"n": n}) for n in range(100, 200)])
 
     fleet.wait_until_all_is_done(101)

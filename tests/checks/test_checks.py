@@ -11,7 +11,7 @@ from django.core import checks
 from django.core.management import CommandError, call_command, get_commands
 from django.db import connections
 
-from django_letsgo_worker import handler, registry, schedule
+from django_letsgo_worker import handler, schedule
 from django_letsgo_worker.checks import database
 from django_letsgo_worker.checks.configuration import AT_START, PROJECT
 
@@ -29,11 +29,6 @@ def sentence(id, *tags, deploy=False):
     """Return the words of the one message with this id."""
     (message,) = [message for message in found(*tags, deploy=deploy) if message.id == id]
     return f"{message.msg} {message.hint}"
-
-
-@pytest.fixture
-def own_registry(monkeypatch):
-    monkeypatch.setattr(registry, "_handlers", {})
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ from django.test import override_settings
 from django.test.utils import isolate_apps
 from django.utils.module_loading import import_string
 
-from django_letsgo_worker import conf, registry
+from django_letsgo_worker import conf
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.recurrence import Recurrence
 from tests.architecture.source import modules
@@ -334,15 +334,10 @@ RULES: dict[str, Callable[[str], object]] = {
 }
 
 
-@pytest.fixture
-def own_registry(monkeypatch):
-    """An empty register of handlers: snippets use the names that the shop uses."""
-    monkeypatch.setattr(registry, "_handlers", {})
-
-
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
 def test_a_snippet_does_what_it_shows(snippet, own_registry):
+    # Snippets use the names that the shop uses.
     assert snippet.language in RULES, f"No rule covers a snippet of {snippet.language!r}."
     RULES[snippet.language](snippet.text)
 

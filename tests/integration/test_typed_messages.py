@@ -23,10 +23,8 @@ from django_letsgo_worker import (
     enqueue_many,
     handler,
     message_type,
-    registry,
     schedule,
     schedules,
-    typed,
 )
 from django_letsgo_worker.errors import InvalidMessage
 from django_letsgo_worker.messages import find
@@ -35,7 +33,7 @@ from django_letsgo_worker.signals import message_died
 from django_letsgo_worker.testing import drain, fire_due
 from tests.support import ROOT
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_registries")]
 
 
 @dataclass
@@ -50,15 +48,8 @@ class Stamped:
     at: datetime
 
 
-@pytest.fixture(autouse=True)
-def own_registries(monkeypatch):
-    monkeypatch.setattr(registry, "_handlers", {})
-    monkeypatch.setattr(typed, "_by_type", {})
-    monkeypatch.setattr(typed, "_by_class", {})
-
-
 @pytest.fixture
-def order():
+def order(own_registries):
     return message_type("order:new")(Order)
 
 

@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command, get_commands
 from django.db.migrations.recorder import MigrationRecorder
 
-from django_letsgo_worker import enqueue, handler, queues, registry, schedules
+from django_letsgo_worker import enqueue, handler, queues, schedules
 from django_letsgo_worker import schedule as declare
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.inspection import diagnosis as inspection_diagnosis
@@ -24,8 +24,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def own_registry(monkeypatch, settings):
-    monkeypatch.setattr(registry, "_handlers", {})
+def one_handler_and_no_schedule(own_registry, settings):
     handler("t:x")(print)
     settings.LETSGO_WORKER = {"SCHEDULE": ""}
 

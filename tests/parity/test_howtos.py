@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.docs.test_snippets import RULES, Snippet, own_registry, snippets_of
+from tests.docs.test_snippets import RULES, Snippet, snippets_of
 from tests.docs.test_snippets import TestThePages as Pages
 from tests.support import ROOT
-
-__all__ = ["own_registry"]
 
 PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
 SNIPPETS = [snippet for page in PAGES for snippet in snippets_of(page)]

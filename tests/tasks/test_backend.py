@@ -38,14 +38,7 @@ ECHO = "letsgo:task:tests.taskapp.tasks.echo"
 
 needs_options = pytest.mark.skipif(not TAKES_OPTIONS, reason="@task(...) of Django 6.0 takes no options")
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def our_tasks(settings, monkeypatch):
-    """Tasks are ours, and no handler is known but those that a test enqueues for."""
-    settings.TASKS = TASKS
-    monkeypatch.setattr(registry, "_handlers", {})
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("our_tasks")]
 
 
 class TestEnqueue:

@@ -25,10 +25,7 @@ SETTINGS = "tests.taskapp.settings"
 
 
 @pytest.fixture(autouse=True)
-def our_tasks(settings, monkeypatch):
-    """Tasks are ours, and no handler is known but those that a test enqueues for."""
-    settings.TASKS = TASKS
-    monkeypatch.setattr(registry, "_handlers", {})
+def nothing_was_looked_for(our_tasks, monkeypatch):
     monkeypatch.setattr(discovery, "_looked_for", set())
 
 

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.test import override_settings
 from django.utils import timezone
 
-from django_letsgo_worker import messages, registry, schedules
+from django_letsgo_worker import messages, schedules
 from django_letsgo_worker.backend import LetsGoBackend, message_id_of, result_id_of
 from django_letsgo_worker.backend.compat import TaskResultStatus, task_finished, task_started
 from django_letsgo_worker.models import ArchivedMessage, Message
@@ -27,14 +27,7 @@ with override_settings(TASKS=TASKS):
 
 needs_options = pytest.mark.skipif(not TAKES_OPTIONS, reason="@task(...) of Django 6.0 takes no options")
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def our_tasks(settings, monkeypatch):
-    """Tasks are ours, and no handler is known but those that a test enqueues for."""
-    settings.TASKS = TASKS
-    monkeypatch.setattr(registry, "_handlers", {})
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("our_tasks")]
 
 
 @pytest.fixture

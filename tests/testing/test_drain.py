@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone, translation
 
-from django_letsgo_worker import LetsGoError, Reject, Retry, Snooze, enqueue, messages, queues, registry
+from django_letsgo_worker import LetsGoError, Reject, Retry, Snooze, enqueue, messages, queues
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import InvalidMessage
 from django_letsgo_worker.messages import find
@@ -34,20 +34,6 @@ def inside(request):
     """Whether the test runs inside a transaction, as a TestCase does, or as a TransactionTestCase does."""
     assert connection.in_atomic_block == request.param
     return request.param
-
-
-@pytest.fixture
-def handle():
-    """Register a function for the time of one test: @handle("t:x", max_attempts=3)."""
-    registered = []
-
-    def register(type, **options):
-        registered.append(type)
-        return registry.handler(type, **options)
-
-    yield register
-    for type in registered:
-        registry.remove(type)
 
 
 @pytest.fixture

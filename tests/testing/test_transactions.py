@@ -20,20 +20,6 @@ from tests.testapp.models import Effect, Entry
 
 
 @pytest.fixture
-def handle():
-    """Register a function for the time of one test: @handle("t:x", max_attempts=3)."""
-    registered = []
-
-    def register(type, **options):
-        registered.append(type)
-        return registry.handler(type, **options)
-
-    yield register
-    for type in registered:
-        registry.remove(type)
-
-
-@pytest.fixture
 def run(handle):
     """Run one message by a function, and return its row: archived, or live again."""
 

@@ -15,6 +15,8 @@ from pydantic import BaseModel, Field
 from django_letsgo_worker import declarations, handler, message_type, registry, schedule, typed
 from django_letsgo_worker.errors import DuplicateHandler, DuplicateMessageType, InvalidMessage
 
+pytestmark = pytest.mark.usefixtures("own_registries")
+
 
 @dataclass
 class Line:
@@ -46,13 +48,6 @@ class Dated:
 
 class Model(BaseModel):
     pieces: int = Field(gt=0, alias="n")
-
-
-@pytest.fixture(autouse=True)
-def own_registries(monkeypatch):
-    monkeypatch.setattr(registry, "_handlers", {})
-    monkeypatch.setattr(typed, "_by_type", {})
-    monkeypatch.setattr(typed, "_by_class", {})
 
 
 @pytest.fixture

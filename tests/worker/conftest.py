@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
-from django_letsgo_worker import enqueue, registry
+from django_letsgo_worker import enqueue
 from django_letsgo_worker.models import ArchivedMessage, Message
-from django_letsgo_worker.worker import Options, Worker
+from django_letsgo_worker.testing import drain
+from django_letsgo_worker.worker import Options, Worker, lanes
 from tests.support import PATIENCE, wait_until
 
 SETTINGS = "tests.testapp.settings"
-
-
-@pytest.fixture
-def handle() -> Iterator[Callable[..., Any]]:
-    """Register a function for the time of one test: @handle("t:x", max_attempts=3)."""
-    registered: list[str] = []
-
-    def register(type: str, **options: Any) -> Callable[[Any], Any]:
-        registered.append(type)
-        return registry.handler(type, **options)
-
-    yield register
-    for type in registered:
-        registry.remove(type)
 
 
 class WorkerThread:
@@ -88,6 +76,27 @@ def work_off(start_worker: Callable[..., WorkerThread]) -> Callable[..., None]:
         start_worker(**{"seats": 1, "until_empty": True, **options}).join()
 
     return work
+
+
+@pytest.fixture(params=["worker", "drain", "drain in a transaction"])
+def work(request: pytest.FixtureRequest, work_off: Callable[..., None]) -> Callable[[], Any]:
+    """Handle what is due: by a worker, or by testing.drain()."""
+
+    def drain_in_a_transaction() -> None:
+        with transaction.atomic():
+            drain()
+
+    ways = {"worker": work_off, "drain": drain, "drain in a transaction": drain_in_a_transaction}
+    return ways[request.param]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The process's own clock, as its lanes see it: it stands until the test moves it."""
+    clock = SimpleNamespace(seconds=1000.0)
+    clock.monotonic = lambda: clock.seconds
+    monkeypatch.setattr(lanes, "time", clock)
+    return clock
 
 
 @pytest.fixture

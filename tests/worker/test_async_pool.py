@@ -84,6 +84,19 @@ def crowd(handle, start_worker):
     crowd.gate.set()
 
 
+def connections_used(handle, and_then=lambda delivery: None):
+    """Register a handler of t:orm that uses the ORM; return the connections that its runs will have used."""
+    used = []
+
+    @handle("t:orm")
+    def use_the_orm(delivery):
+        Effect.objects.count()
+        used.append(connections["default"])
+        and_then(delivery)
+
+    return used
+
+
 def all_succeeded(count):
     wait_until(lambda: ArchivedMessage.objects.filter(outcome="succeeded").count() == count)
 
@@ -205,14 +218,7 @@ def test_threads_start_for_sync_handlers_up_to_the_seats(no_threads_of_others, c
 def test_an_async_handler_takes_the_seat_and_ends_the_connection_of_a_thread_that_rests(
     no_threads_of_others, crowd, handle, start_worker
 ):
-    used = []
-
-    @handle("t:orm")
-    def use_the_orm(delivery):
-        Effect.objects.count()
-        used.append(connections["default"])
-        crowd.hold(delivery)
-
+    used = connections_used(handle, and_then=crowd.hold)
     enqueue_many([("t:orm", n) for n in range(6)])
     start_worker(seats=6)
     wait_until(lambda: crowd.inside["sync"] == 6)
@@ -231,13 +237,7 @@ def test_an_async_handler_takes_the_seat_and_ends_the_connection_of_a_thread_tha
 def test_a_thread_that_begins_an_async_handler_keeps_no_connection_beside_it(
     no_threads_of_others, crowd, handle, start_worker
 ):
-    used = []
-
-    @handle("t:orm")
-    def use_the_orm(delivery):
-        Effect.objects.count()
-        used.append(connections["default"])
-
+    used = connections_used(handle)
     start_worker(seats=2)
     enqueue("t:orm")
     all_succeeded(1)

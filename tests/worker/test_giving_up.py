@@ -5,25 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import DatabaseError, OperationalError, transaction
+from django.db import DatabaseError, OperationalError
 
 from django_letsgo_worker import Reject, Retry, enqueue
 from django_letsgo_worker.engines import AtomicScope, engine_for
 from django_letsgo_worker.models import ArchivedMessage, Message
-from django_letsgo_worker.testing import drain
 from tests.support import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(params=["worker", "drain", "drain in a transaction"])
-def work(request, work_off):
-    def drain_in_a_transaction():
-        with transaction.atomic():
-            drain()
-
-    ways = {"worker": work_off, "drain": drain, "drain in a transaction": drain_in_a_transaction}
-    return ways[request.param]
 
 
 def row_of(message):

@@ -22,19 +22,6 @@ from tests.testapp.models import Effect
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(params=["worker", "drain", "drain in a transaction"])
-def work(request, work_off):
-    """Handle what is due: by a worker, or by testing.drain()."""
-
-    def drain_in_a_transaction():
-        with transaction.atomic():
-            drain()
-
-    return {"worker": work_off, "drain": drain, "drain in a transaction": drain_in_a_transaction}[
-        request.param
-    ]
-
-
 @pytest.fixture
 def followed(handle):
     """The payloads of the messages that followed a death, as their handler was given them."""

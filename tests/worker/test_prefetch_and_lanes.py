@@ -14,7 +14,6 @@ import pytest
 from django_letsgo_worker.delivery import Control
 from django_letsgo_worker.engines import Claim, ClaimRequest, Lane
 from django_letsgo_worker.outcomes import SUCCEEDED
-from django_letsgo_worker.worker import lanes as lanes_module
 from django_letsgo_worker.worker.inflight import FINISHED, RUNNING, WAITING, InFlight, InFlightTable
 from django_letsgo_worker.worker.lanes import Lanes, Watermarks
 from django_letsgo_worker.worker.options import Options
@@ -54,15 +53,6 @@ class TestPace:
         pace.measure(10**9, 1.0)
 
         assert pace.prefetch == MOST_PREFETCHED
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The process's own clock: it stands until the test moves it."""
-    clock = SimpleNamespace(seconds=1000.0)
-    clock.monotonic = lambda: clock.seconds
-    monkeypatch.setattr(lanes_module, "time", clock)
-    return clock
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import transaction
 
 from django_letsgo_worker import Delivery, Reject, Retry, enqueue, message_type, registry, typed
 from django_letsgo_worker.context import correlation_id, get_correlation_id
 from django_letsgo_worker.models import ArchivedMessage, Message
-from django_letsgo_worker.testing import drain
 from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -83,21 +81,6 @@ SEEN_TO_BE_ASYNC = {
     "a static method": staticmethod(write_one),
     "one that forgot an await": twice,
 }
-
-
-@pytest.fixture(params=["worker", "drain", "drain in a transaction"])
-def work(request, work_off):
-    """Handle what is due: by a worker, or by testing.drain()."""
-    if request.param == "worker":
-        return work_off
-    if request.param == "drain":
-        return drain
-
-    def drain_in_a_transaction():
-        with transaction.atomic():
-            drain()
-
-    return drain_in_a_transaction
 
 
 def the_end_of(message):

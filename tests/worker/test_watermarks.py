@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from uuid import UUID
 
-import pytest
-
 from django_letsgo_worker.engines import Claim, ClaimRequest, Lane
-from django_letsgo_worker.worker import lanes as lanes_module
 from django_letsgo_worker.worker.lanes import AT_THE_LATEST, MARGIN, Watermarks
 
 LANE = Lane("default", 0)
 OLDEST = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The process's own clock: it stands until the test moves it."""
-    clock = SimpleNamespace(seconds=1000.0)
-    clock.monotonic = lambda: clock.seconds
-    monkeypatch.setattr(lanes_module, "time", clock)
-    return clock
 
 
 def request(start_at=None):

@@ -29,7 +29,7 @@ PART_OF_THE_APP = re.compile(
 PART_OF_THE_REPOSITORY = {
     NAME: PART_OF_THE_APP,
     "testproject": re.compile(r"testproject/([a-z_]+/)*(\w+\.py|\w+\.html)"),
-    "tests": re.compile(r"tests/([a-z0-9_]+/)*(\w+\.py|events/[\w.]+\.json)"),
+    "tests": re.compile(r"tests/(README\.md|([a-z0-9_]+/)*(\w+\.py|events/[\w.]+\.json))"),
     "deploy": re.compile(
         r"deploy/([a-z-]+/)*([\w.@-]+\.(yaml|service|md|json|tpl|txt)|Procfile|Dockerfile(\.dockerignore)?)"
     ),

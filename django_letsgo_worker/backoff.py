@@ -18,7 +18,7 @@ NAMED = {"1m": (1.0, 60.0), "10m": (5.0, 600.0), "1h": (60.0, 3600.0)}
 Backoff = str | float | list[float] | tuple[float, ...] | Callable[[int, BaseException], float | None]
 
 
-# Longer than any pause that is meant, and short enough for every clock.
+# Longer than any sensible pause, and short enough for every clock.
 LONGEST = 10 * 365 * 86_400.0
 
 _KINDS = "'1m', '10m', '1h', a number of seconds, a list of them or a function"

@@ -135,7 +135,7 @@ def _between(low: float, high: float, read: Callable[[Any], Any] = _number) -> C
 
 
 def _yes_or_no(value: Any) -> bool:
-    """A truth value; from the environment also as text, in the words that django-environ reads."""
+    """Return a truth value; in the environment it is text, in the words that django-environ reads."""
     said = value.strip().lower() if isinstance(value, str) else value
     if said is True or said in environ.Env.BOOLEAN_TRUE_STRINGS:
         return True
@@ -152,7 +152,7 @@ def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _backoff(value: Any) -> Backoff:
-    """A back-off; from the environment also as text: 30, or 1,5,60."""
+    """Return a back-off; in the environment numbers are text: 30, or 1,5,60."""
     if isinstance(value, str) and value not in NAMED:
         parts = [part.strip() for part in value.split(",")]
         try:
@@ -198,10 +198,10 @@ def _refuse_unknown(given: dict[str, Any], environment: Mapping[str, str]) -> No
             raise ImproperlyConfigured(f"{NAME} has no setting {key!r}.{hint}")
     for variable in environment:
         key = variable.removeprefix(f"{NAME}_")
-        # Only what looks like a slip: Kubernetes sets variables of its own for a service of our name.
+        # Only likely typos: Kubernetes sets variables with our prefix for a service of our name.
         if key != variable and key not in _READERS and nearest(key, _READERS, cutoff=0.8):
             hint = suggestion(variable, [f"{NAME}_{known}" for known in _READERS])
-            raise ImproperlyConfigured(f"The environment variable {variable} is no setting.{hint}")
+            raise ImproperlyConfigured(f"The environment variable {variable} is not a setting.{hint}")
 
 
 def load(given: dict[str, Any], environment: Mapping[str, str]) -> Settings:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_letsgo_worker.context")
 
-# What one carrier may add to a message, in bytes of JSON.
+# The most that one carrier may add to a message, in bytes of JSON.
 MOST_BYTES = 4096
 TRACE_HEADERS = ("traceparent", "tracestate")
 
@@ -38,7 +38,7 @@ class Carrier(Protocol):
         """Return the headers that go with a message."""
 
     def restore(self, delivery: Delivery) -> AbstractContextManager[Any] | None:
-        """Return what is entered around the handler; None when the message brings nothing."""
+        """Return a context manager to enter around the handler; None when the message carries nothing."""
 
 
 # -- for projects -------------------------------------------------------------------------------------------
@@ -51,19 +51,19 @@ def carrier(
     restore: Callable[[Any], AbstractContextManager[Any]],
     always: bool = False,
 ) -> None:
-    """Make a carrier that CONTEXT can name; one of the same name is replaced.
+    """Define a carrier that CONTEXT can name; it replaces one of the same name.
 
     `capture` returns a JSON value, of at most 4096 bytes, for the header `name` of a message that is
     enqueued, or None for no header. `restore` is given that value, and returns a context manager that is
     entered around the handler, an async one too, and sees what that raises. With `always` it is entered for
     each delivery, those of schedules too, and `restore` is given None where nothing was captured. What either
-    raises is logged, once for each carrier, and costs no message.
+    raises is logged, once for each carrier, and no message is lost by it.
     """
     register(name, _OfProject(name, capture, restore, always))
 
 
 def register(name: str, carrier: Carrier) -> None:
-    """Make a carrier that is given whole deliveries; CONTEXT can name it."""
+    """Define a carrier that is given whole deliveries; CONTEXT can name it."""
     _carriers[name] = carrier
 
 
@@ -104,7 +104,7 @@ def get_trace() -> dict[str, str]:
 
 @contextlib.contextmanager
 def trace(headers: Mapping[str, str]) -> Iterator[None]:
-    """Go on with the trace of `headers`, traceparent and tracestate, within a block; others are ignored."""
+    """Continue the trace of `headers`, traceparent and tracestate, within a block; others are ignored."""
     headers = {name: headers[name] for name in TRACE_HEADERS if isinstance(headers.get(name), str)}
     try:
         from opentelemetry import context
@@ -163,7 +163,7 @@ class _Trace:
 
 
 def _in_language(code: str) -> AbstractContextManager[Any]:
-    # LookupError for what is no language of the project: anyone may have written the text.
+    # LookupError for a language that the project does not have: anyone may have written the text.
     return translation.override(translation.get_supported_language_variant(code))
 
 
@@ -178,7 +178,7 @@ _carriers: dict[str, Carrier] = {
 
 
 def captured() -> dict[str, Any]:
-    """Return the headers of all carriers in use; nothing that one of them does fails the enqueue."""
+    """Return the headers of all carriers in use; a failure of one does not fail the enqueue."""
     names = settings().context
     headers: dict[str, Any] = {}
     for name in names:
@@ -190,13 +190,13 @@ def captured() -> dict[str, Any]:
 
 
 def restored(delivery: Delivery | None) -> AbstractContextManager[Any]:
-    """Return what restores the context of a message around its handler."""
+    """Return a context manager that restores the context of a message around its handler."""
     names = settings().context
     return _Restored(names, delivery) if names and delivery is not None else _UNCHANGED
 
 
 def unknown_carriers() -> list[str]:
-    """Return a sentence for each name in CONTEXT that is no carrier's."""
+    """Return a sentence for each name in CONTEXT that no carrier has."""
     return [_unknown(name) for name in settings().context if name not in _carriers]
 
 
@@ -208,7 +208,7 @@ _UNCHANGED = contextlib.nullcontext()
 
 
 class _Restored:
-    """All carriers in use, entered in order. None of them fails the handler, or hides its error."""
+    """All carriers in use, entered in order. None of them can fail the handler, or hide its error."""
 
     def __init__(self, names: tuple[str, ...], delivery: Delivery) -> None:
         self.names = names
@@ -228,7 +228,7 @@ class _Restored:
     ) -> None:
         for name, manager in reversed(self.entered):
             with _tolerated(name):
-                # Whatever it returns: to take an error for handled is the worker's alone.
+                # Its answer is ignored: only the worker may treat an error as handled.
                 manager.__exit__(kind, error, trace)
 
 
@@ -237,7 +237,7 @@ _logged: set[str] = set()
 
 @contextlib.contextmanager
 def _tolerated(name: str) -> Iterator[None]:
-    """Log what goes wrong with a carrier, once for each."""
+    """Log an error of a carrier, once for each carrier."""
     try:
         yield
     except Exception as error:
@@ -252,7 +252,7 @@ def _tolerated(name: str) -> Iterator[None]:
 
 
 def _beyond_us(error: Exception) -> Exception:
-    """Take our own frames off an error: their variables are headers, and error trackers send those."""
+    """Remove our own frames from an error: their variables are headers, and error trackers send those."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""Schedules that the code declares: what `@schedule` says, until a scheduler brings the rows in step.
+"""Schedules declared in code by `@schedule`, kept until a scheduler brings their rows in step.
 
 Nothing is planned or written here.
 """
@@ -68,9 +68,9 @@ def schedule(
     how late a run counts as on time: seconds or timedeltas. `misfire` says which of the runs that are noticed
     later still come: "once" (the newest), "skip" (none) or "all". With `overlap` "skip" instead of "allow"
     there is no run while an earlier message of the schedule lives. `spread` delays each message by a part of
-    so many minutes.
+    this many minutes.
 
-    Raises InvalidSchedule or InvalidMessage for what cannot be a schedule.
+    Raises InvalidSchedule or InvalidMessage for anything that cannot be a schedule.
     """
     Recurrence.parse(expression, timezone)
     text = validation.encode("payload", payload, None)
@@ -93,7 +93,7 @@ def _handler_of(function: Any) -> registry.Handler:
     for handler in registry.handlers():
         if _is_behind(handler, function):
             return handler
-    raise InvalidSchedule("@schedule stands above @handler: the function below is no handler.")
+    raise InvalidSchedule("@schedule goes above @handler: the function below is not a handler.")
 
 
 def _is_behind(handler: registry.Handler, function: Any) -> bool:
@@ -102,7 +102,7 @@ def _is_behind(handler: registry.Handler, function: Any) -> bool:
 
 
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields as columns; InvalidSchedule for what is no field."""
+    """Return the fields as columns; InvalidSchedule for an unknown field."""
     unknown = sorted(set(fields) - planning.DECLARED_FIELDS)
     if unknown:
         known = ("name", "timezone", "payload", *sorted(planning.DECLARED_FIELDS))
@@ -120,14 +120,14 @@ def _add(new: Declared) -> None:
 
 
 def _is_replaced(old: Declared, new: Declared) -> bool:
-    """Whether one is the other's own past: its module was reloaded, or its line ran once more."""
+    """Whether `new` is `old`, declared again: its module was reloaded, or its line ran once more."""
     if old.declared is None or new.declared is None:
         return old.place == new.place
     return new.declared.is_after_reload_of(old.declared) or new.declared.is_again(old.declared)
 
 
 def declared() -> list[Declared]:
-    """Return what the handlers declare."""
+    """Return the schedules that handlers declare."""
     return list(_declared.values())
 
 

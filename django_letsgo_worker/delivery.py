@@ -28,7 +28,7 @@ logger = logging.getLogger("django_letsgo_worker.handler")
 
 
 class Control:
-    """Messages of the worker to a running handler: two flags, and a way to ask for more time."""
+    """The worker's line to a running handler: two flags, and a way to ask for more time."""
 
     __slots__ = ("extend", "lease_lost", "should_stop")
 
@@ -44,7 +44,7 @@ class Delivery(Generic[P]):
     """One attempt at one message: the frozen value that a handler is given.
 
     `message_id` names the work; `type`, `queue` and `priority` (larger is sooner) are the message's.
-    `payload` is JSON, or an object where the handler is one of a @message_type class; `headers` are small
+    `payload` is JSON, or an object where the handler is for a @message_type class; `headers` are small
     facts beside it. Changing either changes no row. `attempt` counts from 1 up to `max_attempts`; `receipt`
     is the fencing number of this claim and never repeats for a message, so `(message_id, receipt)` names the
     attempt. `enqueued_at` is when the message was added; after `deadline`, if there is one, no attempt
@@ -80,7 +80,7 @@ class Delivery(Generic[P]):
 
     @property
     def should_stop(self) -> bool:
-        """Whether the handler should come to an end: time-out, shutdown or a lost lease."""
+        """Whether the handler should end: because of its time-out, a shutdown or a lost lease."""
         return self._control.should_stop or self.lease_lost
 
     def extend(self, seconds: float) -> None:

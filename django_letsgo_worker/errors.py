@@ -1,6 +1,6 @@
 """Every error of this app: a root, then one class per fact, each writing its own sentence.
 
-What a handler raises on purpose (Retry, Snooze, Reject) lives in outcomes.py: it is no error.
+Retry, Snooze and Reject, which a handler raises on purpose, are not errors and live in outcomes.py.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DuplicateHandler(LetsGoError):
 
 
 class DuplicateMessageType(LetsGoError):
-    """Two classes are the message type of the same type."""
+    """Two classes are registered for the same type."""
 
     def __init__(self, type: str, first: str, second: str) -> None:
         super().__init__(
@@ -77,12 +77,12 @@ class LeaseLost(LetsGoError):
 
 
 class OutcomeRefused(LetsGoError):
-    """The database did not take what became of an atomic handler's attempt, so nothing of it was written."""
+    """The database refused the outcome of an atomic handler's attempt, and nothing of it was written."""
 
     def __init__(self, message_id: int, why: str) -> None:
         super().__init__(
-            f"The database refused the outcome of message {message_id}, and all that its handler wrote with "
-            f"it: {why}"
+            f"The database refused the outcome of message {message_id}, and with it everything that its "
+            f"handler wrote: {why}"
         )
         self.message_id = message_id
 
@@ -96,7 +96,7 @@ class WorkerDied(LetsGoError):
 
 
 class MessageNotFound(LetsGoError):
-    """No live and no archived message has this id, or none in the state that was asked for."""
+    """No live or archived message has this id, or none in the state that was asked for."""
 
     def __init__(self, message_id: object, wanted: str = "message") -> None:
         super().__init__(f"There is no {wanted} with the id {message_id}.")
@@ -104,7 +104,7 @@ class MessageNotFound(LetsGoError):
 
 
 class UnfitTasks(LetsGoError, ImportError):
-    """The backport of Django's tasks, which our backend needs on Django 5.2, is missing or will not do."""
+    """The backport of Django's tasks, which our backend needs on Django 5.2, is missing or unsuitable."""
 
     def __init__(self, version: str | None, detail: str) -> None:
         found = f"{version} is installed" if version else "it is not installed"
@@ -124,13 +124,13 @@ class MessageInTransaction(LetsGoError):
 
 
 class AppsNotReady(LetsGoError):
-    """A schedule was to be read or changed while Django loads the apps."""
+    """A call that reads or changes a schedule came while Django was loading the apps."""
 
     def __init__(self, verb: str) -> None:
         super().__init__(
-            f"schedules.{verb}() is called while Django loads the apps, as each command of the project does. "
-            "Write @schedule(...) above the @handler instead, or call schedules.ensure() when the apps are "
-            "ready: in a command, or in a receiver of post_migrate."
+            f"schedules.{verb}() is called while Django loads the apps, which every command of the project "
+            "does. Write @schedule(...) above the @handler instead, or call schedules.ensure() when the apps "
+            "are ready: in a command, or in a receiver of post_migrate."
         )
         self.verb = verb
 

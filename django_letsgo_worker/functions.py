@@ -1,6 +1,6 @@
 """Registered functions: whether they are async, whether a call runs them, and where they stand.
 
-What they are registered for is registry.py's.
+registry.py knows what they are registered for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 
-# What a call may give back instead of running: nothing happens until it is looped over.
+# Values that a call may return instead of running: nothing happens until they are looped over.
 _LAZY = {
     GeneratorType: "a generator",
     AsyncGeneratorType: "an async generator",
@@ -32,7 +32,7 @@ def _behind(function: Any) -> list[Any]:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether a call gives back a coroutine, as far as the function itself says so."""
+    """Whether a call returns a coroutine, as far as the function itself says so."""
     return any(iscoroutinefunction(one) for one in _behind(function))
 
 
@@ -55,19 +55,19 @@ def unfit(function: Callable[..., Any], *, atomic: bool) -> str | None:
 def misfit(function: Callable[..., Any]) -> str | None:
     """Return why a function cannot be called with one argument; None if it can, or does not say."""
     if not callable(function):
-        return f"it is no function but {type(function).__name__}"
+        return f"it is not a function but {type(function).__name__}"
     try:
         signature(function).bind(None)
     except TypeError as error:
         return str(error)
     except ValueError:
-        # Some of those that are written in C do not say.
+        # Some functions written in C do not say.
         pass
     return None
 
 
 def lazy_kind(value: Any) -> str | None:
-    """Return what a value is that has not run yet, for people; None for any other value."""
+    """Return the name, for people, of a value that has not run yet; None for any other value."""
     return next((name for kind, name in _LAZY.items() if isinstance(value, kind)), None)
 
 
@@ -78,7 +78,7 @@ def code_of(function: Any) -> CodeType | None:
 
 
 def module_of(function: Any) -> str:
-    """Return the name of the module that a function, or the class of an object, stands in."""
+    """Return the name of the module that defines a function, or the class of an object."""
     return str(getattr(_behind(function)[0], "__module__", None) or "")
 
 
@@ -91,7 +91,7 @@ def dotted(function: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the code that registers something: tells a second thing of one name from the first again."""
+    """A place in the code that registers something; tells a repetition from a second thing of one name."""
 
     # Modules and lines: the function's own, and that of the decorator.
     lines: tuple[tuple[str, int], ...]
@@ -105,7 +105,7 @@ class Place:
         return self == before or (self._is_interactive and self._modules == before._modules)
 
     def is_after_reload_of(self, before: Place) -> bool:
-        """Whether the same module has run since: what it registered before is not there any more."""
+        """Whether the same module has run since: what it registered before is gone."""
         changed = any(new is not old for new, old in zip(self._specs, before._specs, strict=False))
         return changed and self._modules == before._modules
 

@@ -1,6 +1,6 @@
-"""Hints about a word that is not known: the known word that is spelled like it, and what to write instead.
+"""Hints for an unknown word: the known word that is spelled most like it, and what to write instead.
 
-The words that are known are the callers'.
+The callers know which words are known.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {close!r}?" if close else ""
 
 
-# What other queues call it; and what is said in another place here.
+# Options as other queues call them, and options that belong in another place here.
 _OTHER_WORDS = {
     "countdown": ("delay", "run_after"), "eta": ("visible_at", "run_after"), "run_after": ("visible_at",),
     "run_at": ("visible_at", "run_after"), "expires": ("deadline",), "retries": ("max_attempts",),
@@ -49,7 +49,7 @@ _ELSEWHERE = {
 
 
 def no_option(what: str, unknown: Iterable[str], known: Iterable[str]) -> str:
-    """Return the sentence about the first of these options, which `what` does not have: what to write."""
+    """Return a sentence: `what` does not have the first of these options, and what to write instead."""
     name, names = str(next(iter(unknown))), list(known)
     there, instead = _ELSEWHERE.get(what, ((), ""))
     noun = "field" if what == "A schedule" else "option"
@@ -63,7 +63,7 @@ def no_option(what: str, unknown: Iterable[str], known: Iterable[str]) -> str:
 
 
 def with_hints(what: str) -> Callable[[F], F]:
-    """Have a function say what to write instead, where it is given an option that it does not have."""
+    """Make a function that is given an unknown option say what to write instead."""
 
     def decorate(function: F) -> F:
         known = list(inspect.signature(function).parameters)

@@ -1,6 +1,6 @@
 """Maintenance: once a minute one process prunes, expires, resumes and forgets, a batch at a time.
 
-Who does it is decided by a compare-and-set on one row; what is done lives in the verbs below.
+A compare-and-set on one row decides which process does it; the work itself is in the verbs that are called.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .engines import engine_for
 from .models import Housekeeping
 
 EVERY = 60.0
-# Chores that count in days are done each tenth turn, and at the first one of a process.
+# Chores that count in days are done every tenth turn, and in the first one of a process.
 SELDOM = 10
 
 
@@ -32,7 +32,7 @@ class Maintenance:
     def step(self) -> bool:
         """Do one batch of what is due; return whether there is more at once.
 
-        A chore that fails raises, and has its next turn with the next minute's: the others go on.
+        A chore that fails raises, and is tried again in the next minute; the others continue.
         """
         if not self._pending:
             if time.monotonic() - self._asked_at < EVERY:
@@ -50,8 +50,8 @@ class Maintenance:
     def _take_turn(self, clock: datetime) -> bool:
         """Move the row if it is a minute old: only one process can."""
         rows = Housekeeping.objects.using(self.using)
-        # A little less than the minute, so that one process alone keeps the pace. What is to come was written
-        # while the clock was ahead: to wait until it is past would be hours without a turn.
+        # A little less than the minute, so that one process alone keeps the pace. A time in the future was
+        # written while the clock was ahead: waiting for it could mean hours without a turn.
         minute = timedelta(seconds=EVERY)
         is_old = Q(taken_at__lte=clock - minute + timedelta(seconds=5)) | Q(taken_at__gt=clock + minute)
         if rows.filter(is_old, pk=1).update(taken_at=clock):

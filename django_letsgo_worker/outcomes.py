@@ -27,8 +27,8 @@ class Retry(Exception):
 
     `delay` is seconds, a timedelta, or text such as "90s" or "1h30m". It uses up an attempt and is recorded,
     with `reason`, in the message's errors; on the last attempt the message becomes a dead letter.
-    `max_attempts` (1 to 32000) raises the limit of this message, and stays; it never lowers it. Raises
-    InvalidMessage for a delay or a limit that is none.
+    `max_attempts` (1 to 32000) raises the limit of this message for good; it never lowers it. Raises
+    InvalidMessage for an invalid delay or limit.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Retry(Exception):
 class Snooze(Exception):
     """Raise in a handler: run again after `delay`, without using an attempt.
 
-    `delay` is seconds, a timedelta, or text such as "90s" or "1h30m"; InvalidMessage for what is none.
+    `delay` is seconds, a timedelta, or text such as "90s" or "1h30m"; anything else raises InvalidMessage.
     """
 
     def __init__(self, delay: float | timedelta) -> None:
@@ -109,7 +109,7 @@ class Policy:
             return True
         if self.retry_on is not None:
             return not isinstance(error, self.retry_on)
-        # What we refuse today we refuse tomorrow: a payload that does not fit its class, or is no JSON.
+        # We would refuse it again tomorrow: a payload that does not fit its class, or is not JSON.
         return isinstance(error, (InvalidMessage, InvalidSchedule))
 
 
@@ -227,12 +227,12 @@ def _traceback(error: BaseException) -> str:
 
 
 def _is_of_project(file: PurePath) -> bool:
-    """Whether a line of this file says where it failed; ours are behind each statement, in a checkout too."""
+    """Whether a frame of this file says where it failed: ours do not, since each statement passes there."""
     return "site-packages" not in file.parts and not file.is_relative_to(PACKAGE)
 
 
 def fingerprint(error: BaseException) -> str:
-    """Return the same text for failures that are the same to a person: class, place and words.
+    """Return one text for all failures that are the same to a person: by class, place and words.
 
     Numbers and quoted parts of the words are left out.
     """
@@ -247,6 +247,6 @@ def fingerprint(error: BaseException) -> str:
 def with_entry(errors: Any, entry: dict[str, Any]) -> list[Any]:
     """Return the list of a message's errors with one more, the newest ten only.
 
-    Anything else in place of a list is left out: a failure is recorded all the same.
+    If `errors` is not a list it is dropped: a failure is recorded in any case.
     """
     return [*(errors if isinstance(errors, list) else ()), entry][-KEPT_ERRORS:]

@@ -1,6 +1,6 @@
-"""Verbs on process rows: say that one lives, that it drains, that it ended; the only writer of Process.
+"""Verbs on process rows: register, beat, change state, request a stop, finish; the only writer of Process.
 
-Nothing is recovered from these rows: leases lapse by themselves. Who lives is read in inspection.
+Nothing is recovered from these rows: leases lapse by themselves. inspection tells which processes live.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .models import Process
 TABLE = Process._meta.db_table
 # Rows of processes that ended, or fell silent, are kept this long.
 KEPT_FOR = timedelta(days=1)
-# How often a scheduler says that it lives, in seconds; a worker does each third of its lease.
+# How often a scheduler beats, in seconds; a worker does so every third of its lease.
 SCHEDULER_BEATS_EVERY = 5.0
 
 
@@ -26,7 +26,7 @@ def register(process: Process, using: str) -> None:
 
 
 def beat(process: Process, *, busy: int, using: str) -> bool:
-    """Say that a process lives; return whether it was asked to stop."""
+    """Record a heartbeat of a process; return whether it was asked to stop."""
     engine = engine_for(using)
     now = engine.dialect.now_param(None)
     params = {"id": engine.process(process.pk), "busy": busy, "state": process.state, "now": now}
@@ -40,7 +40,7 @@ def beat(process: Process, *, busy: int, using: str) -> bool:
         engine.execute(update, params)
         rows = engine.execute(f"SELECT stop_requested FROM {TABLE} WHERE id = %(id)s", params)
     if not rows:
-        # Its row was taken for a dead one's: it slept for a day.
+        # The row was deleted as a dead process's: this one slept for a day.
         process.busy = busy
         register(process, using)
         return False
@@ -48,7 +48,7 @@ def beat(process: Process, *, busy: int, using: str) -> bool:
 
 
 def tell_types(process: Process, types: list[str], using: str) -> None:
-    """Write which types a process knows, if they are more than it said before."""
+    """Write which types a process knows, if they have changed."""
     if types != process.types:
         process.types = types
         Process.objects.using(using).filter(pk=process.pk).update(types=types)
@@ -61,7 +61,7 @@ def set_state(process: Process, state: str, using: str) -> None:
 
 
 def finish(process: Process, using: str) -> None:
-    """Say that a process has ended."""
+    """Record that a process has ended."""
     process.state = Process.State.STOPPED
     beat(process, busy=0, using=using)
 

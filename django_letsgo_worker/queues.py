@@ -1,4 +1,4 @@
-"""Verbs on queues: pause, resume, purge, and what a queue has to do; the only writer of Queue.
+"""Verbs on queues: pause, resume, list and purge; the only writer of Queue.
 
 A queue exists by having messages; only one that was paused once has a row.
 """
@@ -26,10 +26,10 @@ def pause(
 ) -> Queue:
     """Let no worker claim from the queue `name` until resume(), `resume_at`, or `seconds` from now.
 
-    `resume_at` is an aware datetime, `seconds` more than 0, or a timedelta, and wins; both are kept to the
-    minute. `by` and `reason` say who does it and why; they are cut at 150 and 255 characters. `using` is a
-    database alias, the setting DATABASE if None. Workers notice within a second; what runs goes on.
-    Raises InvalidMessage for what is no name or no time.
+    `resume_at` is an aware datetime, `seconds` a number above 0 or a timedelta, which wins; the queue resumes
+    within a minute of either. `by` and `reason` say who does it and why; they are cut at 150 and 255
+    characters. `using` is a database alias, the setting DATABASE if None. Workers notice within a second;
+    messages that run continue. Raises InvalidMessage for an invalid name or time.
     """
     alias = using or settings().database
     validation.check_name("queue", name)
@@ -89,7 +89,7 @@ def purge(name: str, *, using: str | None = None) -> int:
 
     Nothing is archived. A process that runs one loses its lease; one that an atomic handler holds in its
     transaction is left alone. `using` is a database alias, the setting DATABASE if None. Raises
-    InvalidMessage for what is no name.
+    InvalidMessage for an invalid name.
     """
     alias = using or settings().database
     validation.check_name("queue", name)

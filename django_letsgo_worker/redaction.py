@@ -24,7 +24,7 @@ def _matches(key: str, pattern: str) -> bool:
 
 
 def redacted(value: Any) -> Any:
-    """Return a JSON value with whatever stands under a secret key masked."""
+    """Return a JSON value with everything under a secret key masked."""
     if isinstance(value, dict):
         return {key: MASK if is_secret(str(key)) else redacted(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -35,8 +35,8 @@ Exceptions = ExceptionClass | Sequence[ExceptionClass]
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
-# A type that begins so is refused unless this app, or an app that says so, defines it: a later release
-# can use a name without taking yours.
+# A type with this prefix is refused unless this app, or another one that lists it, defines it: a later
+# release can then use a name without taking yours.
 RESERVED = "letsgo:"
 # The types of this app itself. Optional apps name theirs in `letsgo_types` of their AppConfig.
 OURS = frozenset({"letsgo:scheduled"})
@@ -65,7 +65,7 @@ class Handler:
     on_dead: str | None = None
     # Where the code registers it; None: where the function stands.
     registered: Place | None = field(default=None, compare=False, repr=False)
-    # It is asked for at each delivery.
+    # Stored, since each delivery needs it.
     is_async: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +85,7 @@ class Handler:
         return f"{self.dotted} (line {line})" if line else self.dotted
 
     def is_replaced_by(self, new: Handler) -> bool:
-        """Whether this is the other's own past: its module was reloaded, or its line ran once more."""
+        """Whether `new` is this one, registered again: its module was reloaded, or its line ran once more."""
         assert self.registered is not None and new.registered is not None
         if new.registered.is_after_reload_of(self.registered):
             return True
@@ -134,7 +134,7 @@ def _checked_backoff(backoff: Any) -> Backoff:
 def _checked_where(where: Any) -> dict[str, Any]:
     if not isinstance(where, Mapping) or not where or not all(isinstance(key, str) for key in where):
         raise InvalidMessage("where is a dictionary of top-level keys of the payload and their values.")
-    # As it compares with a payload that has been through the database: tuples are lists.
+    # As it comes back from the database, in a payload: tuples are lists.
     checked: dict[str, Any] = json.loads(validation.encode("where", dict(where), validation.MAX_TEXT))
     return checked
 
@@ -143,7 +143,9 @@ def _checked_exceptions(option: str, value: Any) -> tuple[ExceptionClass, ...]:
     classes = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
     for one in classes:
         if not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise InvalidMessage(f"{option} is a list of exception classes; {validation.show(one)} is none.")
+            raise InvalidMessage(
+                f"{option} is a list of exception classes; {validation.show(one)} is not one."
+            )
     return classes
 
 
@@ -168,7 +170,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 
 
 def checked(**options: Any) -> dict[str, Any]:
-    """Return the options that are not None, each once it is what it may be (InvalidMessage)."""
+    """Return the options that are not None, each of them checked (InvalidMessage)."""
     return {name: _CHECKS[name](value) for name, value in options.items() if value is not None}
 
 
@@ -203,7 +205,7 @@ def handler(
 ) -> Any:
     """Register the function below for messages of `type`; it is given one Delivery.
 
-    `type` is text, or a @message_type class, whose objects the payloads then are.
+    `type` is text, or a @message_type class: the payloads are then its objects.
 
     `queue`, `priority` (-100 to 100, larger is sooner) and `max_attempts` (1 to 32000) are written into each
     message when it is enqueued; the rest is read where it runs. None means what the settings say. `backoff`
@@ -213,11 +215,12 @@ def handler(
     transaction with its acknowledgement: its rows in this database exist once, or not at all. `where` narrows
     it to payloads whose top-level keys equal these values.
 
-    With `retry_on`, exception classes, all others give a message up at once; those of `give_up_on` always do.
+    `retry_on` and `give_up_on` are exception classes: one of `give_up_on` makes the message a dead letter at
+    once, and with `retry_on` so does any exception that is not among them.
     `on_dead` is the type of a message that is enqueued in the transaction that makes a dead letter.
 
     Raises InvalidMessage for bad options, TypeError for a function that cannot be a handler, DuplicateHandler
-    when another function has the place.
+    when another function is registered for the same messages.
     """
     return _registering(type, atomic, checked(
         queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff, timeout=timeout,
@@ -262,7 +265,7 @@ def check_reserved(type: str) -> None:
 def add(new: Handler) -> None:
     """Register a handler. A project's replaces one that we ship; two of a project's are an error.
 
-    A handler takes the place of its own past: after a reload, or when a notebook's cell runs once more.
+    A handler that is registered again, by a reload or by a notebook's cell, replaces its earlier self.
     """
     with _lock:
         kept = []
@@ -294,7 +297,7 @@ def _places(*handlers: Handler) -> list[str]:
 def choose(type: str, payload: Any) -> Handler:
     """Return the handler for this payload; UnknownType when the type has none at all.
 
-    Where none of a type's handlers matches, the message is done: one line in the log says so.
+    If none of the type's handlers matches, the message counts as done, and one line in the log says so.
     """
     candidates = _handlers.get(type)
     if not candidates:
@@ -310,7 +313,7 @@ def choose(type: str, payload: Any) -> Handler:
 
 
 def _log_unmatched(delivery: Delivery) -> None:
-    logger.info("No handler of %s wants message %s: nothing to do.", delivery.type, delivery.message_id)
+    logger.info("No handler of %s matches message %s: nothing to do.", delivery.type, delivery.message_id)
 
 
 def is_narrowed(type: str) -> bool:
@@ -351,9 +354,9 @@ _followers: dict[str, Callable[[str, str | None], bool]] = {}
 
 
 def follow_deaths(type: str, wanted: Callable[[str, str | None], bool]) -> None:
-    """Have a message of `type` follow each death that is wanted, as if every handler said it in on_dead.
+    """Enqueue a message of `type` after each death that is wanted, as if every handler named it in on_dead.
 
-    `wanted` is asked with the type of the dead message, and with the name of its schedule if it has one.
+    `wanted` is called with the type of the dead message, and with the name of its schedule if it has one.
     """
     _followers[type] = wanted
 
@@ -366,7 +369,7 @@ def following(dead: str, schedule: str | None, on_dead: str | None) -> list[str]
             types += [type] if wanted(dead, schedule) else []
         except Exception:
             # Whatever is wrong with it, the death is recorded.
-            logger.exception("Nobody can say whether %s follows the death of %s.", type, dead)
+            logger.exception("Could not find out whether %s follows the death of %s.", type, dead)
     return [type for type in dict.fromkeys(types) if type != dead]
 
 
@@ -379,8 +382,8 @@ def remove(type: Any) -> None:
 def autodiscover(imports: Sequence[str] = (), *, names: Sequence[str] = ("handlers",)) -> None:
     """Import the modules of these names of every installed app, then those in `imports`.
 
-    Our own handlers are among them whatever the names are. An error in one of them is raised as it is: a
-    handler that silently is not there is worse.
+    Our own handlers are always included. An error in a module is raised as it is: a handler that is silently
+    missing is worse.
     """
     ours = [module for module in modules_named("handlers") if module.startswith(SHIPPED)]
     for module in (*ours, *(module for name in names for module in modules_named(name)), *imports):

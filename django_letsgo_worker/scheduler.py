@@ -1,6 +1,6 @@
 """The scheduler's loop: a round, a wait until something is due, and so on until it is told to stop.
 
-What a round does to the rows stands in schedules. Any number of schedulers may run; none leads.
+schedules knows what a round does to the rows. Any number of schedulers may run; none leads.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .models import Process
 
 logger = logging.getLogger("django_letsgo_worker.scheduler")
 
-# Edits are noticed within this many seconds, and nobody sleeps longer.
+# Edits are noticed within this many seconds, and no scheduler sleeps longer.
 LOOK_SECONDS = 1.0
 # Planned times closer to each other than this are fired by one round.
 SHORTEST_PAUSE = 0.02
 # A row that is due and locked by another process is looked at again after this many seconds.
 BLOCKED_PAUSE = 0.2
-# A database's clock that goes back by more than this was put right; by less, it is only kept right.
+# A database's clock that goes back by more than this was corrected; by less, it is only being adjusted.
 STEP_SECONDS = 1.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 10.0
 
@@ -103,20 +103,20 @@ class Scheduler:
         return max(SHORTEST_PAUSE, pause)
 
     def _mend_plans(self) -> bool:
-        """Look at some of the plans, which a wrong clock may have made; return whether there are more."""
+        """Check some of the plans, which a wrong clock may have made; return whether there are more."""
         if self._mended_until is not None:
             self._mended_until = schedules.mend_plans(self._mended_until, using=self.using)
         return self._mended_until is not None
 
     def _watch_clock(self) -> None:
-        """Have all plans looked at when the database's clock has gone back."""
+        """Have all plans checked when the database's clock has gone back."""
         before = time.monotonic()
         clock = engine_for(self.using).clock().timestamp()
         # However long the answer took, the clock was read between the two moments.
         back = self._clock_lead - (clock - before)
         self._clock_lead = clock - time.monotonic()
         if back > STEP_SECONDS:
-            logger.warning("The database's clock went back by %.0f seconds: plans are looked at.", back)
+            logger.warning("The database's clock went back by %.0f seconds: all plans are checked.", back)
             self._mended_until = 0
 
     def _keep_house(self) -> bool:
@@ -147,21 +147,21 @@ class Scheduler:
         try:
             schedules.sync_declared(schedules.declared_in_code(), using=self.using)
         except (InvalidSchedule, InvalidMessage) as error:
-            # One declaration that is wrong must not keep all the other schedules from running.
+            # One bad declaration must not keep all the other schedules from running.
             logger.error("The schedules declared in code were not brought in step: %s", error)
 
     def _finish(self) -> None:
         try:
             processes.finish(self.process, self.using)
         except Exception as error:
-            logger.warning("Scheduler %s could not say that it stopped: %s", self.process.name, error)
+            logger.warning("Scheduler %s could not record that it stopped: %s", self.process.name, error)
         connections[self.using].close()
         logger.info("Scheduler %s has stopped.", self.process.name)
 
     # -- faults ----------------------------------------------------------------------------------------
 
     def _survive(self, step: Callable[[], float]) -> float:
-        """Return what the step returns, or how long to wait after a fault; said once, until it is over."""
+        """Return what the step returns, or how long to wait after a fault; a row of faults is logged once."""
         try:
             pause = step()
         except Exception as error:
@@ -171,7 +171,7 @@ class Scheduler:
             longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(self._failures, 10))
             return longest * random.uniform(0.5, 1.0)
         if self._failures:
-            logger.info("Scheduler %s goes on after %s faults.", self.process.name, self._failures)
+            logger.info("Scheduler %s has recovered after %s faults.", self.process.name, self._failures)
             self._failures = 0
         return pause
 

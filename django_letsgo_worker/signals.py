@@ -8,7 +8,7 @@ from django.dispatch import Signal
 
 
 class DocumentedSignal(Signal):
-    """A signal with a docstring of its own."""
+    """A signal with its own docstring."""
 
     def __init__(self, doc: str) -> None:
         super().__init__(use_caching=True)
@@ -65,14 +65,14 @@ occurrence_fired = DocumentedSignal(
 )
 
 unknown_type = DocumentedSignal(
-    """Sent when messages wait whose type a worker does not know, once a minute for each queue and type.
+    """Sent when messages of a type that a worker does not know wait, once a minute for each queue and type.
 
-    `sender`: the class Message. `queue` and `type`: where they wait, and what they are, as text.
+    `sender`: the class Message. `queue` and `type`: those of the messages, as text.
     """
 )
 
 schedule_failed = DocumentedSignal(
-    """Sent after the commit that writes a schedule's problem, when that is another than before.
+    """Sent after the commit that writes a schedule's problem, if it has changed.
 
     `sender`: the class ScheduledJob. `schedule`: the ScheduledJob. `problem`: a sentence.
     """
@@ -81,7 +81,7 @@ schedule_failed = DocumentedSignal(
 message_died = DocumentedSignal(
     """Sent after the commit that makes a message a dead letter.
 
-    It is lost if the process is killed between the two: what must follow a death is `on_dead` of the handler.
+    It is lost if the process is killed between the two: what must follow a death belongs in `on_dead`.
     `sender`: the class Message. `message_id`: its id. `type` and `queue`: those of the message, as text.
     `errors`: the records of its attempts, a list of dictionaries. `delivery`: the Delivery of its last
     attempt, None if its workers died each time.

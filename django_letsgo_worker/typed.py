@@ -26,7 +26,7 @@ Ways = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 
 class Unfit(Exception):
-    """A value that does not fit: where it is, and why. The value itself is not said: it is a payload."""
+    """A value that does not fit: where it is, and why. The value itself is not shown: it is a payload."""
 
     def __init__(self, path: tuple[str | int, ...], why: str) -> None:
         super().__init__(why)
@@ -43,7 +43,7 @@ class _Model(Protocol):
     def model_dump_json(self) -> Callable[..., str]: ...
 
 
-# What a type checker can see of an object whose class has @message_type above it.
+# As much as a type checker can see of an object whose class has @message_type above it.
 TypedMessage = _Dataclass | _Model
 
 
@@ -56,11 +56,11 @@ class MessageType:
     # Both raise Unfit: from an object to plain JSON values, and from those to an object.
     dump: Callable[[Any], Any]
     load: Callable[[Any], Any]
-    # Where the code says so.
+    # Where the code registers it.
     place: Place
 
     def plain(self, message: Any) -> Any:
-        """Return the payload of an object, once an object can be made from it again (InvalidMessage)."""
+        """Return the payload of an object, checked by making an object from it again (InvalidMessage)."""
         try:
             payload = self.dump(message)
             validation.encode("payload", payload, None)
@@ -70,7 +70,7 @@ class MessageType:
         except InvalidMessage:
             raise
         except (ValueError, RecursionError) as error:
-            raise InvalidMessage(f"An object of {self.cls.__qualname__} is no JSON: {error}.") from None
+            raise InvalidMessage(f"An object of {self.cls.__qualname__} is not JSON: {error}.") from None
         return payload
 
     @validation.private()
@@ -79,7 +79,7 @@ class MessageType:
         try:
             return self.load(payload)
         except Unfit as unfit:
-            # What it was raised from may show the payload, and errors are kept and logged.
+            # The error behind it may show the payload, and errors are kept and logged.
             raise self._refusal(unfit) from None
 
     @property
@@ -88,7 +88,7 @@ class MessageType:
         return f"{_dotted(self.cls)} (line {self.place.lines[-1][1]})"
 
     def is_replaced_by(self, new: MessageType) -> bool:
-        """Whether this is the other's own past: its module was reloaded, or its line ran once more."""
+        """Whether `new` is this one, registered again: its module was reloaded, or its line ran once more."""
         is_same = _dotted(new.cls) == _dotted(self.cls)
         return new.place.is_after_reload_of(self.place) or (is_same and new.place.is_again(self.place))
 
@@ -108,7 +108,7 @@ def message_type(type: str) -> Callable[[C], C]:
     `type` is text of letters, digits and the signs _ . : -, at most 255. enqueue() takes the objects, and a
     handler of the class is given them. Payloads of the type are checked against the annotations wherever one
     is enqueued or scheduled, and again before a handler of the class. Raises InvalidMessage for a class that
-    cannot be checked, DuplicateMessageType when another has the type.
+    cannot be checked, DuplicateMessageType when another class has the type.
     """
     validation.check_name("type", type)
 
@@ -127,7 +127,7 @@ def _add(new: MessageType) -> None:
             raise DuplicateMessageType(new.type, old.where, new.where)
         before = _by_class.get(new.cls)
         if before is not None and before.type != new.type:
-            raise InvalidMessage(f"{_dotted(new.cls)} is the message type {before.type!r} already.")
+            raise InvalidMessage(f"{_dotted(new.cls)} is already the message type {before.type!r}.")
         _by_type[new.type] = _by_class[new.cls] = new
 
 
@@ -190,14 +190,14 @@ def _ways_of(cls: type) -> Ways:
     own_rules = hasattr(cls, "__pydantic_validator__")
     if not own_rules and not dataclasses.is_dataclass(cls):
         raise InvalidMessage(
-            f"{_dotted(cls)} is no dataclass: @message_type stands above @dataclass, or a pydantic model."
+            f"{_dotted(cls)} is not a dataclass: @message_type goes above @dataclass, or a pydantic model."
         )
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(cls)
     except (PydanticUserError, NameError) as error:
         sentence = str(error).partition("\n")[0].rstrip(".")
         raise InvalidMessage(f"{_dotted(cls)} cannot be a message type: {sentence}.") from None
-    # A dataclass says no rules, so nothing is coerced; what is made for pydantic says itself what it coerces.
+    # A dataclass states no rules, so nothing is coerced; classes made for pydantic say what they coerce.
     strict = None if own_rules else True
 
     def load(payload: Any) -> Any:

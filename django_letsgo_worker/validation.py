@@ -49,9 +49,9 @@ R = TypeVar("R")
 
 
 def private(*kinds: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let our errors, and these, leave a function without the frames that they came through.
+    """Strip their frames from our errors, and from errors of these `kinds`, when they leave a function.
 
-    The variables of such frames are payloads, and error trackers send the variables of a traceback.
+    The variables of such frames hold payloads, and error trackers send the variables of a traceback.
     """
     caught: tuple[type[Exception], ...] = (LetsGoError, *kinds)
 
@@ -80,7 +80,7 @@ def private(*kinds: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R
 
 
 def without_frames(error: Exception) -> Exception:
-    """Take the frames of an error away, and those of what it was raised from."""
+    """Remove the frames of an error, and those of the errors that it was raised from."""
     link: BaseException | None = error
     while link is not None:
         link.__traceback__ = None
@@ -94,7 +94,7 @@ def without_frames(error: Exception) -> Exception:
 def check_name(what: str, value: Any) -> str:
     """Return a type or queue name, or refuse it: letters, digits and _.:- only."""
     if not isinstance(value, str):
-        # As in other queues, where a function is what one enqueues, and its decorator needs no brackets.
+        # Other queues enqueue functions, and their decorators need no brackets: a likely slip.
         if isinstance(value, FunctionType):
             raise InvalidMessage(f"A {what} is text such as 'order:new', not the function {value.__name__}.")
         raise InvalidMessage(f"A {what} is text, not {type(value).__name__}.")
@@ -143,7 +143,7 @@ def check_timeout(value: Any) -> float:
 
 
 def duration(text: str) -> timedelta | None:
-    """Return the length of time that 90s, 10m, 1h30m or 2d says, None for other text (OverflowError)."""
+    """Return the length of time that text such as 1h30m means; None for other text (OverflowError)."""
     match = _DURATION.fullmatch(text)
     if match is None or not text:
         return None
@@ -176,7 +176,7 @@ def check_seconds(what: str, value: Any, *, least_exclusive: bool = False) -> fl
 
 
 def check_delay(what: str, value: Any, *, least_exclusive: bool = False) -> float:
-    """check_seconds() for what may also be text, as the command line takes it: 90s, 10m, 1h30m, 2d."""
+    """Return a length of time in seconds: see check_seconds(), or text such as 90s, 10m, 1h30m or 2d."""
     try:
         length = duration(value) if isinstance(value, str) else None
     except OverflowError:
@@ -240,12 +240,12 @@ def _too_large(what: str, size: str, max_bytes: int) -> str:
 
 
 class _Walk:
-    """One look at every value of a payload; the path is only put into words to refuse something."""
+    """A check of every value in a payload; the path becomes text only when something is refused."""
 
     def __init__(self, what: str, max_bytes: int | None) -> None:
         self.what = what
         self.max_bytes = max_bytes
-        # Each value is at least a byte: lists that repeat one list would else be walked for ever.
+        # Each value takes at least a byte: without this, lists that repeat one list would be walked for ever.
         self.left = math.inf if max_bytes is None else max_bytes
 
     def check(self, value: Any, path: tuple[Any, ...], depth: int) -> None:
@@ -299,7 +299,7 @@ def _check_text(path: str, value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidMessage(f"{path} contains a lone surrogate, which is no Unicode text.") from None
+        raise InvalidMessage(f"{path} contains a lone surrogate, which is not valid Unicode.") from None
 
 
 def path_text(what: str, path: tuple[Any, ...]) -> str:
@@ -312,7 +312,7 @@ def path_text(what: str, path: tuple[Any, ...]) -> str:
 def storable(text: str, limit: int = MAX_TEXT) -> str:
     """Return text that every engine can store: NUL and surrogates replaced, cut at `limit` bytes.
 
-    What is cut is the middle: of a traceback both the beginning and the end tell something.
+    The cut is in the middle: both the beginning and the end of a traceback matter.
     """
     data = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
     if len(data) <= limit:

@@ -64,7 +64,7 @@ class LetsGoBackend(BaseTaskBackend):
             raise InvalidTaskBackend(f"{where}: {error}") from None
 
     def validate_task(self, task: Task[..., Any]) -> None:
-        """Refuse a `task` that cannot be enqueued (InvalidTask); the type of one that can is known then.
+        """Refuse a `task` that cannot be enqueued (InvalidTask); register the type of one that can.
 
         Django calls this when a task is decorated, and when using() changes it.
         """
@@ -149,10 +149,10 @@ def message_id_of(result_id: str) -> int:
 
 
 def connect() -> None:
-    """Find the project's tasks, where one of its backends is this one."""
+    """Find the project's tasks, if one of its backends is this one."""
     aliases = discovery.ours()
     for alias in aliases:
-        # To make it is to check its OPTIONS, and to hang it on the worker's signals.
+        # Making it checks its OPTIONS, and connects it to the worker's signals.
         task_backends[alias]
     if aliases:
         discovery.discover()

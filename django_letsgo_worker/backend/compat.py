@@ -1,7 +1,7 @@
 """Django's task framework under one name: django.tasks, or on Django 5.2 its backport django_tasks.
 
-The two are never mixed: their classes, errors and signals are different objects. Names that the backport's
-versions spell otherwise are found here, and a version that lacks them is refused.
+The two are never mixed: their classes, errors and signals are different objects. Names that versions
+of the backport spell differently are found here, and a version that lacks them is refused.
 """
 
 from importlib import import_module, metadata

@@ -1,6 +1,6 @@
-"""Find the tasks of a project, and the Task of a message; pass on what a worker's signals say of tasks.
+"""Find the tasks of a project, and the Task of a message; pass on what a worker's signals say about tasks.
 
-What is imported by the path in a type must be a Task: no row can name any other callable.
+An object that is imported by the path in a type must be a Task: no row can name any other callable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .tasks import PREFIX, LetsGoTask
 logger = logging.getLogger("django_letsgo_worker.tasks")
 
 ENDS = ("succeeded", "dead", "expired")
-# Types that were looked for, found or not: to import a module that fails is to run it again.
+# Types that were looked for, found or not: importing a module that failed would run it again.
 _looked_for: set[str] = set()
 
 
@@ -35,7 +35,7 @@ def ours() -> list[str]:
 
 
 def _is_ours(params: dict[str, Any]) -> bool:
-    # What cannot be imported Django reports, when it is asked for; others' modules may raise anything.
+    # Django reports a backend that cannot be imported when it is asked for; other modules may raise anything.
     with suppress(Exception):
         tasks = getattr(import_string(params.get("BACKEND", "")), "task_class", None)
         return isinstance(tasks, type) and issubclass(tasks, LetsGoTask)
@@ -67,7 +67,7 @@ def task_of(type: str) -> Task[..., Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise ImportError(f"The task {path} cannot be imported: {error}") from error
     if not isinstance(found, Task):
-        raise ImportError(f"{path} is no task.")
+        raise ImportError(f"{path} is not a task.")
     register(found, _options_for(found), type=type)
     return found
 
@@ -79,7 +79,7 @@ def _options_for(task: Task[..., Any]) -> dict[str, Any]:
     return task_backends[alias].options if alias else {}
 
 
-# -- what a worker tells by its signals, told on -------------------------------------------------------------
+# -- a worker's signals, passed on ---------------------------------------------------------------------------
 
 
 def connect() -> None:
@@ -106,14 +106,14 @@ def report_end(
 
 
 def report_death(message_id: int, type: str, delivery: Delivery | None, **kwargs: Any) -> None:
-    """Send task_finished for a task that no delivery tells of: its worker died each time."""
+    """Send task_finished for a task without a delivery to report it: its worker died each time."""
     from . import results
 
     if delivery is None and type.startswith(PREFIX):
         try:
             result = results.result_of(results.find(message_id), task_of(type))
         except (MessageNotFound, ImportError):
-            # The settings keep no dead letters, or nobody knows the task: there is nothing to send.
+            # The settings keep no dead letters, or the task is unknown here: there is nothing to send.
             return
         _send_finished(result, None)
 
@@ -133,7 +133,7 @@ def _send_finished(result: TaskResult[..., Any], error: BaseException | None) ->
 
 
 def look_for(type: str, **kwargs: Any) -> None:
-    """Import a task that waits and that this worker does not know; once."""
+    """Import, once, a task that waits and that this worker does not know."""
     if not type.startswith(PREFIX) or type in _looked_for:
         return
     _looked_for.add(type)

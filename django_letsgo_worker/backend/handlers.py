@@ -1,6 +1,6 @@
 """A task as a handler: registered, and called with its context, its signal and its JSON around it.
 
-Claims, outcomes and retries are the worker's, as for any other handler.
+The worker does claims, outcomes and retries, as for any other handler.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from .tasks import policy_of, type_of
 
 
 class UnfitReturnValue(Reject, TypeError):
-    """A task's return value that JSON cannot hold; another attempt would do the work again, and end alike."""
+    """A task's return value that JSON cannot hold; another attempt would repeat the work in vain."""
 
 
 def register(task: Task[..., Any], options: dict[str, Any], *, type: str | None = None) -> None:
-    """Make a task the handler of its type, unless it is; `options` are those of its backend."""
+    """Make a task the handler of its type, unless it already is; `options` are those of its backend."""
     type = type or type_of(task)
     known = task_behind(registry.find(type))
     if known is None or known.func is not task.func:
@@ -64,7 +64,7 @@ def sender_of(result: TaskResult[..., Any]) -> type[BaseTaskBackend]:
 
 
 def as_json(value: Any) -> Any:
-    """Return a value as it comes back from JSON; TypeError or ValueError when Django finds none in it."""
+    """Return a value as it comes back from JSON; TypeError or ValueError if Django cannot make JSON of it."""
     try:
         return json.loads(json.dumps(normalize_json(value)))
     except RecursionError:
@@ -108,7 +108,7 @@ async def _kept_later(task: Task[..., Any], value: Awaitable[Any]) -> Any:
 
 
 def _kept(task: Task[..., Any], value: Any) -> Any:
-    """Return what a task returned as its result will be read, or end the task."""
+    """Return a task's return value as it will be read later, or end the task."""
     if lazy_kind(value) is not None:
         # Nothing has run: the worker says so.
         return value

@@ -1,6 +1,6 @@
 """Results of tasks: messages read as Django's TaskResult.
 
-Rows are only read here, and by the verbs of messages; which Task a row belongs to is found in discovery.py.
+Rows are only read here, through the verbs of messages; discovery.py finds the Task that a row belongs to.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .tasks import PREFIX, copy_of
 
 AnyMessage = Message | ArchivedMessage
 
-# The name, among a message's headers, of what no column of it says about its task.
+# The header of a message that holds what no column says about its task.
 HEADER = "task"
 UNKNOWN_WORKER = "unknown"
-# Constant, since a user's results outlive releases. Another form of ids would be another salt.
+# Constant, since a user's results outlive releases. Another form of ids would need another salt.
 SALT = "django_letsgo_worker.backend.result"
-# Django promises that ids are shorter than 64 characters; that of the largest number has 55.
+# Django promises that ids are shorter than 64 characters; the id of the largest number has 55.
 LONGEST_ID = 63
 # A return value that is not JSON ends a task at once, by an error of ours; Django's tasks know it as this.
 READ_AS = {"django_letsgo_worker.backend.handlers.UnfitReturnValue": "builtins.TypeError"}
@@ -68,8 +68,8 @@ def id_of(message_id: int) -> str:
 
 
 def number_in(result_id: Any) -> int:
-    """Return the number of the message that a result's id names; MessageNotFound for what we never signed."""
-    # What is no text of ours is not worth a signature, and a lone surrogate cannot be signed.
+    """Return the number of the message that a result's id names; MessageNotFound if we never signed it."""
+    # Text that cannot be ours is not worth checking, and a lone surrogate cannot be signed.
     if not isinstance(result_id, str) or len(result_id) > LONGEST_ID or not result_id.isascii():
         raise MessageNotFound(result_id, "task")
     try:
@@ -101,8 +101,8 @@ def result_of(
 ) -> TaskResult[..., Any]:
     """Return the result of a task as its message stands.
 
-    Who knows it need not have it looked up: the `status`, and which `worker` has the last attempt. The `id`
-    that was asked for stays as it is, though a former SECRET_KEY has signed it.
+    A caller that knows the `status`, or the `worker` of the last attempt, saves a look-up. An `id` that was
+    asked for stays as it is, even if a former SECRET_KEY signed it.
     """
     args, kwargs = arguments_of(message.payload)
     facts = message.headers.get(HEADER) or {}
@@ -130,7 +130,7 @@ def _as_enqueued(message: AnyMessage, task: Task[..., Any], facts: dict[str, Any
     if isinstance(run_after, str):
         run_after = datetime.fromisoformat(run_after)
     elif run_after is not None:
-        # A length of time that counts from then: to Django it is the moment at its end.
+        # A length of time, counted from then: for Django it is the moment at its end.
         run_after = message.enqueued_at + timedelta(seconds=run_after)
     return copy_of(
         task,
@@ -144,7 +144,7 @@ def _as_enqueued(message: AnyMessage, task: Task[..., Any], facts: dict[str, Any
 
 def _status(message: AnyMessage) -> TaskResultStatus:
     if isinstance(message, ArchivedMessage):
-        # Given up, cancelled and expired are one to Django.
+        # Dead, cancelled and expired are all the same to Django.
         return TaskResultStatus.SUCCESSFUL if message.outcome == "succeeded" else TaskResultStatus.FAILED
     if message.leased_by is not None and message.state_at(engine_for(_alias()).clock()) == "running":
         return TaskResultStatus.RUNNING
@@ -165,7 +165,7 @@ def _last_attempted_at(message: AnyMessage, started_at: datetime | None) -> date
         attempted_at = message.finished_at - timedelta(seconds=message.seconds)
     elif attempted_at is None and (attempts := attempts_of(message.errors)):
         newest = attempts[-1]
-        # Of an attempt that its worker did not survive the record has the beginning.
+        # For an attempt that its worker did not survive, the record has the beginning.
         attempted_at = datetime.fromisoformat(newest["at"]) - timedelta(seconds=newest["seconds"] or 0)
     return max(started_at, attempted_at or started_at)
 
@@ -177,7 +177,7 @@ def _has_begun_once(message: AnyMessage) -> bool:
 
 
 def _worker_ids(message: AnyMessage, worker: str | None) -> list[str]:
-    """Return the name of a worker for each attempt: of one that failed, the record of it tells."""
+    """Return the name of a worker for each attempt; for one that failed, it is in the record."""
     names = {entry["attempt"]: entry["process"] for entry in attempts_of(message.errors)}
     ids = [names.get(attempt, UNKNOWN_WORKER) for attempt in range(1, message.attempts + 1)]
     if worker is None and message.leased_by is not None and getattr(message, "outcome", "") != "dead":
@@ -204,7 +204,7 @@ def _alias() -> str:
     return settings().database
 
 
-# -- from what a worker has in hand ---------------------------------------------------------------------
+# -- from deliveries in flight --------------------------------------------------------------------------
 
 
 def begun(task: Task[..., Any], delivery: Delivery) -> TaskResult[..., Any]:

@@ -1,6 +1,6 @@
-"""The tasks of this backend: their options beyond Django's own, and what no worker could do, refused.
+"""The tasks of this backend: their options beyond Django's own, and refusals of what no worker could run.
 
-Which message a task becomes is said in __init__.py; how it is run, in handlers.py.
+__init__.py says which message a task becomes; handlers.py runs it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .compat import InvalidTask, Task
 # A message of such a type is a task; what follows is its module path.
 PREFIX = "letsgo:task:"
 LONGEST_PATH = 255 - len(PREFIX)
-# What a task may say for itself, and OPTIONS, in capitals, for all tasks of a backend.
+# Options of one task, and in capitals, in OPTIONS, of all tasks of a backend.
 POLICY = ("max_attempts", "backoff", "timeout", "atomic", "on_dead")
-# What Django's own using() takes.
+# The arguments of Django's own using().
 USING = frozenset({"priority", "queue_name", "run_after", "backend"})
 
 
@@ -73,7 +73,7 @@ def copy_of(task: Task[..., Any], **changes: Any) -> Task[..., Any]:
 
 
 def dated(task: Task[..., Any]) -> Task[..., Any]:
-    """Return the task as Django can validate it, whose code knows no run_after but a datetime."""
+    """Return the task as Django can validate it: Django knows no run_after but a datetime."""
     is_known = task.run_after is None or isinstance(task.run_after, datetime)
     return task if is_known else copy_of(task, run_after=None)
 
@@ -101,7 +101,7 @@ def policy_of(task: Task[..., Any] | None, options: dict[str, Any]) -> dict[str,
 
 
 def check(task: Task[..., Any], options: dict[str, Any]) -> None:
-    """Refuse what Django lets pass and no worker could do (InvalidTask)."""
+    """Refuse a task that Django accepts and no worker could run (InvalidTask)."""
     try:
         _check_place(task)
         validation.check_name("queue", task.queue_name)

@@ -27,7 +27,7 @@ PLAIN = {"type", "payload"}
 
 
 def check_on_conflict(value: Any) -> str:
-    """Return what is to be done about a live twin: return, replace or raise."""
+    """Return how to treat a live twin: return, replace or raise."""
     if value not in ON_CONFLICT:
         raise InvalidMessage(f"on_conflict is one of return, replace and raise, not {value!r}.")
     return str(value)
@@ -56,7 +56,7 @@ NOTHING: Mapping[str, Any] = {}
 def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = False) -> NewRow:
     """Check everything and return the row; InvalidMessage says what is wrong.
 
-    `carried` are headers of ours, good as they are; those of the call win. `fits` says that the
+    `carried` are our own headers, valid as they are; those of the call win. `fits` says that the
     payload was made from an object of its type's class, and so was checked.
     """
     type, payload, is_of_object = _type_and_payload(given)
@@ -90,7 +90,7 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = F
     return row
 
 
-# Types that were said to have no handler: a line each, for developers.
+# Types that were reported to have no handler: a line each, for developers.
 _said: set[str] = set()
 
 
@@ -98,11 +98,11 @@ def _say_once_that_nobody_registers(type: str) -> None:
     if type not in _said:
         _said.add(type)
         close = suggestion(type, registry.types())
-        logger.warning("Nobody registers the type %r here, so its messages wait.%s", type, close)
+        logger.warning("No handler is registered here for the type %r, so its messages wait.%s", type, close)
 
 
 def _first(*values: Any) -> Any:
-    """Return what is said first: by the call, by the handler, by the settings."""
+    """Return the first value that is given: by the call, by the handler, by the settings."""
     for value in values:
         if value is not None:
             return value
@@ -110,7 +110,7 @@ def _first(*values: Any) -> Any:
 
 
 def _type_and_payload(given: Given) -> tuple[Any, Any, bool]:
-    """Return type and payload, and whether these are an object's, which are checked as it is taken apart."""
+    """Return type and payload, and whether these are an object's, which is checked when it is taken apart."""
     if isinstance(given.type, str):
         return given.type, given.payload, False
     if not isinstance(given.type, Mapping):
@@ -128,7 +128,7 @@ def _of_object(message: Any, payload: Any) -> tuple[Any, Any, bool]:
     if found is None:
         return message, payload, False
     if payload is not None:
-        raise InvalidMessage(f"An object of {found.cls.__qualname__} is the payload: give no other.")
+        raise InvalidMessage(f"An object of {found.cls.__qualname__} is its own payload: give no other.")
     return found.type, found.plain(message), True
 
 
@@ -181,7 +181,7 @@ class Many:
         self._plain: dict[str, NewRow] = {}
 
     def row_of(self, message: Any) -> tuple[NewRow, str]:
-        """Return the row of one message, and what is to be done about a live twin."""
+        """Return the row of one message, and how to treat a live twin."""
         found = None
         if isinstance(message, Mapping):
             options = {**self.defaults, **message}
@@ -206,7 +206,7 @@ class Many:
         return row, on_conflict
 
     def _plain_row(self, options: dict[str, Any], fits: bool) -> NewRow | None:
-        """The same as a message of this type before it, but for the payload; all else is checked already."""
+        """Return the row of an earlier message of the type, with this payload; the rest was checked then."""
         like = self._plain.get(options["type"]) if options.get("type").__class__ is str else None
         if like is None or len(options) != 2 or "payload" not in options:
             return None

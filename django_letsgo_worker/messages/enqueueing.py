@@ -1,7 +1,7 @@
 """Enqueue: one INSERT on the caller's connection, in the caller's transaction; or the key's live twin.
 
-What may be a message is decided in arguments.py, before any SQL. No engine lets the constraint on unique keys
-fire, so the caller's transaction stays usable.
+arguments.py decides what may be a message, before any SQL. No engine lets the constraint on unique keys fire,
+so the caller's transaction stays usable.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from .arguments import Given, Many, check_on_conflict, row_of
 # How often a live twin may vanish between our INSERT and our look at it before we say so.
 TRIES = 100
 
-# What a new message is: what its row says; what is to be copied, since the caller may change it; what the
-# database made of it; and of all other columns their defaults.
+# The columns of a new message: those that its row sets (SAID), those that are copied, since the caller may
+# change the values, those that the database computes (MADE), and those left at their defaults (UNSAID).
 COLUMNS = [field.attname for field in Message._meta.concrete_fields]
 COPIED = {"payload", "headers", "errors"}
 MADE = ("enqueued_at", "visible_at", "deadline")
@@ -120,7 +120,7 @@ def enqueue_many(messages: Iterable[Any], *, using: str | None = None, **default
     `messages` are mappings with `type`, `payload` and any option of enqueue() but `using`, (type, payload)
     pairs, or objects of @message_type classes; `defaults` are options for those that do not say, `using` is
     the database alias of all. All are checked before the first is written, and all are written or none.
-    Raises InvalidMessage, which says the place of the first that is wrong, or DuplicateMessage.
+    Raises InvalidMessage, which gives the position of the first that is wrong, or DuplicateMessage.
     """
     alias = using or settings().database
     many, rows = Many(defaults, context.captured()), []
@@ -181,14 +181,14 @@ def _insert_rows(rows: list[tuple[NewRow, str]], alias: str) -> list[int]:
 
 
 def _insert(row: NewRow, on_conflict: str, alias: str, now: datetime | None = None) -> Message:
-    """Insert, or deal with the live twin as on_conflict says."""
+    """Insert the row, or treat the live twin as on_conflict says."""
     engine = engine_for(alias)
     for tried in range(TRIES):
         try:
             inserted = engine.insert(row, now)
         except DatabaseError as error:
-            # A deadlock of two that enqueue the same key. Inside the caller's transaction it has ended
-            # that; on its own the statement is tried again.
+            # Two that enqueue the same key deadlocked. That ended the caller's transaction, if there is
+            # one; the statement alone is tried again.
             if engine.connection.in_atomic_block or tried == TRIES - 1 or not engine.is_transient(error):
                 raise
             continue
@@ -212,7 +212,7 @@ def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
         "errors": [],
     }
     if inserted.enqueued_at is not None:
-        # MySQL has no RETURNING: there these are read when they are asked for.
+        # MySQL has no RETURNING: there these columns are deferred, and read on access.
         facts |= {name: getattr(inserted, name) for name in MADE}
     known = [name for name in COLUMNS if name in facts]
     texts = {"payload": row.payload, "headers": row.headers, "errors": "[]"}
@@ -229,7 +229,7 @@ def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
 
 
 def _twin_of(row: NewRow, on_conflict: str, alias: str) -> Message | None:
-    """Return the live twin as on_conflict wants it, or None when it has gone meanwhile."""
+    """Return the live twin as on_conflict wants it, or None if it is gone by now."""
     assert row.unique_key is not None
     if on_conflict == "replace":
         return _replace(row, alias)
@@ -283,7 +283,7 @@ def _replace(row: NewRow, alias: str) -> Message | None:
 
 
 def _refuse_locked_twin(row: NewRow, alias: str) -> None:
-    """Raise when the twin is there but locked; return when it has gone."""
+    """Raise DuplicateMessage if the twin is there but locked; return if it is gone."""
     assert row.unique_key is not None
     twin = Message.objects.using(alias).filter(type=row.type, unique_key=row.unique_key).first()
     if twin is not None:

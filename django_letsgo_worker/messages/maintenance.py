@@ -1,6 +1,6 @@
-"""Housekeeping of messages: prune the old, expire what nobody claims, give up what nobody knows.
+"""Maintenance of messages: prune old ones, expire those nobody claims, give up those of unknown types.
 
-Everything goes in batches, so that no statement holds many rows; when to call is the maintenance's.
+Everything goes in batches, so that no statement holds many rows; when they run is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .settlements import followers_of
 logger = logging.getLogger("django_letsgo_worker.maintenance")
 
 BATCH = 1_000
-# How long a type may be unknown to everybody before its messages are given up.
+# How long a type may be unknown to every worker before its messages are given up.
 UNKNOWN_FOR = timedelta(hours=24)
 
 
@@ -124,7 +124,7 @@ def expire(*, now: datetime | None = None, using: str | None = None) -> int:
 
 @contextmanager
 def _refusal_said(message: Message, engine: Engine) -> Iterator[None]:
-    """A savepoint for one message of a batch: one that the database refuses to move holds up no other."""
+    """Open a savepoint for one message of a batch: if the database refuses to move it, the others go on."""
     message_id = message.pk
     try:
         with engine.transaction():
@@ -132,7 +132,9 @@ def _refusal_said(message: Message, engine: Engine) -> Iterator[None]:
     except DatabaseError as error:
         if engine.fault_of(error) is not Fault.REFUSAL:
             raise
-        logger.error("The end of message %s (%s) is refused: %s", message_id, message.type, in_short(error))
+        logger.error(
+            "The database refuses to archive message %s (%s): %s", message_id, message.type, in_short(error)
+        )
 
 
 def give_up_unknown_types(*, now: datetime | None = None, using: str | None = None) -> int:
@@ -167,7 +169,9 @@ def _give_up_in_lane(queue: str, priority: int, known: set[str], clock: datetime
                 given_up.append((message_id, message))
     for message_id, message in given_up:
         logger.error(
-            "Message %s is a dead letter: nobody has known its type %s for a day.", message_id, message.type
+            "Message %s is a dead letter: no worker has known its type %s for a day.",
+            message_id,
+            message.type,
         )
         message_died.send_robust(
             sender=Message,
@@ -185,7 +189,7 @@ def _give_up(message: Message, clock: datetime, alias: str) -> None:
     at = clock.isoformat(timespec="microseconds")
     entry = error_entry(error, attempt=message.attempts, at=at, seconds=0.0, process="housekeeping")
     message.errors = with_entry(message.errors, entry)
-    # Nobody can say on_dead for a type that nobody knows; there is what follows every death.
+    # A type that no worker knows has no on_dead; what follows every death follows this one too.
     following = followers_of(message, None, entry)
     archive(message, "dead", clock, alias, error_class=dotted(error), error_fingerprint=fingerprint(error))
     if following:

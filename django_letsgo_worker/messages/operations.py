@@ -1,7 +1,7 @@
 """Verbs for people on messages: find, cancel, redrive, discard.
 
-Each adds 1 to the receipt of a live message, so that its holder can write nothing any longer. None waits for
-a message that an atomic handler holds: that raises MessageInTransaction, or the message is passed over.
+Each adds 1 to the receipt of a live message, so that its holder can no longer write anything. None waits for
+a message that an atomic handler holds: that raises MessageInTransaction, or the message is skipped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _JSON = frozenset(field.attname for field in _ARCHIVED if isinstance(field, JSON
 
 @dataclass(frozen=True, slots=True)
 class BulkResult:
-    """The numbers of chosen rows that were changed, and that were left as they are."""
+    """The numbers of chosen rows: those that were changed, and those that were left as they are."""
 
     done: int
     skipped: int
@@ -72,8 +72,8 @@ def _as_live(found: ArchivedMessage) -> Message:
 def cancel(message_id: int, *, using: str | None = None) -> ArchivedMessage:
     """Archive the live message `message_id` as cancelled, even if it runs; return its archived row.
 
-    A running async handler is cancelled; of a sync one the code goes on, with `delivery.lease_lost` and
-    `should_stop` set. Neither records anything. On PostgreSQL its worker is told at once, elsewhere it
+    A running async handler is cancelled; a sync one continues, with `delivery.lease_lost` and `should_stop`
+    set. Neither records anything. On PostgreSQL its worker is told at once, elsewhere it
     finds out within POLL_SECONDS. `using` is a database alias, the setting DATABASE if None. Raises
     MessageNotFound when no live message has this id, MessageInTransaction when an atomic handler holds it.
     """
@@ -109,14 +109,14 @@ def archive(message: Message, outcome: str, clock: datetime, alias: str, **facts
 
 
 def _possible(message_ids: Sequence[int]) -> list[int]:
-    """Leave out what no id can be: a number beyond 64 bits is an error to some drivers."""
+    """Leave out numbers that cannot be ids: beyond 64 bits they are an error to some drivers."""
     return [message_id for message_id in message_ids if 0 < message_id < 2**63]
 
 
 def redrive(message_id: int, *, by: str = "", reason: str = "", using: str | None = None) -> Message:
     """Make the dead letter `message_id` a live message again, visible now, with no attempt used.
 
-    Its errors are kept, with one entry more that says who redrove it (`by`) and why (`reason`), both text;
+    Its errors are kept, with a further entry that says who redrove it (`by`) and why (`reason`), both text;
     its deadline is cleared. `using` is a database alias, the setting DATABASE if None. Raises
     MessageNotFound when there is no such dead letter, DuplicateMessage when a live message has its unique
     key.
@@ -140,7 +140,7 @@ def redrive_many(
 ) -> BulkResult:
     """Redrive the dead letters `message_ids` in batches of 500; return how many were, and how many not.
 
-    Passed over are those that are gone, and those whose unique key lives again. `by`, `reason` and `using`
+    Those that are gone are skipped, and so are those whose unique key lives again. `by`, `reason` and `using`
     are redrive()'s.
     """
     alias = using or settings().database
@@ -197,7 +197,7 @@ def discard(message_id: int, *, using: str | None = None) -> None:
 
 
 def discard_many(message_ids: Sequence[int], *, using: str | None = None) -> BulkResult:
-    """Delete the dead letters `message_ids` in batches of 500; return how many were, and how many are none.
+    """Delete the dead letters `message_ids` in batches of 500; return how many were, and how many not.
 
     `using` is a database alias, the setting DATABASE if None.
     """

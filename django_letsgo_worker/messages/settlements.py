@@ -1,6 +1,6 @@
-"""Settlements: what is to be written of a claimed message, and what follows its death.
+"""Settlements: the values to write for a claimed message, and the messages that follow its death.
 
-Which outcome an attempt has is decided in outcomes.py; the engines write, each time under the fence.
+outcomes.py decides the outcome of an attempt; the engines write it, each time under the fence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .arguments import Given, row_of
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
-# Of an error's words in the message that follows a death, in bytes: all of them stand in the dead letter.
+# The most of an error's text in the message that follows a death, in bytes: the dead letter has all of it.
 MOST_WORDS = 2_000
 
 
@@ -76,7 +76,7 @@ def delivery_of(claimed: Claimed, control: Control | None = None) -> Delivery:
 
 
 def _contents_of(claimed: Claimed) -> tuple[Any, dict[str, Any]]:
-    """Return payload and headers; InvalidMessage, which shows neither, for what cannot be read."""
+    """Return payload and headers; if they cannot be read, InvalidMessage, which shows neither."""
     try:
         payload, headers = (
             json.loads(claimed.payload),
@@ -88,7 +88,7 @@ def _contents_of(claimed: Claimed) -> tuple[Any, dict[str, Any]]:
     except (ValueError, RecursionError):
         pass
     raise InvalidMessage(
-        f"Message {claimed.id} cannot be read: its payload is no JSON, or its headers are no JSON object."
+        f"Message {claimed.id} cannot be read: its payload is not JSON, or its headers are not a JSON object."
     )
 
 
@@ -101,7 +101,7 @@ def settlement_of(
     process: str,
     on_dead: str | None = None,
 ) -> Settlement:
-    """Return what is to be written for an attempt that ended.
+    """Return the settlement of an attempt that ended.
 
     `seconds` is how long the handler ran; `process` names the worker in the record of a failure;
     `on_dead` is the handler's.
@@ -140,9 +140,9 @@ def _keep_result(settlement: Settlement, outcome: Outcome, claimed: Claimed) -> 
 
 
 def encode_result(result: Any, most: int | None) -> tuple[str, str]:
-    """Return a handler's result as JSON text of at most `most` bytes, and what it lacks for that, if it does.
+    """Return a handler's result as JSON text of at most `most` bytes, and its flaw, "" if it has none.
 
-    Then it is text: of what is no JSON str(), of what is too long its JSON, cut at 64 KiB.
+    With a flaw it is kept as text, cut at 64 KiB: str() of a result that is not JSON, the JSON of a long one.
     """
     try:
         text = exact_json(result)
@@ -150,7 +150,7 @@ def encode_result(result: Any, most: int | None) -> tuple[str, str]:
         if "\\u0000" in text:
             raise ValueError("a NUL character")
     except Exception:
-        # Not only what it can raise by itself: a result may be changed by a thread that its handler left.
+        # Not only the encoder's own errors: a thread that the handler left may be changing the result.
         return exact_json(_cut(_readable(result), most)), "is not JSON: its text is kept"
     if most is None or size <= most:
         return text, ""
@@ -169,7 +169,7 @@ def _readable(value: Any) -> str:
 
 
 def release_of(claimed: Claimed, *, deaths: int = 0) -> Settlement:
-    """Return what gives a message back at once, as if it had not been claimed."""
+    """Return the settlement that gives a message back at once, as if it had not been claimed."""
     return Settlement(
         id=claimed.id,
         receipt=claimed.receipt,
@@ -182,7 +182,7 @@ def release_of(claimed: Claimed, *, deaths: int = 0) -> Settlement:
 def note_lost_attempts(claimed: Sequence[Claimed], using: str) -> list[Claimed]:
     """Add to the errors of messages the attempts whose workers died with them; return these messages.
 
-    They are still to be written. What ends here, worn out, says all of it in its last entry.
+    They are still to be written. A message that ends here, its attempts exhausted, has it in its last entry.
     """
     lost = [message for message in claimed if message.lapse is not None]
     if not lost:
@@ -210,9 +210,9 @@ def _last_heard_of(processes: set[UUID], using: str) -> dict[UUID, tuple[str, da
 
 
 def refusal_of(claimed: Claimed, process: str, on_dead: str | None = None) -> Settlement | None:
-    """Return what becomes of a claimed message that must not run: worn out, or past its deadline.
+    """Return the settlement of a claimed message that must not run: attempts exhausted, or past its deadline.
 
-    The claim that found out is not counted as an attempt. `on_dead` is the handler's.
+    The claim that found this out does not count as an attempt. `on_dead` is the handler's.
     """
     if claimed.deadline is not None and claimed.deadline <= claimed.leased_at:
         return Settlement(
@@ -243,8 +243,8 @@ def followers_of(
 ) -> tuple[NewRow, ...]:
     """Return the messages that follow the death of a message; `on_dead` is what its handler says.
 
-    `entry` is the last one of its errors. They have the headers of the dead one, and so go on with its
-    context. One that cannot be made is logged: whatever is wrong with it, the death is recorded.
+    `entry` is the last one of its errors. They have the headers of the dead one, and so continue its context.
+    One that cannot be made is logged: whatever is wrong with it, the death is recorded.
     """
     headers = _headers_of(dead)
     types = registry.following(dead.type, headers.get("schedule"), on_dead)

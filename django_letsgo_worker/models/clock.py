@@ -1,6 +1,6 @@
 """The database's clock, for rows that are planned when they are saved.
 
-What runs statements for messages, and reads the clock on the way, is engines.
+The engines run the statements for messages, and read the clock on the way.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from django.db import connections
 from django.db.models import DateTimeField, Func
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# SQLite has no clock but the machine's, and tells milliseconds of it, which is enough for a column's default;
-# all else reads machine_clock().
 
+# SQLite has no clock but the machine's, and tells its milliseconds, which is enough for a column's default;
+# everything else reads machine_clock().
 CLOCK_SQL = {
     "postgresql": "STATEMENT_TIMESTAMP()",
     "mysql": "UTC_TIMESTAMP(6)",
@@ -26,7 +26,7 @@ CLOCK_SQL = {
 def machine_clock() -> datetime:
     """Return the clock of this machine, to the microsecond.
 
-    It is read where no test's frozen time reaches it: delays and leases count from the clock of the
+    It is read in a way that no test's frozen time reaches: delays and leases count from the clock of the
     database, on every engine.
     """
     return EPOCH + timedelta(microseconds=time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000)

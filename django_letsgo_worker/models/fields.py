@@ -1,6 +1,6 @@
 """Columns that must read back exactly what was written, on every engine.
 
-No model stands here.
+No model is defined here.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ExactJSONField(models.JSONField):
         try:
             return json.loads(value, cls=self.decoder)
         except ValueError:
-            # Where the column is text, SQL can write what is no JSON: people should see it all the same.
+            # Where the column is text, SQL can write what is not JSON: people should still see it.
             return value
 
     def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:

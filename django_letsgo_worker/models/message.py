@@ -115,7 +115,7 @@ class Outcome(models.TextChoices):
 
 
 class ArchivedMessage(MessageFacts):
-    """A message that ended, with its id of old and its outcome."""
+    """A message that ended, with the id that it always had and its outcome."""
 
     id = models.BigIntegerField(primary_key=True)
     outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices)
@@ -130,7 +130,7 @@ class ArchivedMessage(MessageFacts):
     class Meta:
         verbose_name = _("archived message")
         verbose_name_plural = _("archived messages")
-        # Each index more costs every message.
+        # Every further index costs every message.
         indexes = [
             models.Index(fields=["outcome", "finished_at"], name="letsgo_archive_outcome"),
             models.Index(fields=["type", "finished_at"], name="letsgo_archive_type"),

@@ -1,6 +1,6 @@
-"""In SQL, what planning writes to planned_from: rows whose columns no longer match it were edited.
+"""The SQL of planning.planned_text(): rows whose columns no longer match planned_from were edited.
 
-A difference only makes a scheduler look; whether a row was edited it then decides in Python.
+A difference only makes a scheduler look; it then decides in Python whether the row was edited.
 """
 
 from __future__ import annotations
@@ -60,6 +60,6 @@ def planned_text_sql() -> Concat:
 
 
 def looks_edited() -> Q:
-    """Return the condition of rows that a scheduler should look at, for all that is planned of them."""
+    """Return the condition of rows whose plan a scheduler should look at."""
     same = Exact(Bytes(F("planned_from")), Bytes(planned_text_sql()))
     return ~Q(same) | Q(anchor__isnull=True)

@@ -1,6 +1,6 @@
 """Processes, the turn of the housekeeping, and queues that were paused or that a worker waits at.
 
-Recovery never reads processes: a lease lapses by itself. A queue without a row is a queue all the same.
+Recovery never reads processes: a lease lapses by itself. A queue needs no row to exist.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Process(WrittenWhereChanged):
 
 
 class Housekeeping(models.Model):
-    """The one row that says when the housekeeping was last taken up; a process that moves it does it."""
+    """The one row that says when the housekeeping was last taken up; the process that moves it does it."""
 
     id = models.SmallIntegerField(primary_key=True)
     taken_at = MomentField(_("taken at"), db_default=Clock())

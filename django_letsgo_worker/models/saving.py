@@ -1,6 +1,6 @@
 """Rows that save() writes only where they were changed.
 
-What a column means is not known here.
+Nothing here knows what a column means.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Row = TypeVar("Row", bound="WrittenWhereChanged")
 
 
 class Rows(models.QuerySet[Row]):
-    """Rows that know, when they were written together, what was written."""
+    """Rows that remember what was written, also when they are written in bulk."""
 
     def bulk_create(self, objs: Iterable[Row], *args: Any, **kwargs: Any) -> list[Row]:
         rows = super().bulk_create(objs, *args, **kwargs)
@@ -34,14 +34,14 @@ class Rows(models.QuerySet[Row]):
 
 
 class WrittenWhereChanged(models.Model):
-    """save() of a row that was read, or saved, before writes the columns that were changed since.
+    """A row whose save() writes, once it was read or saved, only the columns that were changed since.
 
-    A copy that was read a while ago thus undoes nothing that came between, and one that is gone meanwhile
-    stays gone (DatabaseError). A row is new if its primary key was taken away, or is another one.
+    An old copy thus undoes nothing that happened in between, and a row that was deleted meanwhile stays
+    deleted (DatabaseError). A row is new if its primary key was removed or changed.
     """
 
-    # What the columns were when they were read or written last; of JSON the text, since a value that is
-    # changed in place is the same object. Never changed in place itself: copies of the row share it.
+    # The columns as they were last read or written; of JSON the text, since a value that is changed in place
+    # is the same object. Never changed in place itself: copies of the row share it.
     _read: Mapping[str, Any] = {}
 
     class Meta:
@@ -64,7 +64,7 @@ class WrittenWhereChanged(models.Model):
     def in_hand(cls, db: str, names: Sequence[str], facts: Mapping[str, Any], **texts: str) -> Self:
         """Return a row that was just written, from its facts in the columns' order and the texts of its JSON.
 
-        For hot paths: nothing is looked up, and no text is made once more.
+        For hot paths: nothing is looked up, and no JSON is encoded again.
         """
         row = super().from_db(db, names, [facts[name] for name in names])
         row._read = {**facts, **texts, "pk": row.pk}
@@ -73,7 +73,7 @@ class WrittenWhereChanged(models.Model):
     def refresh_from_db(
         self, using: str | None = None, fields: Iterable[str] | None = None, from_queryset: Any = None
     ) -> None:
-        # Reading a deferred column comes here, too: what was changed before it must not look like read.
+        # Reading a deferred column comes here, too: earlier changes must not pass for values that were read.
         names = None if fields is None else list(fields)
         super().refresh_from_db(using, names, from_queryset)
         self._remember(names)
@@ -84,7 +84,7 @@ class WrittenWhereChanged(models.Model):
         return using is not None and using != self._state.db
 
     def _remember(self, names: Iterable[str] | None = None) -> None:
-        """Note what columns are now, of all that are loaded or of those that are named."""
+        """Note the present values of all columns that are loaded, or of those that are named."""
         self._read = {**self._read, **self._present(names), "pk": self.pk}
 
     def _changed(self, names: Iterable[str] | None = None) -> set[str]:
@@ -111,5 +111,5 @@ def _text(value: Any) -> Any:
     try:
         return exact_json(value)
     except (TypeError, ValueError, RecursionError):
-        # An expression, or what is no JSON: writing it will say so.
+        # An expression, or a value that is not JSON, which writing it will report.
         return value

@@ -22,15 +22,15 @@ from .fields import BytewiseCharField, ExactJSONField, JSONText, MomentField
 from .planned import looks_edited
 from .saving import Rows, WrittenWhereChanged
 
-# What the plan follows from, and what the schedulers write. A save() writes the latter only where it
-# changed them itself: an instance that was read before a round must not undo the round.
+# The columns that the plan follows from, and those that schedulers write. A save() writes the latter only
+# where it changed them itself: an instance that was read before a round must not undo the round.
 PLANNED_BY = frozenset({"schedule", "timezone", "starts_at", "ends_at", "enabled", "next_run_at"})
 PLAN = ("anchor", "next_run_at", "next_planned_at", "planned_from", "problem", "version")
 KEPT_BY_SCHEDULERS = (*PLAN, "unsettled", "last_run_at")
 SWITCH = ("switched_at", "switched_by", "switch_reason", "resume_at")
 EXPRESSION = ("schedule", "timezone")
 
-# What no raw edit gets past either; what a database cannot check is checked in planning.
+# Rules that hold for raw edits too; planning checks what a database cannot.
 CONSTRAINTS: list[models.BaseConstraint] = [
     models.CheckConstraint(condition=models.Q(spread__lte=24 * 60), name="letsgo_schedule_spread"),
     models.CheckConstraint(
@@ -160,7 +160,7 @@ class ScheduledJob(WrittenWhereChanged):
 
     @classmethod
     def decided_columns(cls) -> tuple[str, ...]:
-        """Return the columns that people decide, or may; all else about a schedule can be found out again."""
+        """Return the columns that people decide, or may decide; all others can be worked out again."""
         found_out = {*KEPT_BY_SCHEDULERS, "id", "declared_in_code", "created_at", "updated_at"}
         found_out -= {"anchor", "next_run_at"}
         return tuple(field.name for field in cls._meta.concrete_fields if field.name not in found_out)
@@ -168,7 +168,7 @@ class ScheduledJob(WrittenWhereChanged):
     # -- checking ------------------------------------------------------------------------------------
 
     def clean_fields(self, exclude: Iterable[str] | None = None) -> None:
-        """Check each value; what is wrong stands at its own field."""
+        """Check each value; each error stands at its field."""
         errors: dict[str, list[Any]] = {}
         try:
             super().clean_fields(exclude=exclude)  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ class ScheduledJob(WrittenWhereChanged):
         passed_over = {*(exclude or ()), *errors}
         for field, refusal in planning.refusals(self, database_clock(self._alias())):
             if field not in passed_over:
-                # Not "invalid": for that a form's field has words of its own, which would be shown instead.
+                # Not "invalid": a form's field has its own words for that, which would be shown instead.
                 errors[field] = [ValidationError(str(refusal), code="refused")]
         if errors:
             raise ValidationError(errors)
@@ -189,7 +189,7 @@ class ScheduledJob(WrittenWhereChanged):
 
         A next_run_at that was set by hand is kept as the next planned time. Of an existing row only what
         was changed since it was read is written. A copy (pk = None) is a new schedule: it has the same
-        rule and switch, and runs and a plan of its own. `now` stands in for the database's clock.
+        rule and switch, and its own runs and plan. `now` stands in for the database's clock.
         """
         using = kwargs["using"] = kwargs.get("using") or self._alias()
         given: Sequence[str] | None = kwargs.get("update_fields")
@@ -217,7 +217,7 @@ class ScheduledJob(WrittenWhereChanged):
         return self._changed() | {"updated_at"}
 
     def _begin(self, now: datetime) -> None:
-        """Take from a copy what was the original's alone; a row that was never read has nothing of that."""
+        """Clear in a copy what belongs to the original alone; a row that was never read has none of that."""
         if self._read:
             alone = {*KEPT_BY_SCHEDULERS, "declared_in_code", "created_at"}
             kept = self._changed(alone)
@@ -229,11 +229,11 @@ class ScheduledJob(WrittenWhereChanged):
             self.created_at = now
 
     def _decide(self, names: Iterable[str]) -> None:
-        """Have columns written that follow from others, as they are: the row's may be others by now."""
+        """Have these columns written as they are, changed here or not: the row may have others by now."""
         self._read = {name: value for name, value in self._read.items() if name not in names}
 
     def _note_switch(self, now: datetime) -> None:
-        """Say when a row was switched by setting `enabled`, unless its caller has said more."""
+        """Note when a row was switched by setting `enabled`, unless the caller has noted more."""
         if "enabled" in self._changed(["enabled"]) and not self._changed(["switched_at"]):
             self.switched_at = now
             if not self._changed(["switched_by"]):
@@ -290,7 +290,7 @@ class ScheduledJob(WrittenWhereChanged):
 
     @property
     def state(self) -> str:
-        """on, off, completed (no run is to come) or broken (`problem` says why)."""
+        """on, off, completed (no further runs) or broken (`problem` says why)."""
         if not self.enabled:
             return "off"
         if self.problem:
@@ -300,7 +300,7 @@ class ScheduledJob(WrittenWhereChanged):
     def next_runs(self, count: int = 5) -> list[datetime]:
         """Return the next planned times, at most `count`; none of a row that is switched off.
 
-        Of a row that no scheduler has planned yet they are what it would plan now. Raises InvalidSchedule.
+        For a row that no scheduler has planned yet they are as planned now. Raises InvalidSchedule.
         """
         first, anchor = self.next_run_at, self.anchor
         if not (planning.is_planned(self) or planning.carries_on(self)):

@@ -1,6 +1,6 @@
 """Decisions about the planned times that have come: which fire, which are skipped, and what is next.
 
-Nothing is written here, and whether an earlier message is unfinished only the database knows.
+Nothing is written here, and only the database knows whether an earlier message is unfinished.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LATE_ONES_RUN = {"once": 1, "skip": 0, "all": 100}
 # At most this many that are on time fire in one transaction; the rest follow at once in the next.
 ON_TIME_AT_ONCE = 100
 MISFIRE = "misfire: noticed too late"
-# Whatever grace a row has, the calendar does not go further back than this from any now.
+# A longer grace counts as this one: subtracted from now it might leave the calendar.
 LONGEST_GRACE = timedelta(days=36_500)
 
 

@@ -1,4 +1,4 @@
-"""Plans that an edit replaced before all that had come under them was fired, and what becomes of those times.
+"""Former plans: those that an edit replaced before all of their due times fired, and what becomes of these.
 
 They are noted where a row is planned, and settled by a scheduler's next round. Nothing is written here.
 """
@@ -16,7 +16,7 @@ from .due import DueJob, Planned, decide_due
 from .plans import STATES, PlannedJob, is_due, moment_text
 
 SWITCHED_OFF = "edit: the schedule was switched off before it ran"
-UNREADABLE = "edit: the rule that it was planned by cannot be read any more"
+UNREADABLE = "edit: the rule that it was planned by can no longer be read"
 
 OFF, COMPLETED = STATES[False, False], STATES[True, False]
 MOMENTS = ("starts_at", "ends_at", "anchor", "next_run_at")
@@ -51,7 +51,7 @@ def noted_plans(job: Replaceable) -> list[FormerPlan]:
 
 
 def replaced_plans(job: Replaceable, now: datetime) -> list[FormerPlan]:
-    """Return the same, and the plan in force, which ends now, if times of it have come."""
+    """Return the noted plans, and the plan in force, which ends now, if times of it have come."""
     lines = job.planned_from.split("\n", 4)
     if len(lines) < 5 or lines[0] == OFF:
         return noted_plans(job)
@@ -82,7 +82,7 @@ def to_note(plans: Iterable[FormerPlan]) -> list[dict[str, str]] | None:
 
 
 def look_back(plan: FormerPlan, job: DueJob, now: datetime) -> tuple[list[Planned], FormerPlan | None]:
-    """Decide about the times of a former plan by the row's misfire rule; return what is left of it, too."""
+    """Decide about the times of a former plan by the row's misfire rule; also return what is left of it."""
     if not is_due(plan, now):  # the clock went back
         return [], plan
     try:

@@ -1,6 +1,6 @@
 """Plans: the next run of a schedule, its grid, and the values that both were computed from.
 
-What becomes of a time that has come is decided in due.
+due decides what becomes of a time that has come.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Plannable(Protocol):
 
 
 class PlannedJob(Plannable, Protocol):
-    """The same, and what the plan said that the next run is."""
+    """The same, and the next run as the plan said it."""
 
     next_planned_at: datetime | None
 
@@ -61,7 +61,7 @@ def moment_text(moment: datetime | None) -> str:
 
 
 def planned_text(job: Plannable, next_run_at: datetime | None) -> str:
-    """Return what a plan of this row is computed from, as models.planned computes it in SQL.
+    """Return the values that a plan of this row is computed from, as one text; models.planned is its SQL.
 
     Schedulers of two releases may share a database: if they wrote this differently, each would plan
     again what the other planned, and a rate would never run.
@@ -108,10 +108,10 @@ def _means_the_same(one: tuple[str, str], other: tuple[str, str]) -> bool:
 
 
 def plan(job: Plannable, now: datetime, *, anchor: datetime | None = None) -> Plan:
-    """Plan a row from now on: what it missed before is not made up.
+    """Plan a row from now on: missed runs are not made up.
 
-    The anchor, if none is given, moves only with the expression or starts_at. Raises InvalidSchedule: also
-    for a new at() that is past, but where the row `may_be_over`.
+    The anchor, if none is given, moves only with the expression or starts_at. Raises InvalidSchedule, also
+    for a new at() that is past, unless the row `may_be_over`.
     """
     anchor = anchor or _anchor(job, now)
     recurrence = Recurrence.parse(job.schedule, job.timezone, anchor=anchor)
@@ -119,7 +119,7 @@ def plan(job: Plannable, now: datetime, *, anchor: datetime | None = None) -> Pl
     if recurrence.is_once and is_new_or_edited(job) and not getattr(job, "may_be_over", False):
         after -= PAST_TOLERANCE
         if next(recurrence.occurrences_after(after), None) is None:
-            raise InvalidSchedule(f"{job.schedule} is past in {job.timezone}; write a moment to come.")
+            raise InvalidSchedule(f"{job.schedule} is past in {job.timezone}; write a time in the future.")
     next_run_at = first_run(job, recurrence, after) if job.enabled else None
     return Plan(anchor, next_run_at, planned_text(job, next_run_at))
 
@@ -127,14 +127,14 @@ def plan(job: Plannable, now: datetime, *, anchor: datetime | None = None) -> Pl
 def mend(job: PlannedJob, now: datetime) -> Plan | None:
     """Return another plan for a row that was planned while the clock was ahead; None if its plan stands.
 
-    No clock that is right plans beyond the first run after it. A next run that was set by hand stands.
+    A correct clock never plans beyond the first run after it. A next run that was set by hand stands.
     Raises InvalidSchedule.
     """
     if not (job.enabled and is_planned(job) and job.next_run_at == job.next_planned_at):
         return None
     anchor = job.anchor
     assert anchor is not None
-    # An anchor to come may have been chosen, but then no run was planned behind it.
+    # A future anchor may have been chosen on purpose, but then the next run is not planned after it.
     is_behind_anchor = job.next_run_at is None or job.next_run_at > anchor
     if anchor > now and anchor != job.starts_at and is_behind_anchor:
         anchor = now

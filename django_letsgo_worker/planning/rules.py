@@ -1,6 +1,6 @@
-"""The fields of a schedule, and what each may be: a refusal is one sentence at its own field.
+"""The fields of a schedule and their allowed values; each refusal is one sentence and names its field.
 
-The same rules serve the verbs, full_clean() and so the admin; uniqueness is the database's to say.
+The same rules serve the verbs, full_clean() and so the admin; uniqueness is left to the database.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class AddedFields(DeclaredFields, total=False):
     enabled: bool
 
 
-# What may be said of a schedule beside its name, by whatever door: lists of fields come from here. What the
-# columns are is the model's to say, and a test holds both together.
+# The fields of a schedule beside its name, for every door: lists of fields come from here. The model defines
+# the columns, and a test keeps both in step.
 MESSAGE_FIELDS, RUN_FIELDS = tuple(MessageFields.__annotations__), tuple(RunFields.__annotations__)
 DECLARED_FIELDS = frozenset(DeclaredFields.__annotations__)
 FIELDS = ("schedule", "type", "payload", *AddedFields.__annotations__)
@@ -117,7 +117,7 @@ def _check_schedule_name(name: Any) -> None:
         )
     if not name.isprintable() or name != name.strip():
         raise InvalidSchedule(
-            f"The name {name!r} is refused: no spaces around it, and only characters that can be seen.",
+            f"The name {name!r} is refused: use visible characters only, without spaces around them.",
             field="name",
         )
 

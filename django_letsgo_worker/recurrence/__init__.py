@@ -1,6 +1,6 @@
-"""Schedules: the text of one in, its occurrences out, and what it says in English.
+"""Schedules: from the text of one to its occurrences, and to a description in English.
 
-Pure: no database, no thread, no clock; what is due, missed or late is decided by callers, who know the time.
+Pure: no database, no thread, no clock; callers know the time, and decide what is due, missed or late.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ __all__ = ["Newest", "Recurrence"]
 
 @dataclass(frozen=True, slots=True)
 class Recurrence:
-    """A schedule that was read and found good: `parse` makes one.
+    """A valid schedule; `parse` makes one.
 
     `expression` is its text as written; `timezone` is the IANA name whose clock cron forms and at() follow.
     `anchor` fixes the grid of rate() and @every (UTC) and means nothing to the other forms.
@@ -87,12 +87,12 @@ class Recurrence:
     def is_moved(self, occurrence: datetime) -> bool:
         """Whether a clock change moved `occurrence`, an aware datetime, off the wall time that is named.
 
-        So it is for one that the spring gap swallowed, and that comes at the first instant after it.
+        This is so for one that the spring gap swallowed and that comes at the first instant after it.
         """
         return self._form.moves(_utc(occurrence, "occurrence"))
 
     def describe(self) -> str:
-        """Say in English when it runs, such as "at 02:30, Monday to Friday"; the zone isn't named."""
+        """Say in English when it runs, such as "at 02:30, Monday to Friday"; the zone is not named."""
         return self._form.describe()
 
 

@@ -1,7 +1,7 @@
 """Schedules in English: short sentences for the common shapes, longer and plainer ones for the rest.
 
-All is said from what was read, nothing from the text as written, so that no description can disagree with the
-runs. The zone isn't named here.
+Everything is said from the parsed form, nothing from the text as written, so that no description can disagree
+with the runs. The zone is not named here.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -87,7 +87,7 @@ def _times(minutes: frozenset[int], hours: frozenset[int]) -> str:
 
 
 def _even_step(numbers: frozenset[int], size: int) -> int | None:
-    """Return n if the numbers are 0, n, 2n, ... and go on evenly into the next round."""
+    """Return n if the numbers are 0, n, 2n, ... and continue evenly into the next round."""
     step = size // len(numbers)
     return step if step < size and numbers == set(range(0, size, step)) and size % step == 0 else None
 
@@ -144,7 +144,7 @@ def _runs(numbers: Collection[int], names: Mapping[int, str] | None = None, conj
     steps = {later - earlier for earlier, later in pairwise(places)}
     if not names and len(places) > 3 and len(steps) == 1 and steps != {1}:
         return f"{said[0]} to {said[-1]} in steps of {steps.pop()}"
-    # What keeps its distance to its rank is one run: 3, 4, 5 have the ranks 0, 1, 2.
+    # Numbers at one distance from their ranks form a run: 3, 4, 5 have the ranks 0, 1, 2.
     ranked = groupby(enumerate(places), key=lambda pair: pair[1] - pair[0])
     words: list[str] = []
     for _, run in ranked:

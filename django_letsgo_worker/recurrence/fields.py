@@ -1,6 +1,6 @@
 """The fields of a cron expression: the text of each read into the numbers, or the rule about days, it allows.
 
-Which days such a rule then matches is decided in `days`.
+`days` decides which days such a rule then matches.
 """
 
 import re
@@ -86,7 +86,7 @@ def number(kind: Field, term: str, word: str) -> int:
         return kind.names[word]
     if not word.isdigit():
         refuse_unreadable(kind, term)
-    # The length first: int() of an endless row of digits is slow, and then another error.
+    # The length first: int() of an endless row of digits is slow, and then raises another error.
     if len(word.lstrip("0")) > 4 or not kind.low <= int(word) <= kind.high:
         refuse(kind, term, f"is out of range; write a number from {kind.low} to {kind.high}")
     return int(word)
@@ -138,7 +138,7 @@ def refuse_unreadable(kind: Field, term: str) -> NoReturn:
     """Refuse a term that has no meaning in this field, saying what to write in its place."""
     if re.match(r"[HR](?![A-Z])", term):
         chosen = "hashed" if term[0] == "H" else "random"
-        instead = f"write a number of your own, such as {kind.low + 1}, and set a spread"
+        instead = f"write a fixed number, such as {kind.low + 1}, and set a spread"
         refuse(kind, term, f"asks for a {chosen} value; {instead}")
     if "?" in term:
         alone = "stands alone in a day field" if kind.name.startswith("day") else "belongs in a day field"
@@ -164,7 +164,7 @@ def read_days(month_text: str, week_text: str, *, aws: bool) -> DayRule:
 
     Both must match when either begins with a star or is ?, else either may: the rule of Vixie's cron, by the
     text, so `*/2` beside `1` is *and* although it is not every day. Hence `*/100,1-7` beside `MON`, the first
-    Monday: there, a step that is longer than the field is no slip.
+    Monday: there, a step that is longer than the field is not a slip.
     """
     by_text = month_text[0] in "*?" or week_text[0] in "*?"
     month_days = read_month_days(month_text, any_step=_joins(month_text, week_text))

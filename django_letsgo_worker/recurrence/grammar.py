@@ -1,8 +1,8 @@
 """The text of a schedule, read into its form: plain ASCII, at most 256 characters, nothing guessed.
 
-Two things beyond ASCII's letters are taken: a tab for a space, as in crontabs, and the µ of Go's durations.
+Two things beyond ASCII's letters are allowed: a tab for a space, as in crontabs, and the µ of Go's durations.
 
-What a form then does with time is decided elsewhere. Every refusal is one sentence that says what to write.
+How a form moves through time is decided elsewhere. Every refusal is one sentence that says what to write.
 """
 
 import re
@@ -61,8 +61,8 @@ def _plain(expression: str) -> str:
 
 
 def _check_characters(expression: str) -> None:
-    # Before anything else looks: lists of a million entries cost seconds, and Unicode has digits, spaces and
-    # letters that other parsers take for ours.
+    # Before any parsing: lists of a million entries cost seconds, and Unicode has digits, spaces and letters
+    # that other parsers take for ASCII's.
     if len(expression) > LONGEST:
         sentence = (
             f"A schedule has at most {LONGEST} characters, not {len(expression)}; split it into several."
@@ -105,7 +105,7 @@ def _read_bare(text: str) -> Pattern:
     if f"@{text.lower()}" in MACROS:
         raise InvalidSchedule(f"{text!r} lacks its @; write @{text.lower()}.")
     raise InvalidSchedule(
-        f"{text!r} is no schedule; write five fields ({FIVE}), rate(5 minutes), @every 90s, @daily, "
+        f"{text!r} is not a schedule; write five fields ({FIVE}), rate(5 minutes), @every 90s, @daily, "
         "cron(...) or at(2027-01-01T09:00:00)."
     )
 

@@ -34,7 +34,7 @@ SHORTEST, LONGEST = 1, 366 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The length of an interval, and its unit if it was given in one: 60 minutes are an hour all the same."""
+    """The length of an interval, and its unit if it was given in one: 60 minutes equal an hour."""
 
     length: timedelta
     unit: str | None = field(default=None, compare=False)
@@ -77,7 +77,7 @@ class Grid:
 
 
 def read_rate(text: str) -> Interval:
-    """Read what stands inside rate(...), in upper case."""
+    """Read the text inside rate(...), in upper case."""
     match = RATE.fullmatch(text.strip(" "))
     if match is None:
         raise InvalidSchedule(_rate_refusal(text))
@@ -110,7 +110,7 @@ def read_every(text: str) -> Interval:
     if seconds.denominator != 1 or seconds < SHORTEST:
         raise InvalidSchedule(f"@every counts whole seconds, unlike {text!r}; write @every 1s or longer.")
     if seconds > LONGEST:
-        raise InvalidSchedule(f"@every reaches 366 days, and {text!r} is longer; write @yearly or a date.")
+        raise InvalidSchedule(f"@every goes up to 366 days, and {text!r} is longer; write @yearly or a date.")
     return Interval(timedelta(seconds=int(seconds)))
 
 
@@ -124,4 +124,4 @@ def _every_refusal(text: str) -> str:
         return f"@every cannot run backwards; write {text.lstrip('-') or '1h'!r} without the minus."
     if re.fullmatch(r"[0-9]{1,6} +(minute|hour|day)s?", text, re.IGNORECASE):
         return f"@every takes a duration such as 5m; write rate({text.lower()}) instead."
-    return f"@every takes a duration of h, m and s, such as 90s, 5m or 1h30m; {text!r} is none."
+    return f"@every takes a duration of h, m and s, such as 90s, 5m or 1h30m; {text!r} is not one."

@@ -54,14 +54,14 @@ def _first_instant(wall: datetime, zone: str) -> datetime:
     instant = wall.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
     if zones.wall_at(zone, instant) == wall:
         return instant
-    # Skipped: read with the offset of before, the moment lies in the first span behind the jump.
+    # Skipped: read with the offset from before the jump, the moment lies in the first span after it.
     naive = instant.replace(tzinfo=None)
     behind = zones.spans_between(zone, naive - timedelta(days=2), naive + timedelta.resolution)[-1]
     return behind.start.replace(tzinfo=UTC)
 
 
 def read_at(text: str) -> datetime:
-    """Read what stands inside at(...), in upper case: a naive wall time."""
+    """Read the text inside at(...), in upper case: a naive wall time."""
     text = text.strip(" ")
     if not MOMENT.fullmatch(text):
         why = "is in the schedule's own zone" if OFFSET.fullmatch(text) else "cannot be read"

@@ -1,7 +1,7 @@
 """A cron pattern over naive wall time: which minutes it matches, walked both ways and counted.
 
-No zone and no UTC here: a wall time is a naive datetime, and what a clock change does to it is decided in
-`wallclock`.
+No zone and no UTC here: a wall time is a naive datetime, and `wallclock` decides what a clock change does to
+it.
 """
 
 from bisect import bisect_left
@@ -69,7 +69,7 @@ class Pattern:
             yield from (wall for wall in walls if start <= wall < end)
 
     def count(self, start: datetime, end: datetime) -> int:
-        """Count the matches in [start, end) by their days: how many a day has makes no difference."""
+        """Count the matches in [start, end) day by day: the cost does not grow with the matches in a day."""
         if start >= end:
             return 0
         start, end = _full_minute_from(start), _full_minute_from(end)
@@ -121,9 +121,9 @@ def _full_minute_from(wall: datetime) -> datetime:
     return cut if cut == wall else cut + A_MINUTE
 
 
-# croniter walks plain five-field patterns forwards over naive wall time, and nothing else: time zones, text
-# that a user wrote and day forms beyond lists of numbers it either reads otherwise than we promise, or gets
-# wrong around a clock change.
+# croniter walks plain five-field patterns forwards over naive wall time, and nothing else. Time zones, text
+# as users write it and day forms beyond lists of numbers are kept from it: it reads them otherwise than we
+# promise, or gets them wrong around a clock change.
 
 
 def _walk(text: str, either_day: bool, start: datetime, end: datetime) -> Iterator[datetime]:

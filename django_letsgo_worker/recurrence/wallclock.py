@@ -17,8 +17,8 @@ from .base import Newest
 from .pattern import Pattern
 from .zones import Span
 
-# A longer jump is no daylight saving but a calendar put right (Apia left out 30 December 2011): as in Debian,
-# the new time simply counts, and nothing is made up.
+# A longer jump is not daylight saving but a corrected calendar (Apia left out 30 December 2011): as in
+# Debian, the new time simply counts, and missed runs are not made up.
 LONGEST_GAP = timedelta(hours=3)
 A_DAY = timedelta(days=1)
 
@@ -79,7 +79,7 @@ class WallClock:
         return (first, end) if self.pattern.is_interval else (max(first, span.unseen_from), end)
 
     def _is_moved_to_start(self, span: Span) -> bool:
-        """Say whether the gap before this span swallowed a run that its first instant hasn't anyway."""
+        """Say whether the gap before this span swallowed a run, and its first instant has none anyway."""
         first = span.start + span.offset
         if self.pattern.is_interval or span.gap_from is None or first - span.gap_from > LONGEST_GAP:
             return False

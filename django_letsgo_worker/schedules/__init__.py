@@ -1,7 +1,7 @@
 """Verbs on scheduled jobs: the only writer of ScheduledJob and Occurrence.
 
-operations.py is for people, firing.py for schedulers, sync.py brings in what the code declares. What a
-planned time becomes is decided in planning; when to look is the scheduler's.
+operations.py is for people, firing.py for schedulers, sync.py brings in what the code declares. planning
+decides what a planned time becomes; the scheduler decides when to look.
 """
 
 from ..declarations import Declared

@@ -1,6 +1,6 @@
 """One round of a scheduler: notice edited rows, fire what is due, each row in its own transaction.
 
-When the next round is due is the scheduler's to know; what becomes of a planned time, planning's.
+The scheduler knows when the next round is due; planning decides what becomes of a planned time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .occurrences import fire, settle
 
 logger = logging.getLogger("django_letsgo_worker.schedules")
 
-# Broken rows are tried again with every look, so that they mend by themselves; a few at a time, so that
+# Broken rows are tried again with every look, so that they recover by themselves; a few at a time, so that
 # a thousand of them do not hold up the others.
 BROKEN_AT_ONCE = 20
 # The same of edited rows: a mass edit is worked off over several looks.
@@ -34,7 +34,7 @@ EDITED_AT_ONCE = 100
 MENDED_AT_ONCE = 100
 LONGEST_PROBLEM = 2_000
 
-# What is done with a row that is locked; the messages made, and whether it is due once more.
+# An action on a locked row; it returns the messages made, and whether the row is due once more.
 Act = Callable[[ScheduledJob, datetime, str, datetime | None], tuple[list[Message], bool]]
 
 
@@ -43,9 +43,9 @@ def fire_due(
 ) -> list[Message]:
     """Fire every planned time that has come, and return the messages made.
 
-    One transaction per schedule: what is wrong with one row is said in its `problem`, and stops no
-    other. At most `limit` schedules that are due in one call, the earliest first, and after them at most
-    100 that were edited since they were planned; `edits=False` leaves those for another call.
+    One transaction per schedule: an error of one row is noted in its `problem`, and stops no other. One call
+    fires at most `limit` schedules that are due, the earliest first, and then attends to at most 100 that
+    were edited since they were planned; `edits=False` leaves those for another call.
     """
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
@@ -61,7 +61,7 @@ def fire_due(
 
 
 def resume_due(now: datetime | None = None, *, using: str | None = None) -> int:
-    """Switch on what was switched off until now; return how many. Each round does so too."""
+    """Switch on the schedules that were switched off until now; return how many. Each round does so too."""
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
     ids = list(ScheduledJob.objects.using(alias).to_resume(clock).values_list("pk", flat=True))
@@ -87,7 +87,7 @@ def mend_plans(after: int = 0, now: datetime | None = None, *, using: str | None
 
 
 def seconds_until_next(now: datetime | None = None, *, using: str | None = None) -> float | None:
-    """Return how long until the next planned time of a schedule that works; None when there is none."""
+    """Return the seconds until the next planned time of a schedule that works; None when there is none."""
     alias = alias_of(using)
     rows = ScheduledJob.objects.using(alias).filter(enabled=True, problem="", next_run_at__isnull=False)
     next_run_at = rows.order_by("next_run_at").values_list("next_run_at", flat=True).first()
@@ -130,7 +130,7 @@ def _attend(
         logger.debug("Schedule %s was moved by another scheduler.", job_id)
     except (DatabaseError, InterfaceError) as error:
         # A deadlock has undone this row's transaction: the next round tries again. A transaction of the
-        # caller's went with it, so then he must know.
+        # caller's would be gone too, and the caller must know.
         if connections[using].in_atomic_block or not engine.is_transient(error):
             raise
         logger.debug("Schedule %s is left for the next round: %s", job_id, error)
@@ -144,7 +144,7 @@ def _passes(error: Exception, engine: Engine) -> bool:
     if not isinstance(error, (DatabaseError, InterfaceError)):
         return False
     fault = engine.fault_of(error)
-    # One that may be the row's fault is, where the connection is as good as before.
+    # A doubtful one is the row's fault if the connection is as good as before.
     return fault in (Fault.TRANSIENT, Fault.OUTAGE) or (
         fault is Fault.DOUBTFUL and not engine.connection.is_usable()
     )
@@ -168,14 +168,14 @@ def _bring_up_to_date(
 
 
 def _settle(job: ScheduledJob, clock: datetime, using: str, now: datetime | None) -> list[Message]:
-    """Fire or skip what had come under the plans that edits replaced."""
+    """Fire or skip the times that were due under plans that edits replaced."""
     stands = planning.is_planned(job) or planning.carries_on(job)
     former = planning.noted_plans(job) if stands else planning.replaced_plans(job, clock)
     if not former:
         return []
     messages = settle(job, former, clock, using, now)
     said = {"schedule": job.name, "messages": len(messages)}
-    line = "Schedule %r was edited while it was due; what had come before that made %s messages."
+    line = "Schedule %r was edited while it was due; the runs due before the edit made %s messages."
     logger.info(line, job.name, len(messages), extra=said)
     return messages
 
@@ -193,7 +193,7 @@ def _mended(job: ScheduledJob, clock: datetime) -> planning.Plan | None:
     try:
         return planning.mend(job, clock)
     except InvalidSchedule:
-        # It is broken, and said to be so where it is fired.
+        # The row is broken, which firing it reports.
         return None
 
 
@@ -219,7 +219,7 @@ def _resume(job: ScheduledJob, clock: datetime, using: str) -> None:
     plan = planning.plan(job, clock)
     switch = {"switched_at": clock, "switched_by": "", "switch_reason": ""}
     _move_to(job, plan, using, enabled=True, resume_at=None, **switch)
-    logger.info("Schedule %r is on again, as was planned.", job.name, extra={"schedule": job.name})
+    logger.info("Schedule %r was switched on again, as planned.", job.name, extra={"schedule": job.name})
 
 
 def _replan(job: ScheduledJob, clock: datetime, using: str) -> None:
@@ -234,7 +234,7 @@ def _replan(job: ScheduledJob, clock: datetime, using: str) -> None:
 
 
 def _note_problem(job_id: int, error: Exception, clock: datetime, using: str) -> None:
-    """Say in the row why it cannot be planned or fired; one that can't be planned has no next run."""
+    """Note in the row why it cannot be planned or fired; one that cannot be planned has no next run."""
     job = ScheduledJob.objects.using(using).get(pk=job_id)
     problem = str(error) if isinstance(error, LetsGoError) else _sentence(error)
     problem = storable(problem, LONGEST_PROBLEM)

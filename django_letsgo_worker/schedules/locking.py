@@ -1,6 +1,6 @@
 """Rows of scheduled jobs: found, locked, and moved by compare-and-set.
 
-What is to be written is decided in operations, firing, occurrences and sync.
+operations, firing, occurrences and sync decide what to write.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def lock(using: str, *, skip_locked: bool = False, **wanted: Any) -> ScheduledJo
 def move(job: ScheduledJob, using: str, **columns: Any) -> None:
     """Write columns of a row, if its plan is still the one that was read; else raise Overtaken.
 
-    The lock alone would do where there is one. This holds as well when it was lost, or was none.
+    The lock alone would do where there is one. This also holds where it was lost, or where there was none.
     """
     rows = ScheduledJob.objects.using(using).filter(pk=job.pk, version=job.version)
     if job.next_run_at is None:

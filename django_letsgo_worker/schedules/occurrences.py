@@ -1,6 +1,6 @@
-"""The planned times of one row that is due: each becomes a message, or a reason for there being none.
+"""The planned times of one row that is due: each becomes a message, or the reason why there is none.
 
-Call it with the row locked, in a transaction; finding due rows is firing's.
+Call it with the row locked, in a transaction; firing finds the rows that are due.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..signals import occurrence_fired
 from .locking import move
 
 SCHEDULED = "letsgo:scheduled"
-# What the column holds on every engine.
+# The largest number that the column can hold on every engine.
 HIGHEST_COUNT = 2**31 - 1
 
 
@@ -44,7 +44,7 @@ def fire(job: ScheduledJob, clock: datetime, using: str, now: datetime | None) -
 def settle(
     job: ScheduledJob, former: list[FormerPlan], clock: datetime, using: str, now: datetime | None
 ) -> list[Message]:
-    """Record what had come under plans that an edit replaced; return the messages."""
+    """Record the times that were due under plans that an edit replaced; return the messages."""
     due: dict[datetime, Planned] = {}
     left = []
     for plan in former:

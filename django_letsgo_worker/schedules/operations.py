@@ -1,6 +1,6 @@
 """Verbs for people on scheduled jobs: add, update, ensure, restore, remove, switch, run now.
 
-Each changes one row or, refusing with one sentence, nothing; firing is not done here.
+Each changes one row, or refuses with one sentence and changes nothing; firing is not done here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def add(
 ) -> ScheduledJob:
     """Add a schedule and plan its first run.
 
-    `name` is text of 1 to 200 characters and nobody else's; `schedule` an expression such as rate(5 minutes),
+    `name` is unique text of 1 to 200 characters; `schedule` an expression such as rate(5 minutes),
     @daily or 30 2 * * MON-FRI, whose cron forms and at() follow the clock of `timezone` (an IANA name, UTC by
     default); `type` and `payload` are those of its messages.
 
@@ -53,7 +53,7 @@ def add(
     is what becomes of runs that are noticed later than `misfire_grace` (a timedelta or seconds, 60 s by
     default): once runs the newest of them (the default), skip none, all each of the newest 100. `overlap` is
     allow (the default), or skip: no run while a message of this schedule is unfinished. `spread` delays each
-    run by a part of this many minutes, 0 to 1440: the same at every look.
+    run by a part of this many minutes, 0 to 1440: always the same for one planned time.
 
     `using` is the alias of the database, and `now` an aware datetime that stands in for its clock.
 
@@ -140,7 +140,7 @@ def _add_or_find(name: str, fields: dict[str, Any], using: str, now: datetime | 
     for needed in ("schedule", "type"):
         if needed not in fields:
             raise InvalidSchedule(
-                f"There is no schedule named {name!r}: to add it, say its {needed}.", field=needed
+                f"There is no schedule named {name!r}: to add it, give its {needed}.", field=needed
             )
     try:
         return add(name, using=using, now=now, **fields)
@@ -155,11 +155,11 @@ def _add_or_find(name: str, fields: dict[str, Any], using: str, now: datetime | 
 def restore(
     name: str, *, by: str = "", using: str | None = None, now: datetime | None = None, **columns: Any
 ) -> tuple[ScheduledJob, str]:
-    """Bring in a schedule as it was written out, here or elsewhere; return it, and what became of it.
+    """Bring in a schedule that was exported, here or elsewhere; return it, and what was done.
 
-    That is added, changed or unchanged. `columns` are any of DECIDED, so that the switch, who used it and
-    why, and the grid of a rate are what they were; a next_run_at that is past is passed over, and an at()
-    that is past is over. Of one with `declared_in_code` only the switch counts where it exists. Raises
+    That is "added", "changed" or "unchanged". `columns` are any of DECIDED, so that the switch, who used it
+    and why, and the grid of a rate are what they were; a next_run_at in the past is ignored, and an at() in
+    the past is over. If the schedule exists and has `declared_in_code`, only the switch counts. Raises
     InvalidSchedule or InvalidMessage.
     """
     alias = _alias("restore", using)
@@ -306,7 +306,7 @@ def _locked(name: str, using: str) -> ScheduledJob:
 
 
 def _sought(name: str) -> str:
-    # What no schedule can be called, some databases refuse to be asked for.
+    # Some databases refuse to be asked for a name that no schedule can have.
     if not isinstance(name, str) or not name.isprintable():
         raise ScheduleNotFound(name)
     return name

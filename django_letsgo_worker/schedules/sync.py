@@ -27,9 +27,9 @@ VANISHED = "no longer declared in code"
 
 
 def declared_in_settings() -> list[Declared]:
-    """Return the built-in schedule as SCHEDULE and SCHEDULE_TIMEZONE ask for it; none if they ask for none.
+    """Return the built-in schedule as SCHEDULE and SCHEDULE_TIMEZONE ask for it; none if SCHEDULE is empty.
 
-    Raises InvalidSchedule that names the setting.
+    Raises InvalidSchedule, which names the setting.
     """
     asked = settings()
     if not asked.schedule:
@@ -52,7 +52,7 @@ def is_built_in_used() -> bool:
 
 
 def declared_in_code() -> list[Declared]:
-    """Return the built-in schedule and what the handlers declare; a name of the settings wins."""
+    """Return the built-in schedule and those that handlers declare; the settings win a name."""
     built_in = declared_in_settings()
     return built_in + [one for one in declared() if one.name != BUILT_IN]
 
@@ -60,11 +60,11 @@ def declared_in_code() -> list[Declared]:
 def sync_declared(
     declarations: Iterable[Declared], *, using: str | None = None, now: datetime | None = None
 ) -> None:
-    """Make the rows say what the code declares; nothing is written where they do already.
+    """Make the rows say what the code declares; nothing is written where they already do.
 
-    A row that was made by hand under a declared name is left alone, with a warning. What is no
-    longer declared is switched off with that reason, and on again when it comes back; only the
-    built-in schedule's row is removed. Raises InvalidSchedule or InvalidMessage.
+    A row that was made by hand under a declared name is left alone, with a warning. A schedule that is no
+    longer declared is switched off with that reason, and on again when it comes back; only the built-in
+    schedule's row is removed. Raises InvalidSchedule or InvalidMessage.
     """
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
@@ -96,7 +96,7 @@ def _create(declared: Declared, using: str, clock: datetime) -> None:
             job.save(using=using, force_insert=True, now=clock)
     except IntegrityError:
         # Another scheduler, started at the same moment, was first.
-        logger.debug("Schedule %r is there already.", declared.name)
+        logger.debug("Schedule %r already exists.", declared.name)
     else:
         logger.info("Schedule %r, declared in code, was added.", job.name, extra={"schedule": job.name})
 

@@ -26,7 +26,7 @@ def assert_enqueued(type: str, count: int = 1, *, using: str | None = None, **fi
     queue, priority, visible_at or unique_key, and compared by equality, so that `unittest.mock.ANY` may stand
     in it; or `delay`, in seconds or as a timedelta, of a message that was not yet tried. Messages that have
     ended are in ArchivedMessage and not counted. Raises AssertionError that says what is there instead,
-    TypeError for what is no field.
+    TypeError for an unknown field.
     """
     known = {field.attname for field in Message._meta.concrete_fields} | {"delay"}
     if strange := sorted(set(fields) - known):

@@ -1,7 +1,7 @@
 """drain() and fire_due(): do what is due on the caller's thread and connection, as workers and schedulers do.
 
-How a delivery is run and what becomes of it is the worker's, what a planned time becomes the schedules';
-transactions of the caller are transactions.py's.
+The worker's code runs the deliveries, and that of schedules fires; transactions.py deals with the caller's
+transactions.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def drain(
     messages are due, and pauses count, as of then. A retry waits until `now` is moved past its pause. Inside
     a transaction, such as a TestCase's, each delivery has a savepoint, and its callbacks on commit run.
 
-    Raises LetsGoError when more than `at_most` deliveries were not the end of it, InvalidMessage for a queue
-    or a moment that is none.
+    Raises LetsGoError if there is still work after `at_most` deliveries, InvalidMessage for an invalid queue
+    or moment.
     """
     return _Drain(_names(queues), now, using or settings().database, at_most).run()
 
@@ -73,7 +73,7 @@ def _names(queues: Iterable[str] | None) -> frozenset[str] | None:
 
 
 class _Drain:
-    """One call of drain(): a worker without threads, which has one message in hand at a time."""
+    """One call of drain(): a worker without threads, which has one message in flight at a time."""
 
     def __init__(self, queues: frozenset[str] | None, now: datetime | None, using: str, at_most: int) -> None:
         self.queues = queues
@@ -146,7 +146,7 @@ class _Drain:
                 self.engine.write_errors(self.process, settlements.note_lost_attempts(claim.rows, self.using))
                 return claim.rows[0]
             if any(registry.find(type) for type in claim.unknown):
-                continue  # whoever was told knows its handler
+                continue  # a receiver of the signal has registered its handler
             if claim.saw_all:
                 return None
             start_at = claim.looked_until
@@ -256,7 +256,7 @@ def fire_due(
     late round, in which the rules for misfires count. The messages become visible at their planned times.
     `using` is the alias, that of the settings by default.
 
-    Raises LetsGoError when there are more than 10,000 planned times until then.
+    Raises LetsGoError if there are more than 10,000 planned times until then.
     """
     alias = using or settings().database
     if now is not None:
@@ -302,7 +302,7 @@ def occurrences_between(
 
     Both moments are aware datetimes; `timezone` is the IANA name of the zone whose clock it follows. rate()
     and @every count from `start`, as if the schedule had that as its `starts_at`. Raises InvalidSchedule for
-    an expression or a zone that is none, InvalidMessage for a naive moment.
+    an invalid expression or zone, InvalidMessage for a naive moment.
     """
     start, end = validation.check_moment("start", start), validation.check_moment("end", end)
     recurrence = Recurrence.parse(expression, timezone, anchor=start)

@@ -27,7 +27,7 @@ class _Checking(LetsGoBackend):
     """The checks of production, and then another backend's enqueue()."""
 
     django: type[BaseTaskBackend]
-    # An id of these is known where it was made, if at all.
+    # Results of these are known only where they were made, if at all.
     supports_get_result = False
 
     def enqueue(  # type: ignore[override]
@@ -39,7 +39,7 @@ class _Checking(LetsGoBackend):
         return self.django.enqueue(self, task, **arguments)
 
     def get_result(self, result_id: str) -> TaskResult[..., Any]:
-        """Return what the backend of Django's says that this one is made of."""
+        """Return the answer of Django's backend behind this one."""
         return self.django.get_result(self, result_id)
 
 

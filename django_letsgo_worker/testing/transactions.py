@@ -1,6 +1,6 @@
 """The transactions of the caller around a delivery, inside which code runs that expects autocommit.
 
-Which message runs, and what becomes of it, is not known here.
+Nothing here knows which message runs, or what becomes of it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _tidy(connection: BaseDatabaseWrapper) -> None:
 
 
 class Savepoint:
-    """A savepoint around code that expects autocommit: what it wrote before it failed stays, if that can be.
+    """A savepoint around code that expects autocommit: what it wrote before it failed stays, if possible.
 
     The callbacks on commit are run at its end; one that fails is a failure of the code.
     """

@@ -1,6 +1,6 @@
 """A worker process: threads that claim, run and settle messages until they are told to stop.
 
-What is written about a message is decided in messages and engines; here is when, and on which thread.
+messages and engines decide what is written about a message; this package decides when, and on which thread.
 """
 
 from .options import Options

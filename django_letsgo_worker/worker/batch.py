@@ -1,6 +1,6 @@
 """Batches: settle what has finished and claim what fits, in one transaction.
 
-When a batch is made is in loop.py; what happens when the database refuses it as a whole, in refusals.py.
+loop.py decides when to make a batch; refusals.py deals with one that the database refuses as a whole.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Batch:
     def settle_and_claim(
         self, finished: Sequence[InFlight], wanted: Wanted, lanes: Sequence[Lane], *, is_last: bool = False
     ) -> BatchResult:
-        """Write what became of `finished`, and take as much of what is `wanted` as the lanes have.
+        """Write the outcomes of `finished`, and claim as much of what is `wanted` as the lanes have.
 
-        What was claimed is in flight before anything can fail. After an error, what could not be settled is
-        among the finished again. `is_last` says that what is not written now is lost.
+        Claimed messages are in flight before anything can fail. After an error, those that could not be
+        settled are among the finished again. `is_last` says that outcomes not written now are lost.
         """
         if not finished and not lanes:
             return NOTHING
@@ -111,7 +111,7 @@ class Batch:
     def _attempt(
         self, entries: Sequence[InFlight], wanted: Wanted, lanes: Sequence[Lane], is_last: bool
     ) -> tuple[dict[int, str], Claims]:
-        """Settle and claim; what a good connection refuses as a whole, one by one."""
+        """Settle and claim; one by one, where a good connection refuses the whole."""
         outcomes = [entry.settlement for entry in entries if entry.settlement and not entry.settled]
         try:
             return self.engine.insist(
@@ -165,7 +165,7 @@ class Batch:
             self.events.settled(entry, written.get(entry.claimed.id))
 
     def _find_missing(self, finished: Sequence[InFlight], written: dict[int, str]) -> None:
-        """Find out about what was not written: it is ours no longer, or somebody has the row locked."""
+        """Find out why some were not written: they are no longer ours, or another session has them locked."""
         missing = [
             entry
             for entry in finished
@@ -195,9 +195,9 @@ class Batch:
         return claims
 
     def _claim_singly(self, wanted: Wanted, lanes: Sequence[Lane], refused: Refused) -> Claims:
-        """Claim one message of each lane where the database refuses what was asked for.
+        """Claim one message of each lane, since the database refused the whole claim.
 
-        A lane that it lets nobody claim from counts as empty for a moment. Raises its error when all are.
+        A lane that it refuses even then counts as empty for a moment. Raises its error when all are refused.
         """
         claims: Claims = []
         is_served = False
@@ -246,7 +246,7 @@ class Batch:
     # -- take in ------------------------------------------------------------------------------------
 
     def _take_in(self, claimed: Sequence[Claimed]) -> None:
-        """Put what was claimed in flight, and write which of its attempts had ended with their workers."""
+        """Put the claimed messages in flight, and record their attempts that ended with their workers."""
         if not claimed:
             return
         lost = settlements.note_lost_attempts(claimed, self.options.using)
@@ -257,7 +257,7 @@ class Batch:
         try:
             self.engine.insist(partial(self.engine.write_errors, self.process, lost))
         except Refused as refused:
-            # They are written with what becomes of this attempt.
+            # They are written with the outcome of this attempt.
             self.refusals.say_lost_attempts(refused)
 
     def _entry(self, claimed: Claimed, handler: Handler | None) -> InFlight:
@@ -285,7 +285,7 @@ def _length(entry: InFlight) -> int:
 
 
 def _made_work(finished: Sequence[InFlight], written: dict[int, str]) -> bool:
-    """Whether there is new work, even if a handler's own transaction has written it."""
+    """Whether there is new work, even if it was written by a handler's own transaction."""
     return not {"again", "released"}.isdisjoint(written.values()) or any(
         (entry.settled and entry.outcome is not None and entry.outcome.settled_as == "again")
         or _is_followed(entry, written)

@@ -1,6 +1,6 @@
 """The event loop of a worker process: it runs all async handlers, and reports one that blocks it.
 
-When a message runs is decided in pool.py.
+pool.py decides when a message runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 # A loop that has not come round for this long is blocked, in seconds.
 BLOCKED_SECONDS = 1.0
 
-# Told, on the loop, what became of a delivery; an error when even that could not be found out.
+# Called on the loop with the outcome of a delivery, or with an error if there is none.
 OnEnd = Callable[[InFlight, Outcome | BaseException], None]
 
 
@@ -39,7 +39,7 @@ class EventLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        # The loop itself would let go of a task that nobody holds.
+        # asyncio holds its tasks weakly: one that nobody else holds may be collected before it has ended.
         self._tasks: set[asyncio.Task[Outcome]] = set()
 
     def begin(self, entry: InFlight, on_end: OnEnd) -> None:
@@ -72,7 +72,7 @@ class EventLoop:
 
     def _end(self, task: asyncio.Task[Outcome], entry: InFlight, on_end: OnEnd) -> None:
         self._tasks.discard(task)
-        # A handler that kept the task can cancel it once more while its outcome is found out.
+        # A handler that kept the task can cancel it once more while its outcome is worked out.
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         on_end(entry, error or task.result())
 
@@ -119,8 +119,8 @@ class EventLoop:
 
 
 async def _deliver(entry: InFlight) -> Outcome:
-    """Run an async handler to its end, and return what became of it."""
-    # A thread-sensitive context of its own: otherwise all deliveries' ORM calls would share one
+    """Run an async handler to its end, and return the outcome."""
+    # Each delivery has its own thread-sensitive context: otherwise the ORM calls of all would share one
     # thread, and with it one connection and one transaction.
     async with ThreadSensitiveContext():
         result, error = await executor.attempt_async(entry, _note_failure)

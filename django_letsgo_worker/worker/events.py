@@ -20,23 +20,23 @@ from .inflight import InFlight
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
-# The same unknown type is reported once in this time, in seconds.
+# The same unknown type is reported at most once in this time, in seconds.
 REPEAT_AFTER = 60.0
 
 
 class Events:
     def __init__(self) -> None:
         self._reported: dict[tuple[str, str], float] = {}
-        # How many attempts ended how, since the worker started.
+        # The number of attempts by how they ended, since the worker started.
         self.ended: Counter[str] = Counter()
 
     def settled(self, entry: InFlight, written: str | None) -> None:
-        """Announce the end of a message's stay in this process; `written` is None when it was not ours."""
+        """Announce that this process is done with a message; `written` is None when it was not ours."""
         if entry.refusal is not None and written is not None:
             self._refused(entry.claimed, entry.refusal)
         if entry.delivery is None or entry.outcome is None or entry.interrupted:
             if entry.outcome is not None and entry.outcome.name == written == "dead":
-                # Its payload cannot be read: no delivery tells of it.
+                # Its payload cannot be read: there is no delivery to announce it.
                 self._died(entry.claimed, entry.settlement, None)
             return
         name = entry.outcome.name
@@ -76,7 +76,7 @@ class Events:
             self._died(entry.claimed, entry.settlement, entry.delivery)
 
     def _refused(self, claimed: Claimed, settlement: Settlement) -> None:
-        """Announce a message that was claimed and not run: worn out, or past its deadline."""
+        """Announce a message that was claimed and not run: attempts exhausted, or past its deadline."""
         self.ended[settlement.outcome] += 1
         if settlement.outcome == "expired":
             logger.warning("Message %s (%s) expired before it began.", claimed.id, claimed.type)

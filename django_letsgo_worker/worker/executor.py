@@ -1,6 +1,6 @@
-"""Run one delivery: call its handler, whatever that does, and say what became of it.
+"""Run one delivery: call its handler, whatever that does, and return the outcome.
 
-An atomic handler is acknowledged here, in its own transaction; all else is settled by the loop.
+An atomic handler is acknowledged here, in its own transaction; all others are settled by the loop.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def run(
 
 
 def announce(entry: InFlight) -> bool:
-    """Say that the delivery begins; return whether anybody listened."""
+    """Announce that the delivery begins; return whether the signal has receivers."""
     if not (delivery_started.receivers and delivery_started.has_listeners(Delivery)):
         return False
     contextvars.copy_context().run(delivery_started.send_robust, sender=Delivery, delivery=entry.delivery)
@@ -63,7 +63,7 @@ def _run_plain(entry: InFlight, call: Call) -> Outcome:
 def attempt(entry: InFlight, call: Call) -> tuple[Any, BaseException | None]:
     """Call the handler; return its result, or whatever it raised."""
     if entry.handler.is_async:
-        # It enters its context where it runs: a language, for one, holds for its thread only.
+        # It enters its context on the event loop, where it runs: a language, for one, holds per thread.
         try:
             return call(entry), None
         except BaseException as error:
@@ -80,7 +80,7 @@ def attempt(entry: InFlight, call: Call) -> tuple[Any, BaseException | None]:
 
 
 def note_failure(entry: InFlight, error: BaseException) -> None:
-    """Decide about what a handler raised, and say so where it was raised, inside its context."""
+    """Decide about an exception of a handler, and announce it where it was raised, inside its context."""
     entry.decided = outcome = outcome_of(entry, error, None)
     is_ours = not (entry.interrupted or entry.lost)
     if outcome.recorded and is_ours and delivery_failed.has_listeners(Delivery):
@@ -95,7 +95,7 @@ def note_failure(entry: InFlight, error: BaseException) -> None:
 
 
 def call(entry: InFlight) -> Any:
-    """Call a sync handler, on its thread. What it gives back to be awaited is awaited here as well.
+    """Call a sync handler, on its thread; an awaitable that it returns is awaited here as well.
 
     That is how an async function behind a plain decorator looks; its ORM calls come back to this thread,
     and so into the transaction of an atomic handler.
@@ -115,7 +115,7 @@ async def attempt_async(
 ) -> tuple[Any, BaseException | None]:
     """Call an async handler; return its result, or whatever it raised: TimeoutError if it took too long.
 
-    `note` is told of what it raised, on the thread of its ORM calls.
+    `note` is called with what it raised, on the thread of its ORM calls.
     """
     try:
         with restored(entry.delivery):
@@ -132,7 +132,7 @@ async def attempt_async(
 
 
 async def _awaited(entry: InFlight, result: Any) -> tuple[Any, BaseException | None]:
-    """Await what a handler gave back until that is a result, for no longer than its time-out."""
+    """Await what a handler returned until it is a result, for no longer than its time-out."""
     try:
         async with asyncio.timeout(entry.handler.timeout):
             while isawaitable(result):
@@ -154,7 +154,7 @@ def _that_has_run(entry: InFlight, result: Any) -> Any:
 def outcome_of(
     entry: InFlight, error: BaseException | None, result: Any, *, by_handler: bool = True
 ) -> Outcome:
-    """Decide about an attempt; what a handler says of exceptions holds for those that it raised itself."""
+    """Decide about an attempt; a handler's rules for exceptions apply only to those that it raised itself."""
     if error is not None and entry.decided is not None and entry.decided.exception is error:
         return entry.decided
     handler = entry.handler
@@ -168,10 +168,10 @@ def outcome_of(
 
 
 def unhanded(entry: InFlight, error: BaseException) -> Outcome:
-    """Decide about a message whose payload cannot be read, or whose seat broke."""
+    """Decide about a message that is unreadable, or whose delivery broke outside its handler."""
     if entry.delivery is not None:
         return outcome_of(entry, error, None, by_handler=False)
-    # What is no JSON today is none tomorrow.
+    # A payload that is not JSON today is not JSON tomorrow.
     is_unreadable = isinstance(error, (ValueError, RecursionError))
     if is_unreadable or entry.claimed.attempts >= entry.claimed.max_attempts:
         return Outcome(name="dead", exception=error, recorded=True)
@@ -179,7 +179,7 @@ def unhanded(entry: InFlight, error: BaseException) -> Outcome:
 
 
 def settlement_of(entry: InFlight, process_name: str) -> Settlement:
-    """Return what is to be written about a message that is done with here; worked out once."""
+    """Return the settlement of a message that this process is done with; worked out once."""
     if entry.refusal is not None:
         return entry.refusal
     if entry.outcome is None:
@@ -228,7 +228,7 @@ class _AtomicRun:
     def _run_and_settle(self) -> Outcome:
         engine = engine_for(self.using)
         self.entry.connection = engine.connection
-        # Registered before all others, so it runs once the commit is done and before any of them fails.
+        # Registered before all other callbacks, so it runs after the commit and before any of them can fail.
         transaction.on_commit(self._note_commit, using=self.using)
         scope: AtomicScope = engine.atomic_scope(self.process, self.entry.lease)
         if not scope.open():
@@ -247,7 +247,7 @@ class _AtomicRun:
             self._warn_if_long(seconds)
         written = self._settle(engine, scope, settlement)
         if not written:
-            # The handler ended our transaction behind Django's back, and with it the lock.
+            # The handler ended our transaction behind Django's back, which released the lock.
             raise LeaseLost(self.entry.claimed.id, self.entry.claimed.attempts)
         return outcome
 
@@ -256,7 +256,7 @@ class _AtomicRun:
         try:
             return scope.settle(settlement, keep=settlements.kept_outcomes(), now=self.now)
         except Error as caught:
-            # Without the frames that it came through: the statement's values are among their variables.
+            # Without its frames: the statement's values are among their variables.
             error = without_frames(caught)
             if engine.fault_of(caught) is Fault.REFUSAL:
                 error = OutcomeRefused(settlement.id, in_short(caught))
@@ -266,7 +266,7 @@ class _AtomicRun:
         self.committed = True
 
     def _attempt_within(self, scope: AtomicScope) -> Outcome:
-        """Attempt it; what the handler raises takes back what it wrote, and nothing else."""
+        """Attempt it; an exception of the handler rolls back what it wrote, and nothing else."""
 
         def call(entry: InFlight) -> Any:
             with scope:
@@ -299,7 +299,7 @@ class _AtomicRun:
         """Say what an error outside the handler means: before, in, or after the commit."""
         force_close(connections[self.using])
         if not self.committing:
-            # The connection broke, or the handler broke it: what it raised itself says more.
+            # The connection broke, or the handler broke it: the handler's own exception says more.
             by_handler = self.raised is not None
             return outcome_of(self.entry, self.raised or error, None, by_handler=by_handler), False
         assert self.outcome is not None

@@ -1,6 +1,6 @@
 """The heartbeat: renews the leases of all that is in flight, on its own thread and connection.
 
-It also says that the process lives, hears that it should stop, and tells handlers that their time is up.
+It also records that the process lives, learns that it should stop, and tells handlers that their time is up.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Heartbeat(threading.Thread):
         self._is_revoked = False
 
     def end(self) -> None:
-        """Say that the process has ended, and end."""
+        """Record that the process has ended, and end the thread."""
         self._ending.set()
         self._kick.set()
 
@@ -71,11 +71,11 @@ class Heartbeat(threading.Thread):
         self._kick.set()
 
     def wake(self) -> None:
-        """Look again when the next time-out is: a handler with one has begun."""
+        """Work out again when the next time-out is: a handler with one has begun."""
         self._kick.set()
 
     def look_for_revoked(self) -> None:
-        """See at once which messages are this process's no longer."""
+        """Find out at once which messages no longer belong to this process."""
         self._is_revoked = True
         self._kick.set()
 
@@ -107,7 +107,7 @@ class Heartbeat(threading.Thread):
     # -- leases -------------------------------------------------------------------------------------
 
     def _beat(self, engine: Engine) -> bool:
-        """Renew the leases, and say that this process lives; return whether both were done."""
+        """Renew the leases, and record that this process lives; return whether both were done."""
         self._is_well = True
         try:
             self._renew(engine)
@@ -137,7 +137,7 @@ class Heartbeat(threading.Thread):
         self._let_go_of_lost(engine, [entry for entry in entries if entry.claimed.id not in renewed])
 
     def _let_go_of_lost(self, engine: Engine, entries: Sequence[InFlight]) -> None:
-        # Asks nothing where there is nothing to ask for.
+        # Without leases this runs no statement.
         held = engine.still_held(self.process.pk, [entry.lease for entry in entries])
         for entry in entries:
             if entry.claimed.id not in held:
@@ -150,7 +150,7 @@ class Heartbeat(threading.Thread):
             entry.cancel()
 
     def _next_look(self) -> float:
-        """Return when to look for what was cancelled or deleted, where no notification tells."""
+        """Return when to look for cancelled and deleted messages, where no notification reports them."""
         if self.wakeup.listening:
             return float("inf")
         return self._looked_at + (self.options.poll_seconds or 1.0)
@@ -164,7 +164,7 @@ class Heartbeat(threading.Thread):
             force_close(connections[self.options.using])
 
     def _renew_or_singly(self, engine: Engine, leases: list[tuple[int, int]]) -> set[int]:
-        """Renew all leases in one statement; where the database refuses that, each that it lets us renew."""
+        """Renew all leases in one statement; if the database refuses that, one by one, where it allows it."""
         renew = partial(engine.renew, self.process.pk, seconds=self.options.lease_seconds)
         try:
             return engine.insist(lambda: renew(leases))
@@ -177,7 +177,7 @@ class Heartbeat(threading.Thread):
         return renewed
 
     def _say_once(self, sentence: str, error: Exception) -> None:
-        """Say what is wrong, unless it was so at the last beat."""
+        """Log what is wrong, unless the last beat failed too."""
         self._is_well = False
         if not self._failing:
             self._failing = True

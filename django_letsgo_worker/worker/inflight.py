@@ -21,7 +21,7 @@ from ..outcomes import Outcome
 from ..registry import Handler
 
 WAITING, RUNNING, FINISHED = "waiting", "running", "finished"
-# Finished too, but the database refuses what became of it: it is tried again later.
+# Finished too, but the database refuses its outcome: it is tried again later.
 UNWRITTEN = "unwritten"
 
 
@@ -37,14 +37,14 @@ class InFlight:
     started: float = 0.0
     ended: float = 0.0
     outcome: Outcome | None = None
-    # What was decided about the exception of its handler, where that was raised.
+    # The decision about the exception of its handler, made where that was raised.
     decided: Outcome | None = None
     # The handler's own transaction has written the outcome already, or nobody can know whether.
     settled: bool = False
     settlement: Settlement | None = None
-    # It must not run: what becomes of it was known when it was claimed.
+    # It must not run: this is its settlement, known since it was claimed.
     refusal: Settlement | None = None
-    # It may kill the process, and runs with nothing beside it.
+    # It may kill the process, and therefore runs alone.
     is_suspect: bool = False
     # A thread of the pool may take it, if it is not taken back first.
     is_ready: bool = False
@@ -53,7 +53,7 @@ class InFlight:
     on_loop: bool = False
     # The lease is gone: nothing that the handler returns is recorded.
     lost: bool = False
-    # The end of the drain came first: given back while its code may still run.
+    # The drain ended first: it is given back while its code may still run.
     interrupted: bool = False
     # The connection on which its own transaction runs, for an atomic handler.
     connection: BaseDatabaseWrapper | None = None
@@ -77,7 +77,7 @@ class InFlight:
 
 
 class Load(NamedTuple):
-    """What keeps a worker from claiming more."""
+    """The load that keeps a worker from claiming more."""
 
     # Deliveries that wait or run.
     held: int
@@ -92,7 +92,7 @@ class InFlightTable:
     """All claimed messages of a process by id, under one lock."""
 
     seats: int
-    # Those that may begin, in order: any thread of the pool takes the next.
+    # Messages that may begin, in order: any thread of the pool takes the next.
     ready: deque[InFlight] = field(default_factory=deque)
     # Nothing that is added from here on may begin.
     is_closed: bool = False
@@ -104,7 +104,7 @@ class InFlightTable:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     # How many deliveries have begun since the process started.
     begun: int = 0
-    # How long a delivery keeps a thread, the latest ones foremost; long until the first has ended.
+    # A moving average of how long a delivery keeps a thread, in seconds; long until the first has ended.
     seconds_each: float = 1.0
     _is_watched: bool = False
 
@@ -127,7 +127,7 @@ class InFlightTable:
             self.ready.append(entry)
 
     def _let_suspect_begin(self) -> None:
-        """Let a message that may kill the process begin, once nothing is beside it."""
+        """Let a message that may kill the process begin, once it is alone."""
         beside = (entry for entry in self._held.values() if entry.state != UNWRITTEN)
         first, second = next(beside, None), next(beside, None)
         if first is None or second is not None:
@@ -158,7 +158,7 @@ class InFlightTable:
                 if not entry.on_loop:
                     self.seconds_each += 0.1 * (entry.ended - entry.started - self.seconds_each)
                 if not settled:
-                    # What its own transaction would have written is not what became of it.
+                    # Its own transaction, if it had one, was rolled back: the settlement made there is void.
                     entry.settlement = None
                 self._finished.append(entry)
             self._tell()
@@ -220,7 +220,7 @@ class InFlightTable:
             return waiting
 
     def interrupt_running(self) -> list[InFlight]:
-        """Count what still runs as finished without an outcome, so that it is given back."""
+        """Mark running messages as finished without an outcome, so that they are given back."""
         with self._changed:
             running = [entry for entry in self._held.values() if entry.state == RUNNING]
             for entry in running:
@@ -251,7 +251,7 @@ class InFlightTable:
             return [entry for entry in self._held.values() if entry.state in states]
 
     def count_stuck(self, seconds: float) -> int:
-        """Return how many have kept a thread for longer than this."""
+        """Return how many have kept a thread for longer than `seconds`."""
         since = time.monotonic() - seconds
         return sum(1 for entry in self.in_state(RUNNING) if entry.started < since and not entry.on_loop)
 

@@ -1,6 +1,6 @@
 """Isolation of deliveries: transactions, settings and connections that one leaves are gone before the next.
 
-Time zone, language and other context variables are dealt with by running each in a context of its own.
+Time zone, language and other context variables are isolated by running each delivery in its own context.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..conf import settings
 from ..engines import SessionWatch, engine_on, has_own_cursors, watch_of, watch_session
 from ..errors import NotReady
 
-# A connection that rested longer is asked whether it lives before a handler gets it, in seconds.
+# A connection that rested longer than this, in seconds, is tested before a handler gets it.
 TRUSTED_FOR = 1.0
 
 
@@ -32,7 +32,7 @@ class ConnectionKeeper:
         self._connections = list(connections.all())
         for connection in self._connections:
             watch_session(connection)
-        # What wrappers of the project's know besides what Django's do, as it is on a new one: the tenant.
+        # The state that a project's own wrappers add to Django's, as on a new connection: the tenant, say.
         self._own = {c.alias: _own_state(c) for c in self._connections if _extends_djangos(c)}
 
     def before(self) -> None:
@@ -45,7 +45,7 @@ class ConnectionKeeper:
                     let_go(connection)
 
     def after(self) -> None:
-        """Take back whatever the handler left open, broken or set, and close what is older than it may be."""
+        """Undo everything that the handler left open, broken or set, and close connections past their age."""
         closes = settings().close_connections
         for connection in self._connections:
             tidy(connection)
@@ -68,7 +68,7 @@ class ConnectionKeeper:
 
 
 def _extends_djangos(connection: BaseDatabaseWrapper) -> bool:
-    """Whether this is one of Django's wrappers with something of the project's around its cursors."""
+    """Whether this is one of Django's wrappers with the project's own code around its cursors."""
     kind: Any = type(connection)
     return has_own_cursors(connection) and _djangos(kind) is not BaseDatabaseWrapper
 
@@ -85,13 +85,13 @@ def _own_state(connection: BaseDatabaseWrapper) -> dict[str, Any]:
 
 
 def _djangos(kind: type[BaseDatabaseWrapper]) -> Any:
-    """Return the class of Django's behind one of a project's."""
+    """Return Django's class behind a project's wrapper class."""
     return next(parent for parent in kind.__mro__ if parent.__module__.startswith("django."))
 
 
 @cache
 def _names_of_djangos(kind: type[BaseDatabaseWrapper]) -> tuple[type, frozenset[str]]:
-    """Return the same, and what an instance of it begins with."""
+    """Return Django's class, and the names of the attributes that a new instance of it has."""
     djangos = _djangos(kind)
     return djangos, frozenset(vars(djangos({}, "")))
 
@@ -121,7 +121,7 @@ def on_a_thread_with_connections(call: Callable[[float], bool], argument: float)
 
 
 def tidy(connection: BaseDatabaseWrapper) -> None:
-    """Bring a connection back to the state in which a handler may expect it, or close it."""
+    """Bring a connection back to the state that a handler may expect, or close it."""
     connection.queries_log.clear()
     if connection.connection is None and not connection.in_atomic_block:
         return
@@ -139,7 +139,7 @@ def tidy(connection: BaseDatabaseWrapper) -> None:
 
 
 def _is_as_opened(connection: BaseDatabaseWrapper, watch: SessionWatch) -> bool:
-    """Whether nothing outlasts the delivery on the session, or could be taken back."""
+    """Whether the session is as it was opened, or could be reset to that."""
     if watch.is_changed:
         watch.is_changed = not engine_on(connection).reset_session()
     return not watch.is_changed
@@ -166,7 +166,7 @@ def let_go(connection: BaseDatabaseWrapper) -> None:
 
 
 def force_close(connection: BaseDatabaseWrapper) -> None:
-    """Close a connection even inside an atomic block that nobody will leave any more."""
+    """Close a connection even inside an atomic block that will never be left."""
     connection.in_atomic_block = False
     connection.needs_rollback = False
     connection.savepoint_ids = []

@@ -15,7 +15,7 @@ from ..engines import Claim, ClaimRequest, Engine, Lane
 
 # How long a found list of lanes is believed while there is work, in seconds.
 BELIEVED_FOR = 1.0
-# Behind a moment, and before the next.
+# The step from one moment that a database can store to the next.
 RIGHT_AFTER = timedelta(microseconds=1)
 # A transaction may commit this much later than it enqueued, and still be found by a claim at the mark.
 MARGIN = timedelta(milliseconds=100)
@@ -40,16 +40,16 @@ class Lanes:
         self.engine = engine
         self.queues = queues
         self.watermarks = watermarks
-        # When each has a message that is due, by this process's clock.
+        # When each lane has a message that is due, by this process's clock.
         self._due_at: dict[tuple[str, int], float] = {}
-        # The database's clock when each was looked at.
+        # The database's clock when each lane was looked at.
         self._read_at: dict[tuple[str, int], datetime] = {}
-        # What became visible up to this moment is not for this process: a claim met nothing but unknown
-        # types there, and what others have locked. Behind it is when that was.
+        # By lane a moment, and when it was noted: nothing that became visible up to the moment is for this
+        # process. A claim found only unknown types there, and rows that others have locked.
         self._not_for_us: dict[tuple[str, int], tuple[datetime, float]] = {}
         self._looked_at = float("-inf")
         self._turn = 0
-        # Whether every lane that had messages at the last look is still known, with its earliest.
+        # Whether the earliest message of every lane that had any at the last look is still known.
         self.are_all_known = False
         # Whether this worker has said in the database that it waits for work.
         self.said_waiting = False
@@ -79,7 +79,7 @@ class Lanes:
             self._due_at.clear()
         for lane in marked or ():
             self._due_at.pop(lane.key, None)
-        # What has no mark yet was not looked at.
+        # A look from the marks passes over lanes that have none.
         self.are_all_known = marked is None
         self.said_waiting = self.said_waiting or waiting
         self._know([lane for lane in found if self._serves(lane)])
@@ -118,7 +118,7 @@ class Lanes:
         return replace(lane, next_visible_at=until + RIGHT_AFTER)
 
     def look_after_rest(self, ended_by: str) -> None:
-        """Look again after a poll or another process's write, also at what was not for this process."""
+        """Forget, after a poll or another process's write, the lanes and what was not for this process."""
         if ended_by != "woken":
             self._not_for_us.clear()
             self.forget()
@@ -137,7 +137,7 @@ class Lanes:
                 self.drained(request.lane, claim)
 
     def say_busy(self, queues: set[str]) -> None:
-        """Take back that this worker waits: it has all the messages of these queues that it can take."""
+        """Take back that this worker waits for these queues: it has as many messages as it can take."""
         self.engine.set_waiting(queues, False)
         self.said_waiting = False
 

@@ -63,9 +63,9 @@ class LoopStats:
 
 
 class WorkerLoop(threading.Thread):
-    """Claims and settles until it is told to end. `done` is set when the thread is."""
+    """Claims and settles until it is told to end; `done` is set when it has ended."""
 
-    # Made by run(): they work with the connection of this thread.
+    # Made by run(): they work with the connection of its thread.
     engine: Engine
     lanes: Lanes
     batch: Batch
@@ -141,7 +141,7 @@ class WorkerLoop(threading.Thread):
 
     def _turn(self) -> None:
         """Settle what has finished and claim what fits; with nothing to do, look once more, then rest."""
-        # Before what may fail: what is in flight must not wait behind a handler that waits.
+        # Before anything can fail: in an outage, too, messages in flight must not wait behind a slow handler.
         self.pool.wake()
         try:
             wanted = self._wanted()
@@ -201,7 +201,7 @@ class WorkerLoop(threading.Thread):
             # A receiver that heard of an unknown type has imported what registers it.
             self.lanes.learned()
         elif result.made_work:
-            # A claim in the same statement could not see it.
+            # A claim in the same statement could not see the new work.
             self.lanes.forget()
         if self.lanes.said_waiting and result.claimed >= sum(wanted) > 0:
             self.lanes.say_busy({row.queue for timed in result.claims for row in timed.claim.rows})

@@ -1,6 +1,6 @@
 """The pool of handler threads: where deliveries run; the event loop that runs async ones is in eventloop.py.
 
-What a seat takes and gives back is an InFlight entry; when messages are claimed is the loop's.
+A seat takes and gives back an InFlight entry; the loop decides when to claim.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class HandlerPool:
     def _serve(self, entry: InFlight, keeper: ConnectionKeeper) -> bool:
         """Run one delivery, from its first line to its outcome; nothing that it does ends the thread.
 
-        Return whether the thread still has its seat: an async delivery takes it along.
+        Return whether the thread still has its seat: an async delivery takes it to the event loop.
         """
         try:
             keeper.before()
@@ -163,7 +163,7 @@ class HandlerPool:
                 self.on_timed()
             entry.delivery = settlements.delivery_of(entry.claimed, entry.control)
             if executor.announce(entry):
-                # A receiver may leave anything behind, too.
+                # A receiver of the signal may leave a connection in any state, as a handler may.
                 keeper.after()
             if entry.handler.is_async:
                 self._send_to_loop(entry)
@@ -189,7 +189,7 @@ class HandlerPool:
 
     def _send_to_loop(self, entry: InFlight) -> None:
         """Let the handler run on the event loop, with the seat of this thread."""
-        # Its ORM calls have a connection of their own; this thread's would be one too many.
+        # Its ORM calls run on another thread, with that thread's connection; this one would be one too many.
         connections.close_all()
         entry.on_loop = True
         self.loop.begin(entry, self._ended_on_loop)

@@ -15,7 +15,8 @@ from .options import Options
 
 PREFETCH_SECONDS = 0.1
 MOST_PREFETCHED = 500
-# What waits beyond the seats is filled up once this part of all is gone.
+# With all seats taken, nothing is claimed until this part of all that may be held is missing: fewer, larger
+# claims.
 REFILLED_AT = 0.5
 # How quickly an old pace is forgotten, in seconds.
 MEMORY = 0.5
@@ -61,7 +62,7 @@ class Pace:
 
 
 class Prefetch:
-    """How many messages to claim now."""
+    """Decides how many messages to claim now."""
 
     def __init__(self, options: Options, inflight: InFlightTable) -> None:
         self.options = options
@@ -76,7 +77,7 @@ class Prefetch:
 
     @property
     def is_sated(self) -> bool:
-        """Whether the process has taken as many as it was told to, and holds none of them any more."""
+        """Whether the process has taken as many as it was told to, and no longer holds any of them."""
         most = self.options.max_messages
         return most is not None and self.inflight.taken >= most and self.inflight.is_empty
 
@@ -91,7 +92,7 @@ class Prefetch:
         free = max(0, seats - held)
         prefetch = max(0, most - held - free)
         if not free and prefetch < most * REFILLED_AT:
-            # Every seat has something to do: a claim for each message that begins would cost more than it.
+            # Every seat has something to do: a claim for each message that begins would not pay.
             prefetch = 0
         if self._lacks_seats:
             # Messages that wait for a free seat must not wait for all that could be taken beyond the seats.

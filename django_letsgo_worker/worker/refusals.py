@@ -1,6 +1,6 @@
-"""Batches that the database refuses: settled one by one, and what cannot be written is kept and tried again.
+"""Batches that the database refuses: settled one by one; outcomes that cannot be written are kept for later.
 
-A refusal comes over a good connection; an outage is the loop's.
+A refusal comes over a good connection; the loop deals with outages.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from .options import Options
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
-# A broken connection may be the fault of what was sent: an outcome that has met so many, with a good
-# connection after each, is written without what is long in it.
+# A statement may itself break the connection: an outcome that was refused this many times, with a good
+# connection after each, is written without its result and its errors, the parts that can be long.
 DOUBTS = 3
 # The pause before an outcome that was refused is tried again, in seconds; it doubles.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
-# A lane that the database lets nobody claim from is reported once in this time, in seconds.
+# A lane that cannot be claimed from is reported at most once in this time, in seconds.
 REPEAT_AFTER = 60.0
 
 
 class Refusals:
-    """Writes what can be written of a batch that was refused, and says what cannot, once."""
+    """Writes as much of a refused batch as the database takes, and logs the rest, once."""
 
     def __init__(self, engine: Engine, options: Options, process: UUID, inflight: InFlightTable) -> None:
         self.engine = engine
@@ -42,7 +42,7 @@ class Refusals:
     def settle_singly(
         self, entries: Sequence[InFlight], refused: Refused, *, is_last: bool
     ) -> dict[int, str]:
-        """Settle each in a transaction of its own, so that one hostile outcome holds up no other."""
+        """Settle each in its own transaction, so that one bad outcome holds up no other."""
         if not all(entry.is_reported for entry in entries):
             logger.warning("A round is refused, its messages are settled one by one: %s", in_short(refused))
         written: dict[int, str] = {}
@@ -81,7 +81,7 @@ class Refusals:
         return self.engine.insist(settle, partial(doubt, [entry]))
 
     def _set_aside(self, entry: InFlight, refused: Refused) -> None:
-        """Keep what cannot be written at all, lease and all, and try it again later; said once."""
+        """Keep an outcome that cannot be written at all, and its lease, for a later try; logged once."""
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(entry.refusals - 1, 10))
         self.inflight.set_aside(entry, pause)
         if not entry.is_reported:
@@ -94,12 +94,12 @@ class Refusals:
             )
 
     def say_if_written_after_all(self, entry: InFlight) -> None:
-        """Say the end of what was said when it was set aside."""
+        """Log the good end of an outcome that was reported when it was set aside."""
         if entry.is_reported:
             logger.warning("The outcome of message %s (%s) is written after all.", *_named(entry))
 
     def say_lane(self, lane: Lane, refused: Refused) -> None:
-        """Say that a lane cannot be claimed from, once a minute."""
+        """Log that a lane cannot be claimed from, once a minute."""
         now = time.monotonic()
         if now - self._reported.get(lane.key, float("-inf")) >= REPEAT_AFTER:
             self._reported[lane.key] = now
@@ -110,7 +110,7 @@ class Refusals:
             )
 
     def say_lost_attempts(self, refused: Refused) -> None:
-        """Say that attempts which ended with their workers are not recorded, or not yet."""
+        """Log that attempts which ended with their workers are not recorded yet."""
         logger.warning("Attempts that ended with their workers are not recorded yet: %s", in_short(refused))
 
 

@@ -1,4 +1,4 @@
-"""The parent of several worker processes: starts them afresh, replaces the dead, drains them all.
+"""The parent of several worker processes: starts them, replaces dead ones, drains them all.
 
 Nothing is forked over an open connection: each child is a new interpreter. The parent has no database.
 """
@@ -61,7 +61,7 @@ class Supervisor:
         return self._drain()
 
     def _command(self, name: str) -> list[str]:
-        # Their settings may differ from what a fresh start would read: tests run on other databases.
+        # The children must use our databases, which a fresh start might not read: tests run on others.
         names = {alias: str(database["NAME"]) for alias, database in django_settings.DATABASES.items()}
         inherited = json.dumps({"databases": names})
         return [
@@ -84,7 +84,7 @@ class Supervisor:
                 for child in self.children:
                     child.kill()
             time.sleep(0.05)
-        # One that was told to stop before it could listen had begun nothing.
+        # A child that was terminated before it could handle signals had begun nothing.
         return all(child.exit_code in (0, None, -signal.SIGTERM) for child in self.children)
 
 
@@ -117,10 +117,10 @@ class Child:
         self._started_at = time.monotonic()
         self._process = subprocess.Popen(
             self._command_for(self.name),
-            # Held open by the parent alone: it reads the end of it when the parent is gone.
+            # Held open by the parent alone: the child reads its end when the parent is gone.
             stdin=subprocess.PIPE,
             env=_environment(os.environ),
-            # Control from a terminal go to the parent, which passes on what is meant.
+            # Signals from a terminal then reach the parent alone, which drains its children itself.
             start_new_session=True,
         )
 

@@ -54,7 +54,7 @@ class Wakeup:
         self._version = engine.data_version()
 
     def wait(self, seconds: float, engine: Engine | None = None) -> str:
-        """Rest for at most `seconds`; return what ended it: rung, written or time."""
+        """Rest for at most `seconds`; return what ended it: "woken", "written" or "time"."""
         if engine is None or self._version is None:
             return "woken" if self._set_off.wait(seconds) else "time"
         end = time.monotonic() + seconds
@@ -67,7 +67,7 @@ class Wakeup:
 
 
 class Listener(threading.Thread):
-    """Listens for notifications on a connection of its own, where the engine has them."""
+    """Listens for notifications on its own connection, where the engine has them."""
 
     def __init__(self, using: str, wakeup: Wakeup, process: UUID, on_revoked: Callable[[], None]) -> None:
         super().__init__(name="letsgo-listener", daemon=True)
@@ -95,7 +95,7 @@ class Listener(threading.Thread):
                 elif named == self.process:
                     self.on_revoked()
         except Error as error:
-            # At the end the line is cut on purpose.
+            # stop() aborts the connection on purpose.
             if self.wakeup.listening and not self.stopping.is_set():
                 logger.info("Notifications are interrupted, polling goes on: %s", str(error).strip())
         finally:
@@ -105,7 +105,7 @@ class Listener(threading.Thread):
 
     def _heard(self) -> None:
         self.wakeup.listening = True
-        # What was sent while nobody listened is found by a look.
+        # Notifications that were sent before are lost: the loop looks for their messages.
         self.wakeup.wake()
 
     def stop(self) -> None:

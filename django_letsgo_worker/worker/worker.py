@@ -35,7 +35,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
 
 class Worker:
-    """One worker process. run() returns when it is stopped, or empty where that was asked for."""
+    """One worker process. run() returns when it is stopped, or when its queues are empty, if so asked."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Worker:
         (self.hurrying if self.stopping.is_set() else self.stopping).set()
 
     def run(self) -> bool:
-        """Work until stopped; return whether all that had begun came to its end, and that was written."""
+        """Work until stopped; return whether everything that had begun came to an end that was written."""
         if not self._register():
             return True
         self._start()
@@ -93,7 +93,7 @@ class Worker:
             try:
                 processes.register(self.process, alias)
             except IntegrityError:
-                # A try whose answer was lost was carried out after all.
+                # An earlier try whose answer was lost was carried out after all.
                 pass
             except Error as error:
                 if not engine_for(alias).is_outage(error):

@@ -99,7 +99,7 @@ def test_what_cannot_be_a_schedule_is_refused_where_it_stands(options, error, se
 
 
 def test_it_must_stand_above_a_handler():
-    with pytest.raises(InvalidSchedule, match="stands above @handler"):
+    with pytest.raises(InvalidSchedule, match="goes above @handler"):
 
         @schedule("@daily")
         def report(delivery): ...

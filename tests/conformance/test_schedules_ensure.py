@@ -102,7 +102,7 @@ class TestEnsure:
             schedules.ensure(name, "@daily", "report:new")
 
     def test_says_what_is_missing_to_add_it(self):
-        with pytest.raises(InvalidSchedule, match="no schedule named 'report': to add it, say its type"):
+        with pytest.raises(InvalidSchedule, match="no schedule named 'report': to add it, give its type"):
             schedules.ensure("report", "@daily")
 
     def test_refuses_to_change_what_the_code_declares(self):

@@ -58,7 +58,7 @@ def test_an_event_without_a_handler_of_the_project_is_done_with_one_line_in_the_
         call_command("runworker", "--until-empty")
     assert ArchivedMessage.objects.get().outcome == "succeeded"
     said = {"invoice.paid": "Stripe event invoice.paid evt_1PgJ8kLkdIwHu7ixq2mE4VbT (LIVE)"}
-    assert caplog.text.count(said.get(type, "No handler of letsgo:stripe wants message")) == 1
+    assert caplog.text.count(said.get(type, "No handler of letsgo:stripe matches message")) == 1
     assert "Müller" not in caplog.text
 
 

@@ -188,7 +188,8 @@ IN_CODE = {
     "from shop.handlers import write_invoice; enqueue(write_invoice, {'order': 1})":
         "A type is text such as 'order:new', not the function write_invoice.",
     "enqueue('ordr:new', {'order': 1})":
-        "Nobody registers the type 'ordr:new' here, so its messages wait. Did you mean 'order:new'?",
+        "No handler is registered here for the type 'ordr:new', so its messages wait. "
+        "Did you mean 'order:new'?",
     "@handler\ndef a(delivery): ...": "A type is text such as 'order:new', not the function a.",
     "@handler('b', max_attempt=3)\ndef b(delivery): ...":
         "@handler has no option 'max_attempt'; did you mean 'max_attempts'?",
@@ -202,14 +203,14 @@ IN_CODE = {
     "@handler('g', every='5m')\ndef g(delivery): ...":
         "@handler has no option 'every': write @schedule('rate(5 minutes)') above @handler.",
     "@handler('h')\n@schedule('rate(5 minutes)')\ndef h(delivery): ...":
-        "@schedule stands above @handler: the function below is no handler.",
+        "@schedule goes above @handler: the function below is not a handler.",
     "@schedule('every 5 minutes')\n@handler('i')\ndef i(delivery): ...":
-        "'every 5 minutes' is no schedule; write five fields (minute hour day-of-month month day-of-week), "
-        "rate(5 minutes), @every 90s, @daily, cron(...) or at(",
+        "'every 5 minutes' is not a schedule; write five fields (minute hour day-of-month month "
+        "day-of-week), rate(5 minutes), @every 90s, @daily, cron(...) or at(",
     "@schedule('0 9 * * *', timezone='Berlin')\n@handler('j')\ndef j(delivery): ...":
         "'Berlin' is not an IANA time zone; write a name such as UTC or Europe/Berlin.",
     "schedules.add('k', 'at(2020-01-01T00:00:00)', 'order:new')":
-        "at(2020-01-01T00:00:00) is past in UTC; write a moment to come.",
+        "at(2020-01-01T00:00:00) is past in UTC; write a time in the future.",
     "schedules.add('l', '0 9 * * *', 'order:new', tz='Europe/Berlin')":
         "A schedule has no field 'tz': write timezone=.",
     "from django.core.management import call_command; call_command('runworker', concurrency='0')":
@@ -271,7 +272,7 @@ class TestMistakesInSettings:
             (
                 "",
                 {"LETSGO_WORKER_CONCURENCY": "2"},
-                "The environment variable LETSGO_WORKER_CONCURENCY is no setting. "
+                "The environment variable LETSGO_WORKER_CONCURENCY is not a setting. "
                 "Did you mean 'LETSGO_WORKER_CONCURRENCY'?",
             ),
             ("USE_TZ = False", {}, "django_letsgo_worker needs USE_TZ = True"),

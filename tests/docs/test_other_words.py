@@ -117,7 +117,8 @@ class TestATypeThatNobodyRegisters:
             enqueue("ordr:new", {"order": 7})
 
         assert caplog.messages == [
-            "Nobody registers the type 'ordr:new' here, so its messages wait. Did you mean 'order:new'?"
+            "No handler is registered here for the type 'ordr:new', so its messages wait. "
+            "Did you mean 'order:new'?"
         ]
 
     def test_is_not_said_in_production(self, settings, caplog):

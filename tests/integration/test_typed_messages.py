@@ -90,7 +90,7 @@ class TestEnqueue:
             enqueue(Order("seven"))
         with pytest.raises(InvalidMessage, match=rf"^Message 1: {sentence}"):
             enqueue_many([Order(1), Order(None)])
-        with pytest.raises(InvalidMessage, match=r"^An object of Order is the payload: give no other\.$"):
+        with pytest.raises(InvalidMessage, match=r"^An object of Order is its own payload: give no other\.$"):
             enqueue(Order(1), {"order": 1})
         assert not Message.objects.exists()
 

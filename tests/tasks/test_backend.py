@@ -447,7 +447,7 @@ class TestResults:
         result = tasks.echo.enqueue()
         Message.objects.filter(pk=message_id_of(result.id)).update(type=f"letsgo:task:{path}")
 
-        with pytest.raises(ImportError, match=f"{path} is no task"):
+        with pytest.raises(ImportError, match=f"{path} is not a task"):
             default_task_backend.get_result(result.id)
         assert registry.find(f"letsgo:task:{path}") is None
 

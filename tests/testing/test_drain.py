@@ -168,7 +168,7 @@ class TestWhatIsHandled:
             assert drain() == 2
         assert seen == ["narrow"]
         assert find(other.pk).outcome == "succeeded"
-        assert "No handler of t:it wants message" in caplog.text
+        assert "No handler of t:it matches message" in caplog.text
 
     def test_a_handler_is_given_what_a_worker_would_give_it(self, handle):
         given = []

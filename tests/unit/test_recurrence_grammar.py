@@ -121,11 +121,11 @@ def test_an_interval_is_as_long_as_it_says(expression, minutes):
         ("cron()", "write five"),
         ("* * * * * *", "@every 30s"),
         # Values that are chosen by somebody else.
-        ("H * * * *", "write a number of your own"),
-        ("H/15 * * * *", "write a number of your own"),
-        ("H(0-29) * * * *", "write a number of your own"),
-        ("R * * * *", "write a number of your own"),
-        ("0 R(1-5) * * *", "write a number of your own"),
+        ("H * * * *", "write a fixed number"),
+        ("H/15 * * * *", "write a fixed number"),
+        ("H(0-29) * * * *", "write a fixed number"),
+        ("R * * * *", "write a fixed number"),
+        ("0 R(1-5) * * *", "write a fixed number"),
         # Dates that never come.
         ("0 0 30 2 *", "a day that its months have"),
         ("0 0 31 4,6,9,11 *", "a day that its months have"),
@@ -272,7 +272,7 @@ def test_what_is_no_text_is_refused_too(expression):
 
 
 def test_a_refusal_is_a_value_error():
-    with pytest.raises(ValueError, match="is no schedule"):
+    with pytest.raises(ValueError, match="is not a schedule"):
         Recurrence.parse("nonsense")
 
 

@@ -277,8 +277,8 @@ class TestOptions:
             (GeneratorCallable, "too many positional arguments"),
             (AsyncCallable.__call__, "missing a required argument: 'delivery'"),
             (partial(lambda delivery: 1, 2), "too many positional arguments"),
-            (7, "it is no function but int"),
-            (None, "it is no function but NoneType"),
+            (7, "it is not a function but int"),
+            (None, "it is not a function but NoneType"),
         ],
     )
     def test_what_cannot_be_called_with_one_argument_is_refused(self, function, why):

@@ -127,7 +127,7 @@ class TestPlainDataclasses:
     def test_an_object_within_itself_is_refused(self):
         order = Order(7)
         order.after = order
-        with pytest.raises(InvalidMessage, match="is no JSON: "):
+        with pytest.raises(InvalidMessage, match="is not JSON: "):
             as_type(Order).plain(order)
 
     def test_the_payload_is_not_in_the_sentence_nor_behind_it(self):
@@ -152,7 +152,7 @@ class TestPlainDataclasses:
         class Bare:
             n: int
 
-        with pytest.raises(InvalidMessage, match=r"Bare is no dataclass: @message_type stands above"):
+        with pytest.raises(InvalidMessage, match=r"Bare is not a dataclass: @message_type goes above"):
             message_type("t:x")(Bare)
 
 
@@ -215,7 +215,7 @@ class TestTheRegistry:
     def test_a_class_is_of_one_type(self):
         as_type(Line)
         as_type(Line)
-        with pytest.raises(InvalidMessage, match=r"Line is the message type 't:x' already\.$"):
+        with pytest.raises(InvalidMessage, match=r"Line is already the message type 't:x'\.$"):
             as_type(Line, "t:y")
 
     def test_a_bad_type_is_refused_at_once(self):

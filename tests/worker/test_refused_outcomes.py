@@ -318,7 +318,7 @@ def test_a_chore_that_is_refused_holds_up_no_message_and_no_other_chore(
     wait_until(lambda: lines_with(caplog, "A part of the housekeeping was refused"))
     assert ended(late).outcome == "expired"
     assert ended(enqueue("t:good")).outcome == "succeeded"
-    assert lines_with(caplog, f"The end of message {stuck.pk} (t:bad) is refused")
+    assert lines_with(caplog, f"The database refuses to archive message {stuck.pk} (t:bad)")
     assert ArchivedMessage.objects.filter(pk=old).exists()
     assert not lines_with(caplog, "The database cannot be used")
 

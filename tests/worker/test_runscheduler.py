@@ -193,7 +193,7 @@ class TestTheLoop:
         wait_until(lambda: Message.objects.filter(type="tick").exists(), what="a tick after the outage")
         said = [r.getMessage() for r in caplog.records if r.name == "django_letsgo_worker.scheduler"]
         assert len([line for line in said if "fault" in line or "waits" in line]) == 2
-        assert "Scheduler loop goes on after 3 faults." in said
+        assert "Scheduler loop has recovered after 3 faults." in said
 
     def test_sleeps_no_longer_than_to_the_next_planned_time_nor_than_a_second(self):
         scheduler = Scheduler("loop")

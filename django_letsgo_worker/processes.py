@@ -15,7 +15,7 @@ from .models import Process
 TABLE = Process._meta.db_table
 # Rows of processes that ended, or fell silent, are kept this long.
 KEPT_FOR = timedelta(days=1)
-# How often a scheduler beats, in seconds; a worker does so every third of its lease.
+# The seconds between a scheduler's heartbeats; a worker beats every third of its lease.
 SCHEDULER_BEATS_EVERY = 5.0
 
 

@@ -58,12 +58,12 @@ class Scheduler:
         self._housekeeper = Maintenance(self.using)
         self._steps: list[Callable[[], None]] = [self._register, self._sync_declared]
         self._failures = 0
-        # When the loop last came round, for the monitor.
+        # The time of the loop's last turn, for the monitor.
         self.turned_at = time.monotonic()
         self._looks_again_at = self._beats_again_at = float("-inf")
         # By how much the database's clock was ahead of this machine's steady one, at the least.
         self._clock_lead = float("-inf")
-        # Up to which id plans were mended; None when there is no need.
+        # The id up to which plans were checked; None when there is no need.
         self._mended_until: int | None = 0
 
     def run(self) -> None:

@@ -27,7 +27,7 @@ from ..typed import TypedMessage
 from ..validation import private
 from .arguments import Given, Many, check_on_conflict, row_of
 
-# How often a live twin may vanish between our INSERT and our look at it before we say so.
+# The number of times that a live twin may vanish between our INSERT and our look at it before we give up.
 TRIES = 100
 
 # The columns of a new message: those that its row sets (SAID), those that are copied, since the caller may

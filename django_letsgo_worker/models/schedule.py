@@ -116,7 +116,7 @@ class ScheduledJob(WrittenWhereChanged):
     spread = models.PositiveIntegerField(_("spread"), default=0, db_default=0)
     anchor = MomentField(_("anchor"), null=True, blank=True, editable=False)
     next_run_at = MomentField(_("next run"), null=True, blank=True, editable=False)
-    # What the plan said that next_run_at is: where they differ, it was set by hand.
+    # next_run_at as it was planned: where the two differ, it was set by hand.
     next_planned_at = MomentField(_("next planned run"), null=True, blank=True, editable=False)
     planned_from = models.TextField(_("planned from"), default="", db_default="", editable=False)
     # Plans that were replaced while times of theirs were due (planning.former): the next round settles them.

@@ -102,7 +102,7 @@ def _waiting(using: str, now: datetime, limit: int, edits: bool) -> list[int]:
     working, broken = rows.filter(problem=""), rows.exclude(problem="")
     ids = list(working.due(now).order_by("next_run_at", "pk").values_list("pk", flat=True)[:limit])
     if edits:
-        # By chance: rows that only look edited, or that another scheduler has, stand in nobody's way.
+        # In random order: rows that only look edited, or that another scheduler has, then block no others.
         edited = working.needing_a_look(now).order_by("?").values_list("pk", flat=True)
         ids += edited[:EDITED_AT_ONCE]
         ids += broken.order_by("?").values_list("pk", flat=True)[:BROKEN_AT_ONCE]
@@ -153,7 +153,7 @@ def _passes(error: Exception, engine: Engine) -> bool:
 def _bring_up_to_date(
     job: ScheduledJob, clock: datetime, using: str, now: datetime | None
 ) -> tuple[list[Message], bool]:
-    # What had come under a plan that an edit replaced is settled before the row is planned.
+    # Times that were due under a plan that an edit replaced are settled before the row is planned again.
     messages = _settle(job, clock, using, now)
     if not job.enabled and job.resume_at is not None and job.resume_at <= clock:
         _resume(job, clock, using)

@@ -273,7 +273,7 @@ def disable(
 def run_now(name: str, *, by: str = "", using: str | None = None, now: datetime | None = None) -> Message:
     """Enqueue the message of the schedule `name` at once, whether it is on or off, and return it.
 
-    It is no planned occurrence: the plan stays, no Occurrence is recorded, overlap and spread don't
+    It is not a planned occurrence: the plan stays, no Occurrence is recorded, overlap and spread do not
     apply. The message names the schedule and has this moment as its planned time; `last_run_at` and the
     log say that it ran, the log also who asked (`by`, text). `now` and `using` are add()'s. Raises
     ScheduleNotFound, or InvalidMessage if the row cannot become a message.

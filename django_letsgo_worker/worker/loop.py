@@ -37,7 +37,7 @@ SECOND_LOOK = 0.05
 LOCKED_PAUSE = 0.05
 # How soon to see whether messages wait behind one that takes longer than the last ones did.
 WAKE_SECONDS = 0.005
-# With this many outcomes that the database refuses, nothing is claimed: there is no use in more of them.
+# With this many outcomes that the database refuses, nothing is claimed: it would refuse the next ones too.
 MOST_UNWRITTEN = 100
 # How long to try, at the end, to give back what another session has locked, in seconds.
 GIVE_BACK_SECONDS = 3.0
@@ -267,7 +267,7 @@ class WorkerLoop(threading.Thread):
             seconds = min(seconds, SECOND_LOOK)
         self._second_look = False
         if self.pool.wake():
-            # What waits was thought to take no time; if it does, more threads are needed soon.
+            # The waiting messages were expected to take no time; if they do, more threads are needed soon.
             seconds = min(seconds, WAKE_SECONDS)
         seconds = max(0.0, min(seconds, self.inflight.next_try_in))
         # With nothing to claim there is nothing to look for.

@@ -57,7 +57,7 @@ class HandlerPool:
         self._threads: set[threading.Thread] = set()
         self._numbers = count()
         self._resting = 0
-        # How many seats are neither a thread's nor a delivery's on the event loop.
+        # The number of seats that neither a thread nor a delivery on the event loop has.
         self._free = inflight.seats
         # Threads that wait for a seat: one, at the most.
         self._seatless = 0

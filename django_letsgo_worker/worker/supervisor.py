@@ -24,7 +24,7 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 # A child that ends sooner than this is replaced with a growing pause, in seconds.
 SHORT_LIFE = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-# How long the parent waits beyond the children's own drain before it kills them, in seconds.
+# The seconds that the parent waits beyond the children's own drain before it kills them.
 GRACE = 15.0
 
 
@@ -45,7 +45,7 @@ class Supervisor:
         self.drain_seconds = drain_seconds
         self.stopping = stopping
         self.hurrying = hurrying
-        # When the loop last came round; for monitoring.
+        # The time of the loop's last turn, for the monitor.
         self.turned_at = time.monotonic()
         self.children = [Child(f"{name}.{number}", self._command) for number in range(1, count + 1)]
 

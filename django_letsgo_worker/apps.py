@@ -32,20 +32,20 @@ class LetsGoWorkerConfig(AppConfig):
             _connect_tasks()
 
     def _modules(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return which modules of each app are imported here, and which beside them."""
+        """Return the names of modules to import from each app, and further modules to import."""
         from . import conf
 
         try:
             settings = conf.settings()
         except ImproperlyConfigured:
-            # `manage.py check` says it in one sentence; here it would end in a traceback.
+            # `manage.py check` reports it in one sentence; here it would end in a traceback.
             settings = conf.Settings()
-        # Tasks are the backend's: nobody imports them where it is not in use.
+        # Modules named `tasks` are imported by the backend, and only where it is in use.
         return tuple(name for name in settings.autodiscover if name != "tasks"), settings.imports
 
 
 def _names_our_tasks() -> bool:
-    """Whether TASKS names a class of ours: else no process imports our backend, or what it stands on."""
+    """Return whether TASKS names a class of ours; otherwise nothing imports our backend."""
     tasks = getattr(settings, "TASKS", None)
     backends = tasks.values() if isinstance(tasks, dict) else ()
     return any(_is_ours(params.get("BACKEND")) for params in backends if isinstance(params, dict))
@@ -60,7 +60,7 @@ def _is_ours(path: Any) -> bool:
         import_string(path)
     except UnfitTasks:
         return True
-    except Exception:  # others' modules may raise anything; Django reports it when it needs them
+    except Exception:  # other modules may raise anything; Django reports it when it needs them
         return False
     return f"{__package__}.backend" in sys.modules
 

@@ -1,6 +1,6 @@
-"""The handlers that come with the app; a project's own handler of the same type takes their place.
+"""The handlers that come with the app; a project's handler for the same type takes precedence.
 
-What sends such messages stands elsewhere: the built-in schedule in schedules.
+The built-in schedule that sends such messages is in schedules.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .registry import handler
 
 @handler("letsgo:scheduled")
 def log_scheduled_event(delivery: Delivery) -> None:
-    """Log that a scheduled event came; its timestamp is the planned time."""
+    """Log that a scheduled event has arrived; its timestamp is the planned time."""
     payload = delivery.payload if isinstance(delivery.payload, dict) else {}
     planned_at = delivery.planned_at or delivery.enqueued_at
     delivery.log.info(

@@ -1,6 +1,6 @@
-"""Log lines about deliveries, hung on the signals: one line an attempt, never a payload.
+"""Log lines about deliveries, written by signal receivers: one line per attempt, never a payload.
 
-Successes and planned times that come faster than people read are counted, and said in one line a second.
+Successes and planned times that come faster than people read are summed up in one line per second.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ scheduler_logger = logging.getLogger("django_letsgo_worker.scheduler")
 
 LEVELS = {"succeeded": logging.INFO, "snoozed": logging.INFO, "released": logging.INFO, "dead": logging.ERROR}
 
-# So many lines of one kind in a second stand each by itself.
+# Up to this many events of one kind per second get a line each.
 LINES_A_SECOND = 100
 
 
 class Crowd:
-    """Lines of one kind that may come faster than people read: above LINES_A_SECOND they share one a second.
+    """A rate limit for lines of one kind: above LINES_A_SECOND the further ones share one line per second.
 
-    `summary` is that line: it takes how many had no line (`noun` names one), and in how many seconds.
+    `summary` is that line: it takes how many events had no line (`noun` names one), and in how many seconds.
     """
 
     def __init__(self, logger: logging.Logger, summary: str, noun: str, event: str) -> None:
@@ -43,7 +43,7 @@ class Crowd:
         self._count = 0
 
     def has_a_line(self) -> bool:
-        """Count one more; return whether it has a line to itself."""
+        """Count one event; return whether it gets a line."""
         with self._lock:
             now = time.monotonic()
             if now - self._since >= 1.0 and self._count <= LINES_A_SECOND:
@@ -68,7 +68,7 @@ _occurrences = Crowd(
 )
 
 
-# The attempts whose failure has its line already, and as what. Not all of them end: a lease may be lost.
+# The attempts whose failure is already logged, and its outcome. Not all of them end: a lease may be lost.
 _said: OrderedDict[tuple[int, int], str] = OrderedDict()
 MOST_SAID = 10_000
 
@@ -81,7 +81,7 @@ def log_failure(
     delay: float | None,
     **kwargs: Any,
 ) -> None:
-    """Write the line of an attempt that failed where it did, so that its context is around the line."""
+    """Log a failed attempt where it failed, inside its context."""
     _write(delivery, outcome, seconds, delay, failure=exception, traceback=exception)
     _said[delivery.message_id, delivery.receipt] = outcome
     while len(_said) > MOST_SAID:
@@ -96,14 +96,14 @@ def log_delivery(
     delay: float | None,
     **kwargs: Any,
 ) -> None:
-    """Write the line of an attempt that ended; failures carry their traceback, once."""
+    """Log an attempt that ended; a failure's traceback is logged once."""
     if exception is None or outcome not in ("retry", "dead", "expired"):
         if outcome != "succeeded" or (logger.isEnabledFor(logging.INFO) and _successes.has_a_line()):
             _write(delivery, outcome, seconds, delay)
         return
     said = _said.pop((delivery.message_id, delivery.receipt), None)
     if said != outcome:
-        # If the database made something else of it, its traceback was logged already.
+        # If the database decided on another outcome, the traceback is logged already.
         traceback = exception if said is None else None
         _write(delivery, outcome, seconds, delay, failure=exception, traceback=traceback)
 
@@ -144,7 +144,7 @@ def _write(
 
 
 def log_death(message_id: int, type: str, queue: str, delivery: Delivery | None, **kwargs: Any) -> None:
-    """Say where to find a dead letter that no delivery tells of."""
+    """Log a dead letter that belongs to no delivery."""
     if delivery is None:
         logger.error("dead: message %s (%s) in %s is kept as a dead letter.", message_id, type, queue)
 
@@ -152,7 +152,7 @@ def log_death(message_id: int, type: str, queue: str, delivery: Delivery | None,
 def log_occurrence(
     occurrence: Occurrence, message: Message | None, schedule: ScheduledJob, **kwargs: Any
 ) -> None:
-    """Write the line of a planned time: fired, fired late, or skipped and why."""
+    """Log a planned time: fired, fired late, or skipped and why."""
     if not scheduler_logger.isEnabledFor(logging.INFO) or not _occurrences.has_a_line():
         return
     planned = f"{occurrence.planned_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -171,7 +171,7 @@ def log_occurrence(
 
 
 def to_console(verbosity: int) -> None:
-    """Show log lines on the terminal where the project has no logging for them, from verbosity 1 on INFO."""
+    """Show log lines on the terminal if the project has no logging for them; INFO from verbosity 1 on."""
     root = logging.getLogger("django_letsgo_worker")
     if root.hasHandlers():
         return
@@ -182,7 +182,7 @@ def to_console(verbosity: int) -> None:
 
 
 def connect() -> None:
-    """Hang the lines on the signals; once, however often it is called."""
+    """Connect the receivers to the signals; repeated calls change nothing."""
     delivery_failed.connect(log_failure, dispatch_uid="django_letsgo_worker.logs.failure")
     delivery_finished.connect(log_delivery, dispatch_uid="django_letsgo_worker.logs.delivery")
     message_died.connect(log_death, dispatch_uid="django_letsgo_worker.logs.death")

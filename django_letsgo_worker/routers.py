@@ -1,6 +1,6 @@
-"""A database router: sends this app's models and tables to the alias that LETSGO_WORKER names.
+"""A database router that sends this app's models and tables to the alias that LETSGO_WORKER names.
 
-The verbs name their alias themselves; this is for Django's own ways: Message.objects, the admin, migrate.
+Verbs name their alias themselves; this serves Django's own access: Message.objects, the admin, migrate.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ APP = "django_letsgo_worker"
 class LetsGoRouter:
     """An entry of DATABASE_ROUTERS; it has no opinion on other apps.
 
-    `further_aliases` of a subclass get the tables, too: those that `enqueue(using=...)` names.
+    The `further_aliases` of a subclass get the tables, too: for `enqueue(using=...)`.
     """
 
     further_aliases: tuple[str, ...] = ()
@@ -36,16 +36,16 @@ class LetsGoRouter:
     def _home_of(self, model: Any, *, instance: Any = None, **hints: Any) -> str | None:
         if not _is_ours(model._meta.app_label):
             return None
-        # What belongs to a row is where that row is.
+        # Related rows are where their row is.
         of_row: str | None = None if instance is None else instance._state.db
         return of_row or settings().database
 
 
 def _is_ours(app_label: str) -> bool:
-    """Whether these are rows that are written together with messages: ours, or an optional app's."""
+    """Return whether an app's rows are written together with messages: ours, or an optional app's."""
     try:
         name = apps.get_app_config(app_label).name
     except LookupError:
-        # Only migrations remember it.
+        # An app that only migrations still know.
         return False
     return name == APP or name.startswith(f"{APP}.")

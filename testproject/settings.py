@@ -1,7 +1,7 @@
-"""Settings of the shop that shows django_letsgo_worker; the tests run on them too.
+"""Settings of the shop that demonstrates django_letsgo_worker; the tests use them too.
 
-DATABASE_URL names the database, as django-environ reads it; without it a SQLite file beside
-manage.py serves.
+DATABASE_URL names the database, in the form of django-environ; the default is a SQLite file beside
+manage.py.
 """
 
 from pathlib import Path
@@ -60,7 +60,7 @@ TEMPLATES = [
 DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{HERE / 'db.sqlite3'}")}
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # WAL lets readers go on while one process writes; IMMEDIATE makes a writer wait for its turn
+    # WAL lets readers continue while one process writes; IMMEDIATE makes a writer wait for its turn
     # instead of failing in the middle of a transaction.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 20,
@@ -74,16 +74,16 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 
-# The mail server on this machine, as Django 6.1 wants it said; older versions use it without.
+# The mail server on this machine, which Django 6.1 wants to be named; older versions use it by default.
 MAILERS = {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}}
 
 LETSGO_WORKER = {}
 
-# Stripe's signing secret for test events; in the demonstration the shop is its own Stripe.
+# Stripe's signing secret for test events; in the demonstration the shop plays Stripe itself.
 LETSGO_STRIPE_TEST_WEBHOOK_KEY = "whsec_only-for-the-demonstration-and-the-tests"
 
-# The app's lines on the console: what is claimed, what failed, what fired. Payloads are never among them.
-# The site tells of what went wrong alone: its page asks for news every other second.
+# The app's log on the console: what is claimed, what failed, what fired. It never contains payloads.
+# The site logs only what goes wrong: its page asks for news every two seconds.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -1,4 +1,4 @@
-"""The shop's page, the admin, what the optional apps bring, and the services outside of `shop.outside`."""
+"""URLs of the shop's pages, the admin, the optional apps, and the external services of `shop.outside`."""
 
 from django.contrib import admin
 from django.urls import include, path

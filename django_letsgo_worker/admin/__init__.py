@@ -1,6 +1,6 @@
-"""The admin of background work: importing this registers its pages with Django's default site.
+"""The admin pages of background work; importing this registers them with Django's default site.
 
-Each page is a door: it shows rows, and calls the verbs of the floors below to change them.
+Each page is a door: it shows rows, and changes them by calling the verbs of the floors below.
 """
 
 from . import archive, dead_letters, messages, processes, queues, schedules

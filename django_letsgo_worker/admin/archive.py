@@ -1,4 +1,4 @@
-"""Archived messages: what ended, how, and with what result. Nothing is changed here.
+"""Archived messages, with their outcomes, results and errors. Nothing is changed here.
 
 Dead letters have their own page beside this one.
 """
@@ -23,7 +23,7 @@ KINDS = {"succeeded": "good", "dead": "bad", "cancelled": "off", "expired": "war
 
 
 class EndedAdmin(MessageFactsAdmin):
-    """What the archive and the dead letters share."""
+    """The shared base of the archive's and the dead letters' pages."""
 
     deferred = (*MessageFactsAdmin.deferred, "result")
     secret = ("payload", "result", "headers")
@@ -77,11 +77,11 @@ class EndedAdmin(MessageFactsAdmin):
 
 @admin.register(ArchivedMessage)
 class ArchivedMessageAdmin(EndedAdmin):
-    """The archive: in the order of an index, whichever filter is on."""
+    """The archive, always in the order of an index, whichever filter is on."""
 
     list_display = ("id", "type_shown", "queue_shown", "outcome_shown", "tries", "finished", "took", "error")
     list_filter = (OutcomeFilter, TypeFilter)
-    search_help_text = _("An id, or the beginning of a type.")
+    search_help_text = _("An id, or the start of a type.")
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         # (outcome, finished_at) and (type, finished_at) have an index, finished_at alone has none.

@@ -1,6 +1,6 @@
-"""The base of all pages: our database, permissions of their own, buttons that post, the log, capped counts.
+"""The base of all pages: our database, custom permissions, buttons that post, the log, capped counts.
 
-Nothing here knows a model; each page's own file says what it shows and which verbs it calls.
+Nothing here knows a model; each page's module says what it shows and which verbs it calls.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..inspection import Snapshot, count_capped
 
 APP = "django_letsgo_worker"
 FILTERS = "_changelist_filters"
-# Up to so many rows an action writes an entry for each; for more, one that names them all.
+# Up to this many rows an action logs one entry per row; beyond that, one entry that names them all.
 LOGGED_ONE_BY_ONE = 50
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def snapshot_of(row: Any) -> Snapshot:
 
 
 class AtLeast(engines.AtLeast):
-    """The same on a page."""
+    """A capped count, formatted for a page."""
 
     def __str__(self) -> str:
-        # Django groups the digits of a number's text itself then, and would group the comma too.
+        # Django then groups the digits of the text itself, and would treat our comma as one of them.
         return int.__repr__(self) if django_settings.USE_THOUSAND_SEPARATOR else super().__str__()
 
 
@@ -90,7 +90,7 @@ class CappedPaginator(AnyPaginator):
 
 
 class DoorChangeList(ChangeList):
-    """A list that keeps to the order of an index, and has its page read what the rows need at once."""
+    """A change list in the order of an index, whose rows get what they need in one go."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         # ?o= sorts by any column, whether its heading is a link or not: ten million rows, no index.
@@ -109,7 +109,7 @@ class DoorChangeList(ChangeList):
 
 
 class DoorAdmin(Base):
-    """A page on rows that only verbs change: lists that stay fast, actions with permissions of their own."""
+    """A page on rows that only verbs change: fast lists, and actions with their own permissions."""
 
     list_per_page = 50
     show_full_result_count = False
@@ -117,7 +117,7 @@ class DoorAdmin(Base):
     paginator = CappedPaginator
     sortable_by = ()
     deferred: tuple[str, ...] = ()
-    # The actions that have a button in each row, or on the page of one row, and what it says there.
+    # The actions with a button in each row or on the page of one row, and the button's label.
     buttons: dict[str, Any] = {}
 
     class Media:
@@ -136,7 +136,7 @@ class DoorAdmin(Base):
         return DoorChangeList
 
     def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
-        """Give each row of a page what its columns need besides itself."""
+        """Attach to each row of a page what its columns need."""
         for row in rows:
             row.snapshot, row.request = snapshot(request), request
 
@@ -153,7 +153,7 @@ class DoorAdmin(Base):
         return self.get_queryset(request).defer(None).filter(pk=pk).first()
 
     def clean_pk(self, value: str) -> Any:
-        """Return a primary key as the column takes it; None for what can't be one."""
+        """Return a value as a primary key, or None if it cannot be one."""
         try:
             return self.opts.pk.clean(value, None)
         except (ValidationError, ValueError):
@@ -169,7 +169,7 @@ class DoorAdmin(Base):
         return bool(request.user.has_perm(f"{APP}.{permission}"))
 
     def demand(self, request: HttpRequest, permission: str) -> None:
-        """Refuse whoever lacks a permission, and whatever isn't a POST."""
+        """Refuse a request that is not a POST, or whose user lacks the permission."""
         if request.method != "POST" or not self.may(request, permission):
             raise PermissionDenied
 
@@ -183,7 +183,7 @@ class DoorAdmin(Base):
     ) -> Any:
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if any(self.clean_pk(value) is None for value in chosen):
-            raise BadRequest("A selected id is none.")
+            raise BadRequest("A selected id is not valid.")
         return super().response_action(request, queryset, *args, **kwargs)
 
     def get_urls(self) -> list[URLPattern]:
@@ -202,7 +202,7 @@ class DoorAdmin(Base):
         return answer if isinstance(answer, HttpResponse) else self.back(request, object_id)
 
     def chosen(self, request: HttpRequest, object_id: str) -> Any:
-        """Return the rows that a button's action is for, as an action of the list is given them."""
+        """Return the row of a button as a queryset, which is what actions take."""
         pk = self.clean_pk(object_id)
         return self.get_queryset(request).none() if pk is None else self.get_queryset(request).filter(pk=pk)
 
@@ -222,12 +222,12 @@ class DoorAdmin(Base):
         return reverse(name, args=args, current_app=self.admin_site.name)
 
     def do_url(self, row: Any, action: str, place: str = "list") -> str:
-        """Return where a row's button posts to; it brings the list's filters along."""
+        """Return the URL that a row's button posts to, with the list's filters in it."""
         query = {"from": "change"} if place == "change" else {FILTERS: row.request.GET.urlencode()}
         return f"{self.url('do', quote(row.pk), action)}?{urlencode({k: v for k, v in query.items() if v})}"
 
     def button(self, row: Any, action: str, label: Any) -> SafeString:
-        """Show a button that posts the list's own form, CSRF token and all, to another place."""
+        """Return a button that posts the list's form, CSRF token included, to another URL."""
         return format_html(
             '<button type="submit" class="button lg-button" formmethod="post" formaction="{}">{}</button>',
             self.do_url(row, action),
@@ -240,7 +240,7 @@ class DoorAdmin(Base):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def buttons_of(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
-        """Return the buttons of a row's own page: those of its actions that this person may use."""
+        """Return the buttons of a row's page: one for each action that this user may run."""
         offered = [name for name in self.offered(row) if name in self.get_actions(request)]
         return [
             {
@@ -261,7 +261,7 @@ class DoorAdmin(Base):
         self.message_user(request, sentence, level)
 
     def log(self, request: HttpRequest, rows: Sequence[Any], what: str) -> None:
-        """Write who did what to which rows; never what is in them."""
+        """Log who did what to which rows, never their contents."""
         if not rows:
             return
         if len(rows) <= LOGGED_ONE_BY_ONE:

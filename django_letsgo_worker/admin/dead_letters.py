@@ -1,6 +1,6 @@
-"""Dead letters: what was given up and why; redrive and discard, one or all that match.
+"""Dead letters, with their errors; redrive and discard, for one or for all that match.
 
-The archive shows them too, among all that ended.
+The archive lists them too, among all messages that ended.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .message_base import Tally, in_batches
 
 
 class NewestError(Func):
-    """The words of the last failed attempt, taken out by the database: the tracebacks stay there."""
+    """The last error's message, extracted by the database, so that no traceback is loaded."""
 
     arity = 1
     output_field = TextField()
@@ -53,11 +53,11 @@ class NewestError(Func):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(EndedAdmin):
-    """Dead letters, the newest first; an error leads to all that failed with the same."""
+    """Dead letters, newest first; each error links to all dead letters with the same one."""
 
     list_display = ("id", "type_shown", "queue_shown", "tries", "finished", "error_shown")
     list_filter = (TypeFilter, FingerprintFilter)
-    search_help_text = _("An id, or the beginning of a type.")
+    search_help_text = _("An id, or the start of a type.")
     ordering = ("-finished_at", "-id")
     actions = ("redrive", "discard")
     buttons = {"redrive": _("Redrive"), "discard": _("Discard…")}
@@ -181,4 +181,4 @@ class DeadLetterAdmin(EndedAdmin):
             )
             self.say(request, why % {"count": tally.skipped}, notices.WARNING)
         if not tally.is_all:
-            self.say(request, _t("There are more: choose the action again to go on."), notices.WARNING)
+            self.say(request, _t("There are more: run the action again to continue."), notices.WARNING)

@@ -1,6 +1,6 @@
-"""Filters whose choices come from the registry or an index, never from reading all rows for them.
+"""Filters whose choices come from the registry or an index, never from a scan of all rows.
 
-What no index answers, of live messages, is looked for among those that come first in their lanes.
+What no index answers about live messages is searched for only among the first ones in their lanes.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Filter(admin.SimpleListFilter):
         return queryset.filter(**{self.parameter_name: value})
 
     def with_own(self, names: list[str]) -> Choices:
-        """Return names as choices, the one in use too if nobody lists it."""
+        """Return names as choices, plus the one in use if it is not among them."""
         own = [] if self.value() in (None, *names) else [str(self.value())]
         return [(name, name) for name in [*names, *own]]
 
 
 class TypeFilter(Filter):
-    """By type, among those that this process has handlers of."""
+    """By type; the choices are those with a handler in this process."""
 
     title = _("type")
     parameter_name = "type"
@@ -61,7 +61,7 @@ class OutcomeFilter(Filter):
 
 
 class FingerprintFilter(Filter):
-    """By the error's fingerprint; links lead here, nobody chooses from a list."""
+    """By the error's fingerprint, which comes from a link and not from a list of choices."""
 
     title = _("error")
     parameter_name = "error_fingerprint"
@@ -73,12 +73,12 @@ class FingerprintFilter(Filter):
 # -- live messages: only (queue, priority, visible_at) has an index ----------------------------------------
 
 LIVE = ("queue", "state", "type")
-# So many messages are looked at, over all lanes together, however many there are.
+# How many messages are examined, over all lanes together.
 WINDOW = 10_000
 
 
 class LiveFilter(Filter):
-    """A filter whose rows are looked for together with the others', by find_ids()."""
+    """A filter that find_ids() applies, together with the other ones."""
 
     def narrowed(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset
@@ -106,12 +106,12 @@ class StateFilter(LiveFilter):
 
 
 class LiveTypeFilter(LiveFilter, TypeFilter):
-    """By type; a column that has no index of its own while messages live."""
+    """By type; for live messages that column alone has no index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a list of live messages is narrowed to; None means all."""
+    """The conditions on a list of live messages; None means all."""
 
     queue: str | None = None
     state: str | None = None
@@ -119,7 +119,7 @@ class Wanted:
 
 
 def find_ids(page: Snapshot, wanted: Wanted) -> list[int]:
-    """Return the ids of what is wanted, higher priorities and earlier ones first, by one statement."""
+    """Return the ids that match, higher priorities and earlier messages first, by one statement."""
     lanes = [lane for lane in page.lanes if wanted.queue in (None, lane.queue)]
     if not lanes or (wanted.state is not None and wanted.state not in LIVE_STATES):
         return []
@@ -154,7 +154,7 @@ def _sql(lanes: Sequence[Lane], wanted: Wanted) -> tuple[str, dict[str, Any]]:
 
 
 class WindowPaginator(CappedPaginator):
-    """Pages of a list whose ids are known: each reads its own fifty rows and no more."""
+    """Pages of a list whose ids are known: each reads only its own fifty rows."""
 
     def __init__(self, ids: list[int], per_page: int, rows: QuerySet[Any]) -> None:
         found = AtLeast(len(ids)) if len(ids) >= WINDOW else len(ids)

@@ -1,6 +1,6 @@
-"""How values look: moments, lengths of time, badges, JSON. All text is escaped, none is trusted.
+"""Values as HTML: times, durations, badges, JSON. All text is escaped, none is trusted.
 
-What is shown, and to whom, is decided by the pages.
+The pages decide what is shown, and to whom.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def badge(kind: str, label: Any, why: Any = "") -> SafeString:
 
 
 def span(seconds: float) -> str:
-    """Say a length of time in its largest unit and the next smaller one."""
+    """Return a duration in its largest unit and the next smaller one."""
     if 0 < abs(seconds) < 0.001:
         return _("< 1 ms")
     if abs(seconds) < 1:
@@ -54,7 +54,7 @@ def span(seconds: float) -> str:
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """Say how far a moment is from now: "in 2 min 10 s", "3 h ago"."""
+    """Return how far a time is from now: "in 2 min 10 s", "3 h ago"."""
     seconds = (moment - now).total_seconds()
     if abs(seconds) < 1:
         return _("now")
@@ -66,7 +66,7 @@ def relative(moment: datetime, now: datetime) -> str:
 
 
 def when(moment: datetime | None, now: datetime) -> SafeString | str:
-    """Show a moment in the site's time zone, and how far it is."""
+    """Show a time in the site's time zone, and how far away it is."""
     if moment is None:
         return NOTHING
     local = timezone.localtime(moment)
@@ -87,7 +87,7 @@ def zone_of(name: str) -> tzinfo:
 
 
 def in_zone(moment: datetime, zone: tzinfo, now: datetime) -> SafeString:
-    """Show a moment on the wall clock of a zone: the weekday, and the year if it is another one."""
+    """Show a time on the clock of a zone: with the weekday, and with the year if it is not this one."""
     local = moment.astimezone(zone)
     clock = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
     day = "D j M" if local.year == now.astimezone(zone).year else "D j M Y"
@@ -96,7 +96,7 @@ def in_zone(moment: datetime, zone: tzinfo, now: datetime) -> SafeString:
 
 
 def json_text(value: Any) -> str:
-    """Return JSON for people: indented, with the values of secret keys masked, cut when it is huge."""
+    """Return JSON for people: indented, with the values of secret keys masked, cut off if it is huge."""
     text = json.dumps(redacted(value), indent=2, ensure_ascii=False)
     return text if len(text) <= LONGEST_JSON else text[:LONGEST_JSON] + "\n… " + _("[cut]")
 
@@ -136,7 +136,7 @@ def link_to(site: str, model: str, pk: Any, text: Any) -> SafeString | str:
 
 
 def attempts(errors: Any) -> SafeString | str:
-    """Show the record of failed attempts and redrives, the newest first, attempts with their tracebacks."""
+    """Show the record of failed attempts and redrives, newest first, attempts with their tracebacks."""
     entries = [entry if isinstance(entry, dict) else {"message": entry} for entry in errors or [] if entry]
     if not entries:
         return NOTHING
@@ -176,7 +176,7 @@ def _ran(entry: dict[str, Any]) -> str:
 
 
 def _recorded(at: Any) -> Any:
-    """Return a moment that is recorded as text in the form of the page; what is none, as it is."""
+    """Return a recorded ISO time as pages show times; other text unchanged."""
     try:
         return f"{timezone.localtime(datetime.fromisoformat(at)):%Y-%m-%d %H:%M:%S}"
     except (TypeError, ValueError, OverflowError):

@@ -1,6 +1,6 @@
-"""The forms of the admin: why and how long, and a schedule with its payload.
+"""The forms of the admin: the reason and the length of a pause, and a schedule with its payload.
 
-What a schedule may be is decided by its model; a form only shows the refusals at their fields.
+The model decides what a valid schedule is; the form only shows its errors at their fields.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ else:
     ScheduledJobModelForm = forms.ModelForm
 
 HOW_LONG = [
-    ("", _("until somebody resumes it")),
+    ("", _("until it is resumed")),
     ("15", _("15 minutes")),
     ("60", _("1 hour")),
     ("240", _("4 hours")),
@@ -36,7 +36,7 @@ HOW_LONG = [
 
 
 class ReasonActionForm(ActionForm):
-    """The choice of an action, with room for the reason of a pause or a switch."""
+    """The choice of an action, with a field for the reason of a pause or a switch."""
 
     reason = forms.CharField(
         label=_("Reason:"),
@@ -47,7 +47,7 @@ class ReasonActionForm(ActionForm):
 
 
 class PauseForm(forms.Form):
-    """Why a queue is paused, and when it goes on by itself."""
+    """The reason of a pause, and when the queue resumes by itself."""
 
     reason = forms.CharField(
         label=_("Reason"),
@@ -66,14 +66,12 @@ class PauseForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.now = now
         zone = timezone.get_current_timezone_name()
-        self.fields["resume_at"].help_text = _("In the time zone %(zone)s; kept to the minute.") % {
-            "zone": zone
-        }
+        self.fields["resume_at"].help_text = _("In the time zone %(zone)s, to the minute.") % {"zone": zone}
 
     def clean_resume_at(self) -> datetime | None:
         moment: datetime | None = self.cleaned_data["resume_at"]
         if moment is not None and moment <= self.now:
-            raise ValidationError(_("This moment is past."))
+            raise ValidationError(_("This time is in the past."))
         return moment
 
     def clean(self) -> dict[str, Any]:
@@ -86,7 +84,7 @@ class PauseForm(forms.Form):
 
 
 class ListedInput(forms.TextInput):
-    """A text with suggestions, which work without JavaScript."""
+    """A text input with suggestions that work without JavaScript."""
 
     template_name = "admin/django_letsgo_worker/listed_input.html"
 
@@ -102,7 +100,7 @@ class ListedInput(forms.TextInput):
 
 
 class PayloadField(forms.JSONField):
-    """A payload as JSON text; what its secret keys hold is masked, and stays if the mask does."""
+    """A payload as JSON text; secret values are masked, and stay as they are where the mask is left."""
 
     def prepare_value(self, value: Any) -> Any:
         if value is None:
@@ -112,7 +110,7 @@ class PayloadField(forms.JSONField):
         return json.dumps(redaction.redacted(value), indent=2, ensure_ascii=False)
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        # As it was typed; Django would parse it again, and fail where to_python() has said so.
+        # As it was typed: Django would parse it again, and raise what to_python() has already reported.
         return initial if self.disabled else None if data is None else forms.fields.InvalidJSONInput(data)
 
     def to_python(self, value: Any) -> Any:
@@ -122,7 +120,7 @@ class PayloadField(forms.JSONField):
         except InvalidMessage as error:
             raise ValidationError(str(error)) from None
         except (RecursionError, ValueError):
-            # Beyond what Python's parser reads: too deep, or a number of too many digits.
+            # Beyond the limits of Python's parser: nested too deep, or a number with too many digits.
             raise ValidationError(
                 self.error_messages["invalid"], code="invalid", params={"value": "…"}
             ) from None
@@ -136,11 +134,11 @@ class PayloadField(forms.JSONField):
 
 
 class MaskMoved(ValueError):
-    """A mask stands where nothing was masked."""
+    """A mask in a place where no value was masked."""
 
 
 def restored(edited: Any, original: Any) -> Any:
-    """Return an edited value with each mask replaced by what it stood for; else MaskMoved."""
+    """Return an edited value with each mask replaced by the value it stood for. Raises MaskMoved."""
     if isinstance(edited, dict):
         before = original if isinstance(original, dict) else {}
         return {key: _restored_item(key, item, before) for key, item in edited.items()}
@@ -161,7 +159,7 @@ def _restored_item(key: str, item: Any, before: dict[str, Any]) -> Any:
 
 
 class ScheduledJobForm(ScheduledJobModelForm):
-    """A schedule; the model's own checks say what is wrong, each at its field."""
+    """A schedule; the model's checks report each error at its field."""
 
     class Meta:
         model = ScheduledJob
@@ -179,15 +177,13 @@ class ScheduledJobForm(ScheduledJobModelForm):
         }
         help_texts = {
             "schedule": _("Such as rate(5 minutes), @daily, 30 2 * * MON-FRI, at(2027-01-01T09:00:00)."),
-            "timezone": _("The zone whose clock cron forms and at() follow."),
-            "payload": _("JSON, or nothing."),
-            "queue": _("Empty: what the handler says."),
-            "priority": _("-100 to 100, larger is sooner. Empty: what the handler says."),
-            "max_attempts": _("Empty: what the handler says."),
-            "deadline": _(
-                "Counted from the planned time, such as 00:10:00; later than that no attempt starts."
-            ),
-            "misfire_grace": _("Up to here, such as 00:01:00, a run is on time."),
+            "timezone": _("The time zone of cron expressions and of at()."),
+            "payload": _("JSON, or empty."),
+            "queue": _("Empty: the handler's."),
+            "priority": _("-100 to 100, larger is sooner. Empty: the handler's."),
+            "max_attempts": _("Empty: the handler's."),
+            "deadline": _("Counted from the planned time, such as 00:10:00; no attempt starts after that."),
+            "misfire_grace": _("How late a run may be and still be on time, such as 00:01:00."),
             "spread": _("Minutes over which runs are spread."),
         }
 
@@ -205,11 +201,11 @@ class ScheduledJobForm(ScheduledJobModelForm):
         return name
 
     def validate_unique(self) -> None:
-        """Nothing more: the name was looked for in clean_name()."""
+        """Check nothing more: clean_name() has looked for the name."""
 
     def clean_payload(self) -> Any:
         try:
             return restored(self.cleaned_data["payload"], self.instance.payload)
         except MaskMoved as error:
-            text = _("%(mask)s at %(key)s stands for no value: write the value itself.")
+            text = _("%(mask)s at %(key)s does not stand for a value: enter the value itself.")
             raise ValidationError(text, params={"mask": redaction.MASK, "key": str(error)}) from None

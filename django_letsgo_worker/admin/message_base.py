@@ -1,6 +1,6 @@
-"""The common part of the pages of live and of archived messages: columns, fields, and actions on many.
+"""The shared base of the pages of live and archived messages: columns, fields, and bulk actions.
 
-How the two differ, and what can be done with them, stands in their own files.
+Their differences, and their actions, are in their own modules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .. import registry
 from . import formatting
 from .base import ReadOnlyAdmin, snapshot_of
 
-# Proxies give a request up after 30 s or so; what is left then is said instead.
+# Proxies give up on a request after 30 s or so: stop before that, and say that there is more.
 BUDGET_SECONDS = 20.0
 
 
@@ -28,7 +28,7 @@ class MessageFactsAdmin(ReadOnlyAdmin):
 
     deferred: tuple[str, ...] = ("payload", "headers", "errors")
     search_fields = ("id",)
-    # Columns that a page of one message shows in its own way, or not to everybody.
+    # Columns that the page of one message shows in its own way, or not to everyone.
     secret: tuple[str, ...] = ("payload", "headers")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -99,7 +99,7 @@ class MessageFactsAdmin(ReadOnlyAdmin):
     def planned(self, row: Any) -> SafeString | str:
         return formatting.when(row.planned_at, snapshot_of(row).now)
 
-    # -- what not everybody may see --------------------------------------------------------------------
+    # -- private fields --------------------------------------------------------------------------------
 
     @admin.display(description=_("payload"))
     def payload_shown(self, row: Any) -> SafeString:
@@ -123,7 +123,7 @@ class MessageFactsAdmin(ReadOnlyAdmin):
 
 
 def types_beginning(word: str) -> list[str]:
-    """Return the known types that begin with a word, and the word: a type may be known elsewhere only."""
+    """Return a word and the known types that start with it: the word may be a type known only elsewhere."""
     return [*{word, *(type for type in registry.types() if type.startswith(word))}]
 
 
@@ -132,7 +132,7 @@ def types_beginning(word: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many rows were changed, how many were left as they are, and whether that is all."""
+    """The numbers of changed and of skipped rows, and whether there are more."""
 
     done: int
     skipped: int

@@ -1,6 +1,6 @@
-"""Live messages: what waits and what runs, why it isn't running, and cancel.
+"""Live messages, with their states and the reason why a ready one does not run; cancel.
 
-What ended is the archive's.
+Messages that ended are in the archive.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class MessageAdmin(MessageFactsAdmin):
         "visible",
     )
     list_filter = (QueueFilter, StateFilter, LiveTypeFilter)
-    search_help_text = _("An id, the beginning of a type, or key: and a unique key.")
+    search_help_text = _("An id, the start of a type, or key: followed by a unique key.")
     actions = ("cancel",)
     buttons = {"cancel": _("Cancel this message")}
     first_fields = ("state", "type_shown", "queue_shown", "tries", "enqueued", "visible")
@@ -95,7 +95,7 @@ class MessageAdmin(MessageFactsAdmin):
         return WindowPaginator(ids, per_page, self.get_queryset(request))
 
     def _ids(self, request: HttpRequest) -> list[int] | None:
-        """Return what the filters and the search find, looked for once; None where the id's index will do."""
+        """Return the ids that filters and search find, searched for once; None if the id's index suffices."""
         wanted = _wanted(request)
         if wanted is None:
             return None
@@ -141,12 +141,12 @@ class MessageAdmin(MessageFactsAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Show a message; one that has ended meanwhile is shown where it is now."""
+        """Show a message; redirect to the archive if it has ended meanwhile."""
         response = super().change_view(request, object_id, form_url, extra_context)
         if response.status_code == 302 and self.has_view_permission(request):
             found = self._find_anywhere(object_id)
             if isinstance(found, ArchivedMessage):
-                list(notices.get_messages(request))  # "it doesn't exist" is not so
+                list(notices.get_messages(request))  # "it doesn't exist" is wrong here
                 return HttpResponseRedirect(self._archived_url(found.pk))
         return response
 
@@ -172,7 +172,7 @@ class MessageAdmin(MessageFactsAdmin):
 
         tally = in_batches(first_ones(queryset, failed), cancel_batch)
         if tally.done >= WINDOW:
-            # A filter finds so many at a time.
+            # A filter finds no more than this many at a time.
             tally = replace(tally, is_all=False)
         self._tell(request, tally, failed)
 
@@ -191,11 +191,11 @@ class MessageAdmin(MessageFactsAdmin):
             )
             self.say(request, said % {"count": tally.done})
         elif not failed:
-            self.say(request, _t("Nothing was cancelled: none of them lives any more."), notices.WARNING)
+            self.say(request, _t("Nothing was cancelled: none of them is live any more."), notices.WARNING)
         for sentence in list(failed.values())[:5]:
             self.say(request, sentence, notices.WARNING)
         if not tally.is_all:
-            self.say(request, _t("There are more: choose the action again to go on."), notices.WARNING)
+            self.say(request, _t("There are more: run the action again to continue."), notices.WARNING)
 
 
 def _word(request: HttpRequest) -> str:
@@ -203,13 +203,13 @@ def _word(request: HttpRequest) -> str:
 
 
 def _is_words(request: HttpRequest) -> bool:
-    """Whether the search, if there is one, is for types: not for one id or one key."""
+    """Return whether the search, if any, is for types and not for an id or a key."""
     word = _word(request)
     return not (word.isdecimal() or word.startswith(KEY))
 
 
 def _wanted(request: HttpRequest) -> Wanted | None:
-    """Return what the filters and the search ask for beyond an id or a key; None if nothing."""
+    """Return the conditions of filters and search beyond an id or a key; None if there are none."""
     given = {name: request.GET.get(name) for name in LIVE}
     types = None if given["type"] is None else [given["type"]]
     if _word(request) and _is_words(request):

@@ -1,6 +1,6 @@
-"""Processes: who works here, who fell silent, and stop.
+"""Processes: workers and schedulers, whether living or silent, and the request to stop.
 
-Nothing is recovered from these rows: leases lapse by themselves.
+Recovery does not depend on these rows: leases lapse by themselves.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ProcessAdmin(ReadOnlyAdmin):
             return formatting.badge("off", row.get_state_display())
         if liveness_of(row, snapshot_of(row).now) == "silent":
             return formatting.badge(
-                "bad", _("silent"), _("no heartbeat; its messages are taken up by others")
+                "bad", _("silent"), _("no recent heartbeat; others take over its messages")
             )
         if row.state == Process.State.DRAINING:
             return formatting.badge("wait", row.get_state_display())
@@ -90,7 +90,7 @@ class ProcessAdmin(ReadOnlyAdmin):
     def types_shown(self, row: Process) -> str:
         return ", ".join(map(str, row.types or ())) or formatting.NOTHING
 
-    @admin.display(description=_("busy of seats"))
+    @admin.display(description=_("busy / seats"))
     def seats_shown(self, row: Process) -> str:
         return formatting.NOTHING if row.kind == Process.Kind.SCHEDULER else f"{row.busy} / {row.seats}"
 
@@ -119,8 +119,8 @@ class ProcessAdmin(ReadOnlyAdmin):
             self.say(request, _t("None of them is running."), notices.WARNING)
             return
         said = ngettext(
-            "%(count)d process was asked to stop: it finishes what is in hand.",
-            "%(count)d processes were asked to stop: they finish what is in hand.",
+            "%(count)d process was asked to stop: it finishes what it has in hand.",
+            "%(count)d processes were asked to stop: they finish what they have in hand.",
             len(asked),
         )
         self.say(request, said % {"count": len(asked)})

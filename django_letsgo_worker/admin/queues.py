@@ -1,6 +1,6 @@
-"""Queues: what each has to do, and pause and resume; those without a row are shown all the same.
+"""Queues: their work, pause and resume; queues without a row are listed too.
 
-What a queue has is counted in inspection.
+The counting is done in inspection.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class QueueAdmin(ReadOnlyAdmin):
         self.say(request, said % {"count": done}, notices.SUCCESS if done else notices.WARNING)
 
     def _each(self, request: HttpRequest, chosen: Any, verb: Callable[[str], object], what: str) -> int:
-        """Call a verb for each chosen queue, whether it has a row or not; return how many it changed."""
+        """Call a verb for each selected queue, with or without a row; return how many it changed."""
         self.demand(request, "pause_queue")
         names = chosen if isinstance(chosen, list) else self._names(request)
         done = []
@@ -197,7 +197,7 @@ class QueueAdmin(ReadOnlyAdmin):
             return queues.names(using=self.alias)
         return request.POST.getlist(ACTION_CHECKBOX_NAME)
 
-    # -- the page that asks why and until when ---------------------------------------------------------
+    # -- the pause page --------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.pause_view)

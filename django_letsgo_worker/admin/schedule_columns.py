@@ -1,6 +1,6 @@
-"""How a schedule looks, in the list and on its own page: its state, its next runs, its last ones.
+"""Columns and fields of a schedule, in the list and on its page: its state, its next and last runs.
 
-The page itself, its form and its actions stand in schedules.py.
+The page itself, its form and its actions are in schedules.py.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ class ScheduleColumns(DoorAdmin):
         if state == "broken":
             return formatting.badge("bad", _("problem"), formatting.cut(row.problem, 300))
         if state == "completed":
-            return formatting.badge("calm", _("over"), _("no run is to come"))
+            return formatting.badge("calm", _("over"), _("no further runs"))
         if is_late(row, page.now):
-            why = _("its time has come, and no scheduler took it up")
+            why = _("due, but no scheduler has fired it")
             return formatting.badge(
                 "warn", _("late"), why if page.has_scheduler else _("no scheduler is running")
             )
         if not page.knows(row.type):
-            return formatting.badge("warn", _("on"), _("no handler of this type is known here"))
+            return formatting.badge("warn", _("on"), _("no handler for this type is known here"))
         return formatting.badge("good", _("on"))
 
     @admin.display(description=_("next run"))
@@ -116,7 +116,7 @@ class ScheduleColumns(DoorAdmin):
             for moment in moments
         ]
         caption = (
-            _("When it would run, if it were on") if not row.enabled else _("The next five planned times")
+            _("When it would run if it were on") if not row.enabled else _("The next five planned times")
         )
         return formatting.table((*zones, _("from now"), ""), lines, caption)
 
@@ -162,7 +162,7 @@ class ScheduleColumns(DoorAdmin):
 
 
 def _switched(row: ScheduledJob, page: Snapshot) -> str:
-    """Say who switched a schedule off, when, why and until when."""
+    """Return who switched a schedule off, when, until when and why, as one line."""
     facts = [
         _t("by %(who)s") % {"who": formatting.cut(row.switched_by)} if row.switched_by else "",
         formatting.relative(row.switched_at, page.now) if row.switched_at else "",

@@ -1,6 +1,6 @@
 """Schedules: the list with its switches, the form, and the actions enable, disable and run now.
 
-How a schedule looks stands in schedule_columns.py; when one runs is decided far below.
+Columns and fields are in schedule_columns.py; planning decides when a schedule runs.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ WHAT = ("name", "type", "schedule", "timezone", "payload")
 
 @admin.register(ScheduledJob)
 class ScheduledJobAdmin(ScheduleColumns):
-    """Schedules; those declared in code are locked but for their switch."""
+    """Schedules; of those declared in code only the switch can be changed."""
 
     form = ScheduledJobForm
     list_display = ("switch", "name_shown", "schedule_shown", "state_shown", "next_run", "last_run")
     list_display_links = ("name_shown",)
     list_filter = (ScheduleStateFilter, ScheduleTypeFilter)
     search_fields = ("name", "type")
-    search_help_text = _("A part of the name or of the type.")
+    search_help_text = _("Part of the name or of the type.")
     ordering = ("name",)
     deferred = ("payload",)
     actions = ("enable", "disable", "run_now")
@@ -125,7 +125,7 @@ class ScheduledJobAdmin(ScheduleColumns):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except InvalidSchedule as error:
-            # The form was good a moment ago; an at() has passed since.
+            # The form was valid a moment ago; the time of an at() has passed since.
             self.say(request, str(error), notices.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
@@ -139,7 +139,7 @@ class ScheduledJobAdmin(ScheduleColumns):
         names = [f"{self.opts.verbose_name}: {job.name}" for job in objs]
         lacking = set() if self.has_delete_permission(request) else {str(self.opts.verbose_name)}
         return (
-            [*names, _t("and what is recorded of their runs")],
+            [*names, _t("and the records of their runs")],
             {self.opts.verbose_name_plural: len(names)},
             lacking,
             [],
@@ -203,7 +203,7 @@ class ScheduledJobAdmin(ScheduleColumns):
     def _each(
         self, request: HttpRequest, queryset: QuerySet[ScheduledJob], verb: Callable[[str], object], what: str
     ) -> int:
-        """Call a verb for each schedule; return how many it did not refuse."""
+        """Call a verb for each schedule; return for how many it succeeded."""
         done = []
         for job in queryset:
             try:

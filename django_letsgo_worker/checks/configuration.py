@@ -1,6 +1,6 @@
-"""Checks of the settings, LETSGO_WORKER's and those of Django's that it needs, and of the commands' names.
+"""Checks of LETSGO_WORKER, of the Django settings that it needs, and of the commands' names.
 
-Only facts that can be known without a database stand here; and the tags that say which checks are made when.
+Only checks that need no database are here, and the tags that say which checks are made when.
 Those that read rows have Django's tag `database`: they are made when it is named.
 """
 
@@ -20,20 +20,20 @@ from ..errors import InvalidSchedule
 from ..hints import suggestion
 from ..inspection import alias_of_queue
 
-# Workers and schedulers make these too, when they start, and do not start with an error among them.
+# Workers and schedulers make these when they start, too, and refuse to start on an error.
 AT_START = "letsgo_worker"
-# What the project should know, and a worker need not be told each time.
+# For the project to know; workers do not repeat them at each start.
 PROJECT = "letsgo_project"
-# What a heartbeat may take on a busy host, in seconds; three of them should fit into a lease.
+# How long a heartbeat may take on a busy host, in seconds; three of them should fit into a lease.
 SLOW_HEARTBEAT = 1.0
 APP = "django_letsgo_worker"
-# What else calls the same.
+# Another name of the same command, where there is one.
 OTHER_NAMES = {"runworker": "Use `manage.py letsgo worker run`, which is the same, or move"}
 
 
 @register(AT_START)
 def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say what is wrong with the settings."""
+    """Report errors in the settings."""
     try:
         alias = settings().database
     except ImproperlyConfigured as error:
@@ -43,13 +43,15 @@ def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 def _check_alias(alias: str) -> Iterator[CheckMessage]:
     if alias not in django_settings.DATABASES:
-        yield Error(f"LETSGO_WORKER names the database {alias!r}, which is not one.", id="letsgo_worker.E002")
+        yield Error(
+            f"LETSGO_WORKER names the database {alias!r}, which is not in DATABASES.", id="letsgo_worker.E002"
+        )
 
 
 def _check_time_zone(alias: str) -> Iterator[CheckMessage]:
     if not django_settings.USE_TZ:
         yield Error(
-            "django_letsgo_worker needs USE_TZ = True: without it nobody can say when a stored time is.",
+            "django_letsgo_worker needs USE_TZ = True: without it stored times are ambiguous.",
             id="letsgo_worker.E003",
         )
     zone = django_settings.DATABASES.get(alias, {}).get("TIME_ZONE")
@@ -63,7 +65,7 @@ def _check_time_zone(alias: str) -> Iterator[CheckMessage]:
 
 @register(PROJECT)
 def check_built_in_schedule(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say that the built-in schedule cannot be read; schedulers refuse it themselves, workers need none."""
+    """Report a built-in schedule that cannot be read; schedulers refuse it themselves, workers need none."""
     if alias_of_queue() is None:
         return []
     try:
@@ -75,13 +77,13 @@ def check_built_in_schedule(app_configs: Any, **kwargs: Any) -> list[CheckMessag
 
 @register(PROJECT)
 def check_autodiscover(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say that no app has a module that is to be looked for: a slip would leave handlers out in silence."""
+    """Report module names that no app has: a slip would silently leave handlers out."""
     if alias_of_queue() is None:
         return []
     known = list(Settings().autodiscover)
     return [
         Warning(
-            f"LETSGO_WORKER['AUTODISCOVER'] names {name!r}, and no installed app has a module of that name."
+            f"LETSGO_WORKER['AUTODISCOVER'] names {name!r}, but no installed app has a module of that name."
             f"{suggestion(name, known)}",
             id="letsgo_worker.W016",
         )
@@ -92,10 +94,10 @@ def check_autodiscover(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(PROJECT)
 def check_context(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say that a carrier is missing; messages go without what it would carry."""
+    """Report missing carriers; messages are sent without what they would carry."""
     if alias_of_queue() is None:
         return []
-    hint = "Make it with django_letsgo_worker.context.carrier(), where every process imports it."
+    hint = "Define it with django_letsgo_worker.context.carrier(), in a module that every process imports."
     return [
         Warning(f"LETSGO_WORKER: {sentence}", hint=hint, id="letsgo_worker.W013")
         for sentence in context.unknown_carriers()
@@ -104,14 +106,14 @@ def check_context(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(PROJECT, deploy=True)
 def check_lease(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say that a lease is too short for three heartbeats."""
+    """Report a lease that is too short for three heartbeats."""
     if alias_of_queue() is None or settings().lease_seconds >= 3 * SLOW_HEARTBEAT:
         return []
     lease = settings().lease_seconds
     return [
         Warning(
-            f"A lease of {lease:g} s leaves {lease / 3:.2g} s for each of its three heartbeats: a short "
-            "pause of a process, or of the database, takes its messages away while it handles them.",
+            f"A lease of {lease:g} s leaves {lease / 3:.2g} s for each of its three heartbeats: after a "
+            "short pause of a process, or of the database, others claim messages that it still handles.",
             hint=f"Set LETSGO_WORKER['LEASE_SECONDS'] to {3 * SLOW_HEARTBEAT:g} or more; 30 is the default.",
             id="letsgo_worker.W005",
         )
@@ -120,11 +122,11 @@ def check_lease(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(PROJECT)
 def check_commands(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say which of our commands are another app's: Channels has a runworker too, and the first app wins."""
+    """Report our commands that another app hides: Channels has a runworker too, and the first app wins."""
     owners = get_commands()
     return [
         Warning(
-            f"`manage.py {name}` is the command of {owners[name]!r}: it hides that of {APP!r}.",
+            f"`manage.py {name}` runs the command of {owners[name]!r}, which hides that of {APP!r}.",
             hint=f"{OTHER_NAMES.get(name, 'Move')} {APP!r} above {owners[name]!r} in INSTALLED_APPS.",
             id="letsgo_worker.W006",
         )

@@ -1,6 +1,6 @@
-"""Checks of the queue's database: how handlers and the web connect to it, and what routers send there.
+"""Checks of the queue's database: the options of its connections, and the routers.
 
-Workers set up their own connections as they need them. Nothing is asked of the database itself here.
+Workers set up their own connections. No query is made here.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ..validation import counted
 from .configuration import APP, AT_START, PROJECT
 
 _SETS_WAL = re.compile(r"journal_mode\s*=\s*[\"']?wal\b", re.IGNORECASE)
-# In the header of a SQLite file: the versions to write and to read it with; both are 2 in WAL mode.
+# In the header of a SQLite file: its write version and its read version; both are 2 in WAL mode.
 _VERSIONS, _WAL = slice(18, 20), b"\x02\x02"
-# Of psycopg's pool, where its size is not given.
+# The default size of psycopg's pool.
 _POOL_SIZE = 4
 ROUTER = f"{APP}.routers.LetsGoRouter"
 
@@ -37,7 +37,7 @@ ROUTER = f"{APP}.routers.LetsGoRouter"
 
 @register(AT_START)
 def check_connection(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say that nothing can be done with it, or which of its options make work slow or fail."""
+    """Report a database that cannot be used, or options of it that make work slow or fail."""
     alias = alias_of_queue()
     if alias is None:
         return []
@@ -67,20 +67,20 @@ def _check_sqlite(alias: str, name: str, options: Mapping[str, Any]) -> Iterator
     if str(options.get("transaction_mode")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
         yield Warning(
             f"Transactions on {alias!r} do not wait for their turn to write: one that reads first fails with "
-            '"database is locked" when another was faster.',
+            '"database is locked" if another has written meanwhile.',
             hint=_hint(alias, '"transaction_mode": "IMMEDIATE"'),
             id="letsgo_worker.W001",
         )
     if not _SETS_WAL.search(str(options.get("init_command"))) and not _is_in_wal_mode(name):
         yield Warning(
-            f"The SQLite file of {alias!r} has no write-ahead log: whoever reads stops the one who writes.",
+            f"The SQLite file of {alias!r} has no write-ahead log: readers block writers.",
             hint=_hint(alias, '"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"'),
             id="letsgo_worker.W002",
         )
 
 
 def _is_in_wal_mode(name: str) -> bool:
-    """Whether the file itself remembers it; a database that is not there yet does not."""
+    """Return whether the file is in WAL mode; one that does not exist yet is not."""
     try:
         with Path(name).open("rb") as file:
             return file.read(_VERSIONS.stop)[_VERSIONS] == _WAL
@@ -89,10 +89,10 @@ def _is_in_wal_mode(name: str) -> bool:
 
 
 def _check_isolation(alias: str, options: Mapping[str, Any]) -> Iterator[CheckMessage]:
-    # As Django reads it: what is not given is READ COMMITTED, and None is what the server says.
+    # As Django reads it: READ COMMITTED if it is not given, and the server's default if it is None.
     level = options.get("isolation_level", "read committed")
     if str(level).lower() != "read committed":
-        said = f"{level!r}" if level else "what the server says, which is REPEATABLE READ by default"
+        said = f"{level!r}" if level else "the server's, which is REPEATABLE READ by default"
         yield Warning(
             f"The isolation level of {alias!r} is {said}: handlers and enqueues lock the gaps between rows, "
             "and deadlock with the workers.",
@@ -109,9 +109,9 @@ def _check_pool(alias: str, options: Mapping[str, Any], seats: int) -> Iterator[
     size = sizes.get("max_size") or sizes.get("min_size", _POOL_SIZE)
     if size < seats:
         yield Warning(
-            f"The pool of {alias!r} has {counted(size, 'connection')}, and a worker handles "
+            f"The pool of {alias!r} has {counted(size, 'connection')}, but a worker handles "
             f"{counted(seats, 'message')} at a time: "
-            "handlers wait for each other's connections, and fail when that takes too long.",
+            "handlers wait for each other's connections, and fail if that takes too long.",
             hint=_hint(alias, f'"pool": {{"max_size": {seats}}}, or lower CONCURRENCY'),
             id="letsgo_worker.W004",
         )
@@ -122,7 +122,7 @@ def _check_pool(alias: str, options: Mapping[str, Any], seats: int) -> Iterator[
 
 @register(PROJECT)
 def check_routing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say what is lost with the queue on another alias than the data, and what routers do to its tables."""
+    """Report routers that misplace our tables, and a queue on another alias than the data."""
     alias = alias_of_queue()
     return [] if alias is None else [*_check_routers(alias), *_check_distance(alias)]
 
@@ -130,30 +130,30 @@ def check_routing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def _check_routers(alias: str) -> Iterator[CheckMessage]:
     if APP in getattr(django_settings, "TENANT_APPS", ()):
         yield Warning(
-            f"TENANT_APPS has {APP}: what is enqueued in a tenant's schema waits in a queue of that schema, "
-            "and workers serve none of them.",
-            hint=f"Have {APP!r} in SHARED_APPS only, and let a carrier take the schema along.",
+            f"TENANT_APPS contains {APP}: messages enqueued in a tenant's schema wait in a queue of that "
+            "schema, which no worker serves.",
+            hint=f"List {APP!r} in SHARED_APPS only, and let a carrier take the schema along.",
             id="letsgo_worker.W015",
         )
     if not router.allow_migrate_model(alias, Message):
         if has_own_cursors(connections[alias]):
             # Its answer may depend on the schema that this connection is set to.
             yield Warning(
-                f"DATABASE_ROUTERS let no tables of {APP} onto {alias!r} as its connections are when they "
-                "are new, and so are those of workers.",
-                hint="Have the tables in the schema that a new connection uses: with django-tenants the "
+                f"DATABASE_ROUTERS allow no tables of {APP} on {alias!r} while its connection is new, as "
+                "those of workers are.",
+                hint="Create the tables in the schema that a new connection uses: with django-tenants, the "
                 "shared one.",
                 id="letsgo_worker.W014",
             )
             return
         yield Error(
-            f"DATABASE_ROUTERS let no tables of {APP} onto {alias!r}, where LETSGO_WORKER has them.",
+            f"DATABASE_ROUTERS allow no tables of {APP} on {alias!r}, where LETSGO_WORKER keeps them.",
             hint=f"Put {ROUTER!r} in front of the others.",
             id="letsgo_worker.E007",
         )
     elif {router.db_for_read(Message), router.db_for_write(Message)} != {alias}:
         yield Warning(
-            f"LETSGO_WORKER has its tables on {alias!r}, but no router sends Message.objects there.",
+            f"LETSGO_WORKER keeps its tables on {alias!r}, but no router sends Message.objects there.",
             hint=f"Add {ROUTER!r} to DATABASE_ROUTERS.",
             id="letsgo_worker.W009",
         )
@@ -173,7 +173,7 @@ def _check_distance(alias: str) -> Iterator[CheckMessage]:
 
 
 def models_of_project() -> list[type[Model]]:
-    """Return the models of all apps but ours and our optional ones."""
+    """Return the models of all apps except ours and our optional ones."""
     return [
         model
         for config in apps.get_app_configs()

@@ -1,6 +1,6 @@
 """Checks of what the code registers: handlers, and the schedules that it declares.
 
-What rows name, and no code registers, is found in rows.
+Types that rows name and no code registers are found in rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEFAULT_QUEUE = "default"
 
 @register(AT_START)
 def check_atomic_handlers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say which atomic handlers write where no transaction of the queue reaches."""
+    """Report atomic handlers that write where no transaction of the queue reaches."""
     alias = alias_of_queue()
     if alias is None:
         return []
@@ -33,7 +33,7 @@ def check_atomic_handlers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
         Error(
             f"The handler of {handler.type!r} is atomic ({handler.place}), but what its app writes is not on "
             f"{alias!r}, where the queue is: its rows and its acknowledgement cannot commit together.",
-            hint="Take atomic=True away and make it safe to repeat, or keep the queue with the data: see "
+            hint="Remove atomic=True and make it safe to repeat, or keep the queue with the data: see "
             "LETSGO_WORKER['DATABASE'].",
             id="letsgo_worker.E006",
         )
@@ -43,7 +43,7 @@ def check_atomic_handlers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
 
 
 def _writes_to(alias: str, handler: Handler) -> bool:
-    """Whether the models of a handler's app, or the project's if it has none, are written to an alias."""
+    """Return whether the models of a handler's app, or the project's if it has none, are on an alias."""
     config = apps.get_containing_app_config(handler.function.__module__)
     models = list(config.get_models()) if config else []
     written = aliases_written(models or models_of_project())
@@ -52,7 +52,7 @@ def _writes_to(alias: str, handler: Handler) -> bool:
 
 @register(AT_START)
 def check_what_follows_deaths(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say which on_dead names a type that nobody handles, or leads back to where it began."""
+    """Report each on_dead that names a type without a handler, or leads back to where it began."""
     found: list[CheckMessage] = []
     follows = {one.type: one.on_dead for one in registry.handlers() if one.on_dead}
     for handler in registry.handlers():
@@ -61,7 +61,7 @@ def check_what_follows_deaths(app_configs: Any, **kwargs: Any) -> list[CheckMess
         if registry.find(handler.on_dead) is None:
             wrong = f"for which there is no handler.{suggestion(handler.on_dead, registry.types())}"
         elif _leads_back(handler.type, follows):
-            wrong = "and that leads back to it: each death would be followed by another."
+            wrong = "which leads back to it: each death would lead to another."
         else:
             continue
         found.append(
@@ -83,7 +83,7 @@ def _leads_back(type: str, follows: dict[str, str]) -> bool:
 
 @register(PROJECT)
 def check_queues(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Say which queues get messages and are left out of QUEUES."""
+    """Report queues that get messages but are left out of QUEUES."""
     if alias_of_queue() is None or (served := settings().queues) is None:
         return []
     types = defaultdict(list)

@@ -1,6 +1,6 @@
-"""Checks of rows: what waits in the queue's database, and nobody here, or nobody at all, will take.
+"""Checks of rows: messages and schedules without a handler here, and queues without a worker.
 
-They are made when Django is told which databases to check, best before a deploy: the code that asks is new.
+They are made when Django is told which databases to check, best before a deploy, with the new code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..models import Message, Process, ScheduledJob
 
 @register(Tags.database)
 def check_rows(app_configs: Any, databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Say which waiting messages, schedules and queues nobody will see to."""
+    """Report waiting messages, schedules and queues that will not be handled."""
     alias = alias_of_queue()
     if alias is None or alias not in (databases or ()) or not _can_be_read(alias):
         return []
@@ -28,11 +28,11 @@ def check_rows(app_configs: Any, databases: Sequence[str] | None = None, **kwarg
 
 
 def _can_be_read(alias: str) -> bool:
-    """Whether there is anything to read: `migrate` makes these checks before it makes the tables."""
+    """Return whether there is anything to read: `migrate` makes these checks before it makes the tables."""
     try:
         engine_for(alias)
     except NotReady:
-        # Which is said by another check.
+        # Another check reports it.
         return False
     tables = connections[alias].introspection.table_names()
     return all(model._meta.db_table in tables for model in (Message, ScheduledJob, Process))
@@ -42,8 +42,8 @@ def _check_messages(alias: str) -> Iterator[CheckMessage]:
     for type, queue in sorted(types_waiting(alias, engine_for(alias).lanes()).items()):
         if registry.find(type) is None:
             yield Warning(
-                f"Messages of {type!r} wait in the queue {queue!r}, and this code has no handler of them.",
-                hint="Keep its handler until they are worked off, or cancel them.",
+                f"Messages of {type!r} wait in the queue {queue!r}, but this code has no handler for them.",
+                hint="Keep its handler until they are done, or cancel them.",
                 id="letsgo_worker.W010",
             )
 
@@ -53,7 +53,7 @@ def _check_schedules(alias: str) -> Iterator[CheckMessage]:
     for name, type in rows.values_list("name", "type"):
         if registry.find(type) is None:
             yield Warning(
-                f"The schedule {name!r} enqueues {type!r}, and this code has no handler of it.",
+                f"The schedule {name!r} enqueues {type!r}, but this code has no handler for it.",
                 hint="Keep its handler, or switch the schedule off.",
                 id="letsgo_worker.W011",
             )
@@ -69,7 +69,7 @@ def _check_queues(alias: str) -> Iterator[CheckMessage]:
     for queue in sorted(due):
         if not snapshot.workers_of(queue):
             yield Warning(
-                f"Messages are due in the queue {queue!r}, and no living worker serves it.",
+                f"Messages are due in the queue {queue!r}, but no living worker serves it.",
                 hint=f"Run `manage.py runworker`, or one with `--queues {queue}`.",
                 id="letsgo_worker.W012",
             )

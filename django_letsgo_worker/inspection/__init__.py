@@ -1,6 +1,6 @@
-"""The truth about the rows, each question answered once: who lives, what waits, what ran, what is wrong.
+"""The truth about the rows, each question answered once: living processes, waiting work, runs, problems.
 
-Nothing is written here, and nothing formatted: every door asks here and shows the answer in its own way.
+Nothing is written or formatted here: every door asks here and shows the answer in its own way.
 Projects may rely on `is_alive` and `state_of`.
 """
 

@@ -1,6 +1,6 @@
-"""Whatever keeps work from being done: each problem a code for programs and a sentence for people.
+"""Problems that keep work from being done: each has a code for programs and a sentence for people.
 
-Findings about settings and code are those of the checks. Which problems a door shows is up to the door.
+Problems of settings and code are found by the checks. Each door decides which problems it shows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .lengths import how_far, length
 from .snapshot import Snapshot
 from .work import MOST_COUNTED, types_waiting
 
-# How late a schedule may be, and how far clocks may be apart, before somebody is told.
+# How late a schedule may be, and how far apart clocks may be, before it is reported.
 LATE = timedelta(minutes=1)
 SKEW = timedelta(seconds=2)
 
@@ -36,12 +36,12 @@ class Problem:
 
 
 def problems(snapshot: Snapshot) -> list[Problem]:
-    """Return what is wrong now with queues, types and schedules: what a glance at the system should show."""
+    """Return the problems of queues, types and schedules that a glance at the system should show."""
     return _found(snapshot, _queues, _types, _broken_schedules, _no_scheduler)
 
 
 def further_problems(snapshot: Snapshot) -> list[Problem]:
-    """Return what else keeps work from being done without a word: what one looks for when asked to."""
+    """Return further, silent problems, which are searched for only on request."""
     return _found(snapshot, _no_worker, _missing_schedules, _schedules, _leases, _clocks)
 
 
@@ -61,7 +61,7 @@ def _queues(snapshot: Snapshot) -> Iterator[Problem]:
             yield Problem("queue_paused", name, f"Queue {name!r} is paused{by}{why}.")
         if queue.work.ready and not queue.workers:
             ready = counted(queue.work.ready, "ready message")
-            sentence = f"Queue {name!r} has {ready} and no living worker serves it."
+            sentence = f"Queue {name!r} has {ready}, but no living worker serves it."
             yield Problem("queue_without_worker", name, sentence)
 
 
@@ -69,7 +69,7 @@ def _types(snapshot: Snapshot) -> Iterator[Problem]:
     waiting = types_waiting(snapshot.using, snapshot.lanes, until=snapshot.now)
     for type, queue in sorted(waiting.items()):
         if type not in snapshot.types_known:
-            sentence = f"Nobody has a handler of {type!r}, and queue {queue!r} has messages of it."
+            sentence = f"No process has a handler for {type!r}, but queue {queue!r} has such messages."
             yield Problem("unknown_type", type, sentence)
 
 
@@ -84,12 +84,12 @@ def _no_scheduler(snapshot: Snapshot) -> Iterator[Problem]:
     on = sum(1 for job in snapshot.jobs if job.state == "on" and does_something(job.name))
     if on and not snapshot.has_scheduler:
         are_on = counted(on, "schedule is", "schedules are")
-        sentence = f"No scheduler lives, and {are_on} on: run `manage.py runscheduler`."
+        sentence = f"No scheduler is running, but {are_on} on: run `manage.py runscheduler`."
         yield Problem("no_scheduler", "", sentence)
 
 
 def does_something(name: str) -> bool:
-    """Whether a schedule does anything: the built-in one only logs a line until a project has its handler."""
+    """Return whether a schedule does anything: the built-in one only logs a line until it is handled."""
     return name != schedules.BUILT_IN or schedules.is_built_in_used()
 
 
@@ -98,7 +98,7 @@ def does_something(name: str) -> bool:
 
 def _no_worker(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.workers:
-        sentence = "No worker lives, so nothing is handled: run `manage.py runworker`."
+        sentence = "No worker is running, so nothing is handled: run `manage.py runworker`."
         yield Problem("no_worker", "", sentence)
 
 
@@ -106,12 +106,12 @@ def _missing_schedules(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.has_scheduler:
         return
     for name in sorted(filter(does_something, declared_names() - {job.name for job in snapshot.jobs})):
-        sentence = f"Schedule {name!r} is declared in code, and no scheduler lives that would add it."
+        sentence = f"Schedule {name!r} is declared in code, but no scheduler is running to add it."
         yield Problem("schedule_missing", name, sentence)
 
 
 def declared_names() -> set[str]:
-    """Return the schedules that the code declares; none where they cannot be read, which a check says."""
+    """Return the names of schedules declared in code; none if they cannot be read, which a check reports."""
     try:
         return {declared.name for declared in schedules.declared_in_code()}
     except InvalidSchedule:
@@ -126,7 +126,7 @@ def _schedules(snapshot: Snapshot) -> Iterator[Problem]:
         if job.state != "on":
             continue
         if job.type not in snapshot.types_known:
-            sentence = f"Schedule {job.name!r} enqueues {job.type!r}, and nobody has a handler of it."
+            sentence = f"Schedule {job.name!r} enqueues {job.type!r}, but no process has a handler for it."
             yield Problem("schedule_of_unknown_type", job.name, sentence)
         if snapshot.has_scheduler and is_late(job, snapshot.now):
             assert job.next_run_at is not None
@@ -137,12 +137,12 @@ def _schedules(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def is_late(job: ScheduledJob, now: datetime) -> bool:
-    """Whether a schedule should have fired a while ago."""
+    """Return whether a schedule should have fired a while ago."""
     return job.next_run_at is not None and job.next_run_at < now - LATE
 
 
 def _leases(snapshot: Snapshot) -> Iterator[Problem]:
-    """Yield the queues whose messages are leased to processes that live no more, as far as it is counted."""
+    """Yield the queues with messages leased to dead processes, as far as they are counted."""
     counts: Counter[str] = Counter()
     until: dict[str, datetime] = {}
     capped: set[str] = set()
@@ -157,14 +157,14 @@ def _leases(snapshot: Snapshot) -> Iterator[Problem]:
         count = AtLeast(count) if queue in capped else count
         messages = counted(count, "message is", "messages are")
         lapse = f"the last lease lapses {how_far(until[queue], snapshot.now)}"
-        sentence = f"In queue {queue!r} {messages} leased to processes that live no more; {lapse}."
+        sentence = f"In queue {queue!r} {messages} leased to dead processes; {lapse}."
         yield Problem("lease_of_dead_process", queue, sentence)
 
 
 def _held_by_others(snapshot: Snapshot, lane: Lane) -> tuple[int, int, datetime]:
-    """Return how many were looked at, how many of them others hold, and when the last lease lapses."""
+    """Return how many messages were examined, how many are leased to the dead, and their last lease's end."""
     rows = Message.objects.using(snapshot.using).filter(queue=lane.queue, priority=lane.priority)
-    # In the order of the index: else a planner that takes the lane for short may read the whole table.
+    # In the order of the index: otherwise a planner that thinks the lane is short may scan the table.
     leased = rows.filter(visible_at__gt=snapshot.now).order_by("visible_at")[:MOST_COUNTED]
     living = [process.pk for process in snapshot.living]
     dead = Q(leased_by__isnull=False) & ~Q(leased_by__in=living)
@@ -178,7 +178,7 @@ def _clocks(snapshot: Snapshot) -> Iterator[Problem]:
     before = datetime.now(UTC)
     clock = snapshot.engine.clock()
     after = datetime.now(UTC)
-    # What the question took is nobody's fault.
+    # The time that the query took is not skew.
     ahead, behind = clock - after, before - clock
     if max(ahead, behind) > SKEW:
         off = length(max(ahead, behind).total_seconds())

@@ -1,6 +1,6 @@
-"""Lengths of time in units that people read.
+"""Durations in units that people read.
 
-How the units are written, and in which language, is up to whoever shows them; sentences use `length`.
+The caller chooses how the units are written, and in which language; sentences use `length`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 def in_units(seconds: float) -> list[tuple[int, str]]:
-    """Return a length of time in its largest unit and the next smaller one; nothing under a second."""
+    """Return a duration in its largest unit and the next smaller one; fractions of a second are dropped."""
     left, parts = int(abs(seconds)), []
     for unit, size in _UNITS:
         number, left = divmod(left, size)
@@ -21,11 +21,11 @@ def in_units(seconds: float) -> list[tuple[int, str]]:
 
 
 def length(seconds: float) -> str:
-    """Return a length of time such as 2h10m."""
+    """Return a duration such as 2h10m."""
     return "".join(f"{number}{unit}" for number, unit in in_units(seconds)) or "0s"
 
 
 def how_far(moment: datetime, now: datetime) -> str:
-    """Return when something is, seen from now: `in 2h10m`, `3d ago`."""
+    """Return a time relative to now: `in 2h10m`, `3d ago`."""
     seconds = (moment - now).total_seconds()
     return f"in {length(seconds)}" if seconds >= 0 else f"{length(seconds)} ago"

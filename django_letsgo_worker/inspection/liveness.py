@@ -1,6 +1,6 @@
-"""Which processes live, by the age of their last heartbeat, and what a worker takes.
+"""The liveness of processes, by the age of their last heartbeat, and the queues that a worker serves.
 
-Nothing is recovered from this: leases lapse by themselves.
+Recovery does not depend on it: leases lapse by themselves.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from ..conf import settings
 from ..models import Process
 
 LIVENESS = ("living", "silent", "stopped")
-# After so many missed heartbeats a process counts as silent.
+# The number of missed heartbeats after which a process counts as silent.
 MISSED = 3
 
 
 def silent_after(kind: str) -> timedelta:
-    """Return how long a process may be silent and live: three of its heartbeats, or a lease if longer."""
+    """Return how long a process counts as living after a heartbeat: three beats, or a lease if longer."""
     lease = settings().lease_seconds
     beats_every = processes.SCHEDULER_BEATS_EVERY if kind == Process.Kind.SCHEDULER else lease / 3
     return timedelta(seconds=max(MISSED * beats_every, lease))
 
 
 def liveness_of(process: Process, now: datetime) -> str:
-    """Return living, silent or stopped; silent is one that did not say that it ended."""
+    """Return living, silent or stopped; a silent process has not recorded its end."""
     if process.state == Process.State.STOPPED:
         return "stopped"
     return "silent" if process.heartbeat_at < now - silent_after(process.kind) else "living"
 
 
 def is_alive(process: Process, now: datetime) -> bool:
-    """Whether a process has not ended, and was heard of lately.
+    """Return whether a process is alive: it has not ended, and its last heartbeat is recent.
 
     `process` is a row of Process, and `now` an aware datetime: the database's clock, which wrote the
     heartbeat. A process is lost after three missed heartbeats, or after one lease if that is longer.
@@ -42,11 +42,11 @@ def is_alive(process: Process, now: datetime) -> bool:
 
 
 def counted_by_liveness(rows: Iterable[Process], kind: str, now: datetime) -> dict[str, int]:
-    """Return how many processes of a kind live, are silent, have stopped."""
+    """Return the numbers of living, silent and stopped processes of a kind."""
     numbers = Counter(liveness_of(row, now) for row in rows if row.kind == kind)
     return {name: numbers[name] for name in LIVENESS}
 
 
 def serves(worker: Process, queue: str) -> bool:
-    """Whether a worker claims from a queue."""
+    """Return whether a worker claims from a queue."""
     return worker.queues is None or queue in worker.queues

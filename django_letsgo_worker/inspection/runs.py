@@ -1,6 +1,6 @@
-"""The runs of schedules: what became of the last ones, and when the next ones are.
+"""The runs of schedules: the results of the last ones, and the times of the next ones.
 
-When a schedule runs is decided in planning.
+Planning decides when a schedule runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .work import state_of
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One occurrence and, as far as it still exists, its message."""
+    """One occurrence and, if it still exists, its message."""
 
     occurrence: Occurrence
     message: Message | ArchivedMessage | None
@@ -42,7 +42,7 @@ def newest_runs(job_ids: Sequence[int], *, using: str) -> dict[int, Run]:
 
 
 def last_runs(job_id: int, count: int, *, using: str) -> list[Run]:
-    """Return the newest occurrences of one schedule, the newest first."""
+    """Return the newest occurrences of one schedule, newest first."""
     rows = Occurrence.objects.using(using).filter(scheduled_job_id=job_id).order_by("-planned_at")
     return _with_messages(rows[:count], using)
 
@@ -61,7 +61,7 @@ def _with_messages(occurrences: Iterable[Occurrence], using: str) -> list[Run]:
 
 
 def next_runs(job: ScheduledJob, count: int, now: datetime) -> list[datetime]:
-    """Return the next planned times; of a schedule that is off, when it would run if it were on.
+    """Return the next planned times; for a schedule that is off, those that it would have if it were on.
 
     Raises InvalidSchedule.
     """

@@ -1,6 +1,6 @@
-"""The queue's database at one instant: each part is read when it is first asked for, and then kept.
+"""The queue's database at one instant: each part is read on first use, and then kept.
 
-What is wrong with it is found in diagnosis.
+Problems are found in diagnosis.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .work import Work, dead_by_queue, work_in
 
 
 def alias_of_queue() -> str | None:
-    """Return the alias that holds our tables; None while the settings name none, which a check says."""
+    """Return the alias that holds our tables; None if the settings name none, which a check reports."""
     try:
         alias = settings().database
     except ImproperlyConfigured:
@@ -61,7 +61,7 @@ class Snapshot:
 
     @cached_property
     def processes(self) -> list[Process]:
-        """The processes of the last day, the liveliest first."""
+        """The processes of the last day, living ones first."""
         return list(Process.objects.using(self.using).order_by("-heartbeat_at"))
 
     @cached_property
@@ -70,7 +70,7 @@ class Snapshot:
 
     @cached_property
     def workers(self) -> list[Process]:
-        """The workers that live."""
+        """The living workers."""
         return [process for process in self.living if process.kind == Process.Kind.WORKER]
 
     @property
@@ -79,15 +79,15 @@ class Snapshot:
 
     @cached_property
     def types_known(self) -> set[str]:
-        """The types that have a handler here or in a living worker."""
+        """The types with a handler here or in a living worker."""
         return {*registry.types(), *(type for worker in self.workers for type in worker.types or ())}
 
     def knows(self, type: str) -> bool:
-        """Whether this process or a living worker has a handler of this type."""
+        """Return whether this process or a living worker has a handler for this type."""
         return registry.find(type) is not None or type in self.types_known
 
     def is_taken(self, queue: str, type: str) -> bool:
-        """Whether a living worker takes messages of this type from this queue."""
+        """Return whether a living worker takes messages of this type from this queue."""
         if (queue, type) not in self._taken:
             self._taken[queue, type] = any(
                 serves(worker, queue) and type in (worker.types or ()) for worker in self.workers
@@ -113,7 +113,7 @@ class Snapshot:
         return {name for name, row in self.queue_rows.items() if row.is_paused}
 
     def work(self, names: Iterable[str], *, by_state: bool = True, unknown: bool = False) -> dict[str, Work]:
-        """Return the work of each of these queues; `unknown`: count those of types that nobody knows, too."""
+        """Return the work of each of these queues; `unknown`: count those of unknown types, too."""
         wanted = set(names)
         lanes = [lane for lane in self.lanes if lane.queue in wanted]
         known = self.types_known if unknown else None
@@ -130,7 +130,7 @@ class Snapshot:
         return self.facts_of_queues()
 
     def facts_of_queues(self, also: Iterable[str] = ()) -> list[QueueFacts]:
-        """Return all queues that have messages, dead letters or a row, and those named, by name."""
+        """Return all queues with messages, dead letters or a row, and those in `also`, sorted by name."""
         work = self.work({*self.queue_rows, *self.dead, *(lane.queue for lane in self.lanes), *also})
         return [
             QueueFacts(

@@ -1,4 +1,4 @@
-"""Messages: the states of live ones, how many there are, and long lists of them in batches.
+"""Messages: the states of live ones, capped counts, and long lists in batches.
 
 Counts follow the index of lanes and end at a cap, so that no table is read whole, whatever its size. What
 queues and workers have to do with it is found in snapshot.
@@ -16,11 +16,11 @@ from django.db.models import Q, QuerySet
 from ..engines import ARCHIVE, TABLE, AtLeast, Engine, Lane
 from ..models import ArchivedMessage, Message
 
-# How far anything is counted; more is said to be at least so many.
+# Counts end here; a larger number is shown as at least this many.
 MOST_COUNTED = 10_000
-# How far into a lane types are looked at: what stands at its head is what holds it up.
+# How many messages of a lane are examined for their types: those at its head hold it up.
 LOOK_AT = 1_000
-# Rows that are changed at a time, where many are.
+# The number of rows that bulk operations change at a time.
 BATCH = 500
 # Lanes that one statement counts: SQLite takes 500 SELECTs in one, and each lane is two.
 LANES_AT_ONCE = 100
@@ -31,7 +31,7 @@ LANES_AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class LiveState:
-    """A state in SQL and as Q: on which side of the clock `visible_at` is, and what else makes it so."""
+    """A state in SQL and as Q: on which side of the clock `visible_at` is, and the further condition."""
 
     sign: str
     sql: str = ""
@@ -70,10 +70,10 @@ def in_state(name: str, now: datetime) -> Q:
 
 @dataclass(slots=True)
 class Work:
-    """What there is to do in a queue; a count that was ended by the cap is an AtLeast.
+    """The work in a queue; a count that hit the cap is an AtLeast.
 
-    `later` is all that is not ready. It is divided into its states, and `unknown` counted among the ready
-    ones, only where that was asked for.
+    `later` is all that is not ready. It is divided into its states, and `unknown` is counted among the ready
+    ones, only on request.
     """
 
     ready: int = 0
@@ -93,10 +93,10 @@ def work_in(
     by_state: bool = True,
     known: Collection[str] | None = None,
 ) -> dict[str, Work]:
-    """Return by queue what waits in these lanes, by one statement for each hundred.
+    """Return by queue what waits in these lanes, by one statement for each hundred lanes.
 
-    To divide what is later `by_state`, or to find types that are not `known`, the rows themselves are read;
-    else their index is enough.
+    The rows themselves are read only to divide `later` into states (`by_state`) or to find types that are
+    not `known`; otherwise the index is enough.
     """
     found: dict[str, Work] = {}
     for start in range(0, len(lanes), LANES_AT_ONCE):
@@ -114,7 +114,7 @@ def work_in(
 
 
 def _add(work: Work, numbers: dict[str, int]) -> None:
-    """Add what was found in a lane; where that was cut off, each part of it that is there may be larger."""
+    """Add the counts of a lane; if they hit the cap, each part that is not zero may be larger."""
     is_cut = max(numbers.values()) > MOST_COUNTED
     for name, number in numbers.items():
         if number:
@@ -150,7 +150,7 @@ def _sums(rules: Sequence[str], width: int) -> str:
 
 
 def _rows(place: int, sign: str, columns: str) -> str:
-    # In the order of the index: else a planner that takes the lane for short may read the whole table.
+    # In the order of the index: otherwise a planner that thinks the lane is short may scan the table.
     return (
         f"SELECT {columns} FROM {TABLE} WHERE queue = %(queue{place})s "
         f"AND priority = %(priority{place})s AND visible_at {sign} %(now)s "
@@ -159,7 +159,7 @@ def _rows(place: int, sign: str, columns: str) -> str:
 
 
 def dead_by_queue(engine: Engine) -> dict[str, int]:
-    """Return how many of the newest ten thousand dead letters each queue has; of more, at least so many."""
+    """Return each queue's share of the newest ten thousand dead letters, as AtLeast if there are more."""
     newest = f"SELECT queue FROM {ARCHIVE} WHERE outcome = 'dead' ORDER BY finished_at DESC"
     some = f"{newest} LIMIT {MOST_COUNTED + 1}"
     found = dict(engine.execute(f"SELECT queue, COUNT(*) FROM ({some}) newest GROUP BY queue", {}))
@@ -189,9 +189,9 @@ def types_waiting(using: str, lanes: Sequence[Lane], *, until: datetime | None =
 
 
 def ended_until(rows: QuerySet[Any], until: datetime, most: int | None = None) -> Iterator[list[Any]]:
-    """Yield archived messages that ended by `until`, oldest first, with id and type only; `most` at most.
+    """Yield archived messages that ended by `until`, oldest first, with id and type only, `most` in all.
 
-    Whatever ends later stays out: a message redriven meanwhile may fail again at once.
+    Messages that end later are left out: one redriven meanwhile may fail again at once.
     """
     left = float("inf") if most is None else most
     ordered = (
@@ -206,9 +206,9 @@ def ended_until(rows: QuerySet[Any], until: datetime, most: int | None = None) -
 
 
 def first_ones(rows: QuerySet[Any], failed: Collection[Any]) -> Iterator[list[Any]]:
-    """Yield the first rows again and again, for as long as there are others than those that `failed`.
+    """Yield the first rows again and again, as long as there are any that have not `failed`.
 
-    For verbs after which a row is gone, on lists that only show those that come first.
+    For verbs that remove the row, on lists that show only the first rows.
     """
     some = rows.only("pk", "type")
     while batch := list(some.exclude(pk__in=list(failed))[:BATCH]):

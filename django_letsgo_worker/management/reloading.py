@@ -1,6 +1,6 @@
 """Restart a long-running command when its code changes, as runserver does; running handlers end first.
 
-For development: Django's reloader does the watching. The parent only starts children.
+For development: Django's reloader watches the files. The parent only starts children.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import autoreload
 
-# What a child exits with to be started again.
+# The exit code of a child that is to be started again.
 CHANGED = 3
 
 
@@ -48,14 +48,14 @@ def run(work: Callable[[], bool], stop: threading.Event, hurry: threading.Event)
 
 
 def supervise() -> int:
-    """Run this command again in a child, and another whenever one ended for a change; return the last code.
+    """Run this command in a child, again after each change; return the last exit code.
 
-    Django's own parent would kill its child at a signal, in the middle of a drain.
+    Django's own parent would kill its child on a signal, in the middle of a drain.
     """
     environment = {**os.environ, autoreload.DJANGO_AUTORELOAD_ENV: "true"}
     while True:
         child = subprocess.Popen(autoreload.get_child_arguments(), env=environment, close_fds=False)
-        # Ctrl-C reaches the child by itself; what is sent to the parent alone is passed on.
+        # Ctrl-C reaches the child directly; a signal to the parent alone is passed on.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, partial(_pass_on, child))
         code = child.wait()
@@ -68,7 +68,7 @@ def _pass_on(child: subprocess.Popen[bytes], number: int, _frame: FrameType | No
 
 
 class Reloading:
-    """Runs `work` on a thread of a child process that ends, drained, whenever a file has changed."""
+    """Runs `work` on a thread of a child process that drains and ends whenever a file has changed."""
 
     def __init__(self, work: Callable[[], bool], stop: threading.Event, hurry: threading.Event) -> None:
         self.work = work
@@ -89,7 +89,7 @@ class Reloading:
             self.done.set()
 
     def _catch_signals(self, **kwargs: Any) -> None:
-        """On the main thread, once Django has set its own handlers, which would not drain."""
+        """Install our handlers on the main thread, after Django's, which would not drain."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
 

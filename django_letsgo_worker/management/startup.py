@@ -1,6 +1,6 @@
-"""What both long-running commands check before they begin, and how they are told to stop.
+"""Checks that both long-running commands make before they start, and the signals that stop them.
 
-Each refusal is one sentence, raised as CommandError. The work itself is the worker's and the scheduler's.
+Each refusal is one sentence, raised as CommandError. The work itself is in the worker and the scheduler.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 10.0
 
 
 def refuse_unfit_connection(using: str) -> None:
-    """Refuse where no other connection would see our rows: inside a transaction, or in private memory."""
+    """Refuse a database whose rows no other connection would see: in a transaction, or in private memory."""
     connection = connections[using]
     if connection.in_atomic_block:
         raise CommandError(
@@ -47,7 +47,7 @@ def refuse_unfit_connection(using: str) -> None:
 
 
 def refuse_green_threads() -> None:
-    """Refuse where threads were replaced: one that computes would hold up the heartbeats, and all others."""
+    """Refuse green threads: one that computes would hold up the heartbeats and all other threads."""
     gevent, eventlet = (sys.modules.get(name) for name in ("gevent.monkey", "eventlet.patcher"))
     if gevent is not None and gevent.is_module_patched("threading"):
         name = "gevent's monkey.patch_all()"
@@ -56,13 +56,13 @@ def refuse_green_threads() -> None:
     else:
         return
     raise CommandError(
-        f"A worker needs real threads, and {name} has replaced them in this process: "
-        "start it by a manage.py that does not call that."
+        f"A worker needs real threads, but {name} has replaced them in this process: "
+        "start it with a manage.py that does not call it."
     )
 
 
 def wait_for_database(using: str, stop: threading.Event, ask: Callable[[], None] = lambda: None) -> bool:
-    """Wait until the database answers, all that a start asks it, too; False when told to stop before that."""
+    """Wait until the database answers, and `ask` succeeds; False if told to stop first."""
     failures = 0
     while not stop.is_set():
         try:
@@ -73,9 +73,9 @@ def wait_for_database(using: str, stop: threading.Event, ask: Callable[[], None]
                 raise
             connections[using].close()
             if not failures:
-                # A wrong name or password may be put right while this goes on, as an outage is.
+                # A wrong name or password may be put right meanwhile, as an outage may end.
                 logger.warning(
-                    "Waiting for the database %r, which is asked again until it answers or this is stopped: "
+                    "Waiting for the database %r, which is tried again until it answers or this is stopped: "
                     "%s",
                     using,
                     str(error).strip(),
@@ -91,12 +91,12 @@ def wait_for_database(using: str, stop: threading.Event, ask: Callable[[], None]
 
 
 def require_tables(using: str) -> None:
-    """Refuse a database that cannot do what we need, or that lacks our migrations or tables."""
+    """Refuse a database that lacks a feature that we need, or our migrations or tables."""
     connection = connections[using]
     if connection.vendor == "mysql" and not connection.features.has_select_for_update_skip_locked:
         raise CommandError(
             f"The database {using!r} has no SKIP LOCKED: "
-            "MariaDB 10.6 or MySQL 8.0.13 is the oldest that will do."
+            "MariaDB 10.6 or MySQL 8.0.13 is the oldest version supported."
         )
     executor = MigrationExecutor(connection)
     wanted = executor.loader.graph.leaf_nodes(APP)
@@ -116,12 +116,12 @@ def require_tables(using: str) -> None:
 
 
 def migrate_command(using: str) -> str:
-    """Return what makes our tables on an alias."""
+    """Return the command that makes our tables on an alias."""
     return "manage.py migrate" + ("" if using == DEFAULT_DB_ALIAS else f" --database {using}")
 
 
 def adopt_databases(names: Mapping[str, str]) -> None:
-    """Open the databases that the parent has: its names may not be those of a fresh start."""
+    """Use the parent's database names, which may differ from those of a fresh start."""
     for alias, name in names.items():
         connections[alias].settings_dict["NAME"] = name
 
@@ -130,7 +130,7 @@ def stop_at_end_of_input(stop: threading.Event) -> None:
     """Set `stop` when standard input ends: the parent that holds its other end is gone."""
 
     def wait() -> None:
-        # Not sys.stdin: a buffered read that is under way at the end of the interpreter aborts it.
+        # Not sys.stdin: a buffered read in progress at the interpreter's exit aborts it.
         while os.read(0, 1024):
             continue
         stop.set()
@@ -140,7 +140,7 @@ def stop_at_end_of_input(stop: threading.Event) -> None:
 
 @contextlib.contextmanager
 def sentences() -> Iterator[None]:
-    """Let the errors of this app end a command with their one sentence."""
+    """End a command with one sentence on any error of this app."""
     try:
         yield
     except LetsGoError as error:
@@ -151,7 +151,7 @@ def sentences() -> Iterator[None]:
 def stop_on_signals(stop: threading.Event, hurry: threading.Event | None = None) -> Iterator[None]:
     """Set `stop` at the first SIGTERM or SIGINT, and `hurry` at the next; outside the main thread do nothing.
 
-    The handlers of before come back at the end.
+    The previous handlers are restored at the end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -159,7 +159,7 @@ def stop_on_signals(stop: threading.Event, hurry: threading.Event | None = None)
 
     def note(_number: int, _frame: FrameType | None) -> None:
         event = hurry if hurry is not None and stop.is_set() else stop
-        # On a thread of its own: the signal may have interrupted wait() while it held the event's
+        # On another thread: the signal may have interrupted wait() while it held the event's
         # lock, and set() would then wait for itself.
         threading.Thread(target=event.set, daemon=True).start()
 

@@ -1,6 +1,6 @@
 """The gauges of a scrape, read from the database: queues, dead letters, processes, schedules.
 
-What is true of the rows is asked of inspection; here stands what of it is a metric.
+The state of the rows comes from inspection; here it becomes metrics.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from ..inspection import LIVE_STATES, Snapshot, liveness_of
 from ..models import Process, ScheduledJob
 from .metrics import Key
 
-# How many schedules show their next run, the soonest first.
+# How many schedules show their next run, soonest first.
 MOST_SCHEDULES = 1_000
 
 
 class Gauges:
-    """Reads the gauges of one database. Queues that were seen once stay, at 0 when they are empty."""
+    """Reads the gauges of one database. A queue once seen stays, at 0 when it is empty."""
 
     def __init__(self, using: str) -> None:
         self.using = using
         self._seen: set[str] = {"default"}
 
     def read(self) -> dict[Key, float]:
-        """Return all of them, by a few short statements on the calling thread's connection."""
+        """Return all gauges, by a few short statements on the calling thread's connection."""
         snapshot = Snapshot(self.using)
         self._see(snapshot)
         values: dict[Key, float] = {}

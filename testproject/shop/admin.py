@@ -1,4 +1,4 @@
-"""The shop's own rows in the admin; the messages and schedules are there by django_letsgo_worker."""
+"""The shop's own rows in the admin; django_letsgo_worker adds messages and schedules itself."""
 
 from __future__ import annotations
 

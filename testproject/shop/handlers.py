@@ -1,4 +1,4 @@
-"""What the shop does behind the scenes: one function for each type of message."""
+"""The shop's handlers: one function for each type of message."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def write_invoice(delivery: Delivery) -> None:
 def send_invoice(delivery: Delivery) -> None:
     """Send an invoice by a service outside the database.
 
-    Not atomic, for no transaction reaches the service: this runs at least once. The message's id is
-    the idempotency key, the same at each attempt, so that the customer gets one mail all the same.
+    Not atomic, because no transaction reaches the service: this runs at least once. The message's id is
+    the idempotency key, the same at each attempt, so that the customer still gets only one mail.
     """
     invoice = Invoice.objects.select_related("order").get(pk=delivery.payload["invoice"])
     if invoice.order.customer.endswith(".invalid"):
@@ -44,14 +44,14 @@ def send_invoice(delivery: Delivery) -> None:
         invoice.order.customer,
         f"Your invoice {invoice.pk}",
         idempotency_key=f"mail-{delivery.message_id}",
-        # For the demonstration: the first reply for every third order gets lost.
+        # For the demonstration: the first reply for every third order is lost.
         loses_reply=delivery.attempt == 1 and invoice.order_id % 3 == 0,
     )
 
 
 @handler("stock:check")
 async def check_stock(delivery: Delivery) -> dict[str, Any]:
-    """Count what is left of an article; what a handler returns is kept with its message."""
+    """Count what is left of an article; a handler's return value is kept with its message."""
     article = delivery.payload["article"]
     sold = await Order.objects.filter(article=article).acount()
     return {"article": article, "left": IN_STOCK - sold}
@@ -68,14 +68,14 @@ def write_sales_report(delivery: Delivery) -> None:
 
 @handler("letsgo:stripe", where={"type": "invoice.paid"}, atomic=True)
 def invoice_paid(delivery: Delivery) -> None:
-    """Let a parcel be booked when Stripe says that an invoice was paid; other events are only logged."""
+    """Have a parcel booked when Stripe reports a paid invoice; other events are only logged."""
     paid = delivery.payload["data"]["object"]
     number = (paid.get("metadata") or {}).get("invoice", "")
     invoice = Invoice.objects.filter(pk=number).first() if number.isdecimal() else None
     if invoice is None:
-        delivery.log.warning("Stripe's invoice %s is none of ours.", paid["id"])
+        delivery.log.warning("Stripe's invoice %s is not one of ours.", paid["id"])
         return
-    if invoice.parcel_message_id is None:  # Stripe may say it twice
+    if invoice.parcel_message_id is None:  # Stripe may report it twice
         parcel = enqueue("parcel:book", {"invoice": invoice.pk}, unique_key=f"invoice-{invoice.pk}")
         invoice.parcel_message_id = parcel.pk
         invoice.save(update_fields=["parcel_message_id"])
@@ -83,7 +83,7 @@ def invoice_paid(delivery: Delivery) -> None:
 
 @handler("parcel:book", queue="parcels", backoff=[1, 5, 30])
 def book_parcel(delivery: Delivery) -> dict[str, Any]:
-    """Book a parcel by an API outside, with an access token; its key makes a second attempt harmless."""
+    """Book a parcel by an external API, with an access token; the key makes a second attempt harmless."""
     order = Invoice.objects.select_related("order").get(pk=delivery.payload["invoice"]).order
     answer = httpx.post(
         api_url("parcels"),

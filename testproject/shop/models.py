@@ -1,4 +1,4 @@
-"""What the shop keeps: orders, their invoices, the mails that were sent, and sales reports."""
+"""The shop's rows: orders, their invoices, the mails that were sent, and sales reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Article(models.TextChoices):
 
 
 class Order(models.Model):
-    """What a customer ordered; placing one enqueues `order:new` in the same transaction."""
+    """An order of a customer; placing it enqueues `order:new` in the same transaction."""
 
     article = models.CharField(max_length=16, choices=Article.choices, default=Article.TEA)
     customer = models.EmailField()
@@ -41,9 +41,9 @@ class Invoice(models.Model):
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="invoices")
     amount = models.DecimalField(max_digits=8, decimal_places=2)
     written_at = models.DateTimeField(auto_now_add=True)
-    # Plain numbers: the messages move to the archive, and are pruned there some day.
+    # Plain numbers: the messages move to the archive, and are pruned there later.
     mail_message_id = models.BigIntegerField(null=True, editable=False)
-    # Of the message that books the parcel: set as soon as the invoice is paid.
+    # The message that books the parcel: set as soon as the invoice is paid.
     parcel_message_id = models.BigIntegerField(null=True, editable=False)
 
     def __str__(self) -> str:
@@ -51,12 +51,12 @@ class Invoice(models.Model):
 
     @property
     def mail_state(self) -> str:
-        """Say in a word what became of the mail, as the queue knows it."""
+        """Return the state of the mail in a word, as the queue knows it."""
         return state_of(self.mail_message_id)
 
     @property
     def parcel_state(self) -> str:
-        """Say in a word what became of the parcel; nothing while the invoice is not paid."""
+        """Return the state of the parcel in a word; empty while the invoice is not paid."""
         return "" if self.parcel_message_id is None else state_of(self.parcel_message_id)
 
 
@@ -69,7 +69,7 @@ def state_of(message_id: int) -> str:
 
 
 class Mail(models.Model):
-    """What the mail service of `mailservice` has sent. In real life this table is somebody else's."""
+    """A mail sent by the service of `mailservice`. In real life this table belongs to that service."""
 
     idempotency_key = models.CharField(max_length=100, unique=True)
     to = models.EmailField()

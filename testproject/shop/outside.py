@@ -1,7 +1,7 @@
-"""What is outside in real life, as views of the shop, so that the demonstration needs no internet.
+"""Services that are external in real life, as views of the shop: the demonstration needs no internet.
 
-A Slack that shows what it is sent, a Stripe that says an invoice was paid, a parcel service with an API that
-trusts access tokens. What they are told is kept in the memory of the site's process.
+A Slack that shows what it is sent, a Stripe that reports a paid invoice, a parcel service with an API that
+trusts access tokens. What they receive is kept in the memory of the site's process.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from django_letsgo_worker.contrib.stripe.signatures import webhook_secret
 from .models import Invoice
 
 slack_texts: deque[str] = deque(maxlen=50)
-# Idempotency key -> what was booked under it.
+# Idempotency key -> the booking under it.
 parcels: dict[str, Any] = {}
 
 
 @csrf_exempt
 @require_POST
 def slack(request: HttpRequest) -> HttpResponse:
-    """Take a message as a webhook of Slack's does."""
+    """Accept a message as Slack's webhook does."""
     slack_texts.appendleft(json.loads(request.body).get("text", ""))
     return HttpResponse("ok")
 
 
 @require_safe
 def seen(request: HttpRequest) -> HttpResponse:
-    """Show what the services outside were told."""
+    """Show what the external services have received."""
     return render(request, "shop/outside.html", {"texts": slack_texts, "parcels": parcels})
 
 
 @csrf_exempt
 @require_POST
 def book_parcel(request: HttpRequest) -> JsonResponse:
-    """Book a parcel for whoever brings a token of the worker's; once for each idempotency key."""
+    """Book a parcel for a request with a token of the worker; once for each idempotency key."""
     try:
         claims = authenticate(request)
     except InvalidToken as error:
         return JsonResponse({"error": str(error)}, status=401)
     if claims is None:
-        return JsonResponse({"error": "An access token is needed."}, status=401)
+        return JsonResponse({"error": "An access token is required."}, status=401)
     facts = {**json.loads(request.body), "by": claims["sub"]}
     key = request.headers["Idempotency-Key"]
     return JsonResponse({"parcel": key, **parcels.setdefault(key, facts)})
@@ -67,7 +67,7 @@ def pay(request: HttpRequest, invoice: int) -> HttpResponse:
 
     found = get_object_or_404(Invoice, pk=invoice)
     if found.parcel_message_id is not None:
-        messages.info(request, f"Invoice {invoice} is paid already.")
+        messages.info(request, f"Invoice {invoice} is already paid.")
         return redirect("shop")
     body = json.dumps(paid_event(found))
     signature = stripe.WebhookSignature.generate_signature_header(
@@ -84,7 +84,7 @@ def pay(request: HttpRequest, invoice: int) -> HttpResponse:
 
 
 def paid_event(invoice: Invoice) -> dict[str, Any]:
-    """Return what Stripe says of a paid invoice; paid twice, it is the same event."""
+    """Return Stripe's event for a paid invoice; paid twice, it is the same event."""
     return {
         "id": f"evt_shop_{invoice.pk}",
         "object": "event",
@@ -104,7 +104,7 @@ def paid_event(invoice: Invoice) -> dict[str, Any]:
 
 
 def environment(site: str) -> dict[str, str]:
-    """Return the settings that lead the shop's worker to the services here, and a key made on the spot."""
+    """Return settings that point the shop's worker to the services here, with a new key."""
     key = generate_private_key(65537, 2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return {

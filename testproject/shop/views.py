@@ -1,4 +1,4 @@
-"""The pages of the shop: place an order, and see what became of the last ones; get in touch."""
+"""The pages of the shop: place an order and follow the last ones; get in touch."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def shop(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def contact(request: HttpRequest) -> HttpResponse:
-    """Hand the form to the app that takes contact forms, and answer with a page instead of its JSON."""
+    """Pass the form to the app for contact forms, and answer with a page instead of its JSON."""
     answer = ContactView.as_view()(request)
     return render(request, "shop/contact.html", json.loads(answer.content), status=answer.status_code)

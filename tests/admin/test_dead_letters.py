@@ -84,7 +84,7 @@ def test_discard_asks_before_it_deletes(admin_client):
     ids = [letter.pk for letter in letters[:11]]
 
     question = act(admin_client, "discard", ids).content.decode()
-    assert "11 in number" in question
+    assert "Dead letters to delete: 11" in question
     assert DeadLetter.objects.count() == 12
 
     hidden = {"action": "discard", "_selected_action": [str(id) for id in ids], "post": "yes"}
@@ -99,7 +99,10 @@ def test_discard_of_all_that_match_leaves_the_others(admin_client):
     dead_letter(error_fingerprint="other")
     query = "?error_fingerprint=same"
 
-    assert "3 in number" in act(admin_client, "discard", [1], query, select_across="1").content.decode()
+    assert (
+        "Dead letters to delete: 3"
+        in act(admin_client, "discard", [1], query, select_across="1").content.decode()
+    )
     hidden = {"action": "discard", "_selected_action": ["1"], "select_across": "1", "post": "yes"}
     admin_client.post(f"{list_url('deadletter')}{query}", hidden)
 
@@ -112,7 +115,7 @@ def test_the_page_of_one_letter_has_its_own_buttons(admin_client):
     assert do_url("deadletter", letter.pk, "redrive") in page
 
     question = admin_client.post(do_url("deadletter", letter.pk, "discard"))
-    assert b"1 in number" in question.content
+    assert b"Dead letters to delete: 1" in question.content
     assert DeadLetter.objects.exists()
 
     answer = admin_client.post(do_url("deadletter", letter.pk, "discard"), {"post": "yes"})

@@ -152,7 +152,7 @@ def test_a_filter_looks_at_those_that_come_first_and_says_so(admin_client, monke
 
     response = admin_client.get(list_url("message"), {"queue": "mail"})
     assert ids_on(response) == wanted[:5]
-    assert "that come first in their lanes" in response.content.decode()
+    assert "only at the first 10,000 in their lanes" in response.content.decode()
 
     data = {"action": "cancel", "_selected_action": [str(wanted[0])], "select_across": "1", "index": "0"}
     page = admin_client.post(f"{list_url('message')}?queue=mail", data, follow=True).content.decode()

@@ -51,7 +51,7 @@ def test_a_queue_is_paused_with_a_reason_and_resumes_by_itself(admin_client):
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        ({"resume_at": "2020-01-01T00:00"}, "This moment is past."),
+        ({"resume_at": "2020-01-01T00:00"}, "This time is in the past."),
         ({"resume_at": "2090-01-01T00:00", "minutes": "15"}, "Choose one of the two."),
         ({"resume_at": "soon"}, "Enter a valid date/time."),
         ({"minutes": "7"}, "Select a valid choice."),

@@ -143,7 +143,7 @@ def test_the_list_shows_the_result_of_the_last_run(admin_client):
         ({"next_run_at": timezone.now() - timedelta(hours=2)}, "no scheduler is running"),
         ({"schedule": "nonsense"}, "nonsense"),
         ({"timezone": "Mars/Olympus"}, "Mars/Olympus"),
-        ({"type": "nobody.knows"}, "no handler of this type is known here"),
+        ({"type": "nobody.knows"}, "no handler for this type is known here"),
         ({"enabled": False}, "off"),
     ],
 )
@@ -266,7 +266,9 @@ def test_an_edit_while_a_run_is_due_does_not_lose_it(admin_client):
 
 
 def test_a_mask_that_stands_for_nothing_is_refused(admin_client):
-    assert "stands for no value" in errors_of(add(admin_client, payload='{"password": "•••"}'))["payload"]
+    assert (
+        "does not stand for a value" in errors_of(add(admin_client, payload='{"password": "•••"}'))["payload"]
+    )
 
 
 def test_without_view_payload_the_payload_is_hidden_locked_and_kept():

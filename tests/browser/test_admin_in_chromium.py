@@ -121,7 +121,7 @@ def test_dead_letters_are_redriven_from_the_list_and_discarded_after_a_question(
     driver.find_element(By.ID, "action-toggle").click()
     Select(driver.find_element(By.NAME, "action")).select_by_value("discard")
     driver.find_element(By.NAME, "index").click()
-    wait_until(lambda: "2 in number" in driver.page_source, what="the question")
+    wait_until(lambda: "Dead letters to delete: 2" in driver.page_source, what="the question")
     driver.find_element(By.CSS_SELECTOR, "input[value='Yes, discard them']").click()
     says(driver, "2 dead letters were discarded.")
     assert not DeadLetter.objects.exists()

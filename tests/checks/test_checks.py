@@ -190,7 +190,7 @@ class TestCommands:
 
         words = sentence("letsgo_worker.W006")
 
-        assert words.startswith("`manage.py runworker` is the command of 'channels'")
+        assert words.startswith("`manage.py runworker` runs the command of 'channels'")
         assert "`manage.py letsgo worker run`" in words and "above 'channels' in INSTALLED_APPS" in words
 
     def test_a_hidden_runscheduler_is_said_too(self, monkeypatch):

@@ -55,7 +55,7 @@ def test_waiting_messages_that_no_code_here_registers_are_said_once_by_type(work
     assert found() == [
         (
             "letsgo_worker.W010",
-            f"Messages of {type!r} wait in the queue {queue!r}, and this code has no handler of them.",
+            f"Messages of {type!r} wait in the queue {queue!r}, but this code has no handler for them.",
         )
         for type, queue in (("t:later", "default"), ("t:old", "mails"))
     ]
@@ -77,7 +77,7 @@ def test_schedules_that_are_on_and_enqueue_what_no_code_registers_are_said():
     schedules.add("good", "@daily", "t:known")
 
     assert found() == [
-        ("letsgo_worker.W011", "The schedule 'old' enqueues 't:old', and this code has no handler of it.")
+        ("letsgo_worker.W011", "The schedule 'old' enqueues 't:old', but this code has no handler for it.")
     ]
 
 
@@ -87,7 +87,7 @@ def test_a_queue_with_due_messages_that_no_living_worker_serves_is_said(worker):
     worker(queues=["orders"])
     worker(queues=["mails"], age=3600)
     worker(queues=["mails"], state="stopped")
-    said = ("letsgo_worker.W012", "Messages are due in the queue 'mails', and no living worker serves it.")
+    said = ("letsgo_worker.W012", "Messages are due in the queue 'mails', but no living worker serves it.")
 
     assert found() == [said]
 

@@ -70,12 +70,12 @@ class TestOnce:
             "invoices": (6, 6),
             "orders with an invoice": (6, 6),
             "mails sent": (5, 5),
-            "mails asked for twice": (1, 1),
+            "mails requested twice": (1, 1),
             "dead letters": (1, 1),
             "runs of the schedule": (1, 1),
             "sales reports": (1, 1),
         }
-        assert done.stdout.rstrip().endswith("All is as promised.")
+        assert done.stdout.rstrip().endswith("Everything is as promised.")
 
     def test_it_can_be_run_again(self, first, new_database):
         done = run(new_database)
@@ -172,7 +172,7 @@ class TestStaying:
 
         os.kill(killed.pid, signal.SIGKILL)
 
-        process.wait_for_line("The worker was killed. Another one takes its place.")
+        process.wait_for_line("The worker was killed. A new one takes its place.")
         process.wait_for_line("To stop ", times=2)
         other = Process.objects.filter(kind="worker").exclude(pk=killed.pk).get()
         process.wait_for_line(f"kill -9 {other.pid}.")
@@ -185,7 +185,7 @@ class TestStaying:
         os.kill(scheduler.pid, signal.SIGTERM)
 
         assert process.wait() == 1
-        process.wait_for_line("One of them did not end as it should")
+        process.wait_for_line("One of them failed")
 
 
 def answers(address):

@@ -214,7 +214,7 @@ IN_CODE = {
     "schedules.add('l', '0 9 * * *', 'order:new', tz='Europe/Berlin')":
         "A schedule has no field 'tz': write timezone=.",
     "from django.core.management import call_command; call_command('runworker', concurrency='0')":
-        "a whole number from 1 on, not '0'",
+        "a whole number of at least 1, not '0'",
 }  # fmt: skip
 
 
@@ -319,9 +319,9 @@ class TestMistakesOnTheCommandLine:
         with project.also_in_handlers(f"from django_letsgo_worker import schedule\n{scheduled}"):
             said = project.run("python manage.py runworker --until-empty --queues defualt")
 
-        assert "Nobody uses the queue 'defualt', and 'default' has messages: did you mean that one?" in said
+        assert "The queue 'defualt' is not in use, but 'default' has messages: did you mean that one?" in said
         instead = "--with-scheduler here, or manage.py runscheduler"
-        assert f"scheduler    none lives yet, and 1 schedule is on: {instead}" in said
+        assert f"scheduler    none is running, and 1 schedule is on: {instead}" in said
 
     def test_a_mistyped_type_is_named_with_its_likeness_where_it_waits(self, project, waiting):
         said = project.run("python manage.py runworker --until-empty")
@@ -337,7 +337,7 @@ class TestMistakesOnTheCommandLine:
         worker = project.start("runworker", "--settings", "away")
         try:
             line = worker.wait_for_line("Waiting for the database 'default'")
-            assert "which is asked again until it answers or this is stopped: unable to open" in line
+            assert "which is tried again until it answers or this is stopped: unable to open" in line
             assert worker.stop() == 0, worker.output
         finally:
             worker.clean_up()
@@ -362,5 +362,5 @@ class TestMistakesOnTheCommandLine:
             }
         )
 
-        assert "No worker lives, so nothing is handled: run `manage.py runworker`." in said["doctor"]
+        assert "No worker is running, so nothing is handled: run `manage.py runworker`." in said["doctor"]
         assert re.search(r"^ada +silent ", said["workers"], re.MULTILINE)

@@ -141,7 +141,7 @@ class TestAQueueThatNobodyUses:
         worker = manage("runworker", "--until-empty", "--queues", "raports")
 
         assert worker.wait() == 0
-        assert "Nobody uses the queue 'raports', and 'reports' has messages: did you mean" in worker.output
+        assert "The queue 'raports' is not in use, but 'reports' has messages: did you mean" in worker.output
 
     @pytest.mark.parametrize("queues", ["reports", "orders", "zzz", "reports,raports"])
     def test_nothing_is_said_of_one_that_is_used_or_like_none(self, manage, queues):

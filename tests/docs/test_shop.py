@@ -175,7 +175,7 @@ class TestPaying:
         assert "<button>Pay</button>" in said
         assert "paid, waiting" in then
         assert "<button>Pay</button>" not in then
-        assert f"Invoice {number} is paid already." in again
+        assert f"Invoice {number} is already paid." in again
         assert Message.objects.filter(type="letsgo:stripe").count() == 1
 
     def test_an_invoice_that_stripe_calls_paid_twice_gets_one_parcel(self, place, deliver):

@@ -44,7 +44,7 @@ def test_of_whether_a_process_lives(admin_client, settings, kind, lease, age, is
     page = admin_client.get(list_url("process")).content.decode()
     processes, metrics = status()[f"{kind}s"], Gauges("default").read()
 
-    assert ("no heartbeat" not in page) is is_alive
+    assert ("no recent heartbeat" not in page) is is_alive
     assert processes == {"living": int(is_alive), "silent": int(not is_alive), "stopped": 0}
     assert metrics["letsgo_processes", (kind, "running")] == int(is_alive)
     assert metrics["letsgo_processes", (kind, "silent")] == int(not is_alive)

@@ -209,7 +209,7 @@ class TestWhatWeImport:
         found = [one for one in run_checks(tags=["letsgo_project"]) if one.id == "letsgo_worker.W016"]
 
         assert [one.msg for one in found] == [
-            "LETSGO_WORKER['AUTODISCOVER'] names 'handler', and no installed app has a module of that name."
+            "LETSGO_WORKER['AUTODISCOVER'] names 'handler', but no installed app has a module of that name."
             " Did you mean 'handlers'?"
         ]
 

@@ -55,7 +55,7 @@ def diagnosis(*words):
         call_command("letsgo", "doctor", "--json", *words, stdout=out)
     except CommandError as error:
         assert error.returncode == 1
-        assert re.fullmatch(r"\d+ things? (is|are) wrong\.", str(error))
+        assert re.fullmatch(r"\d+ problems? found\.", str(error))
         return json.loads(out.getvalue()), True
     return json.loads(out.getvalue()), False
 
@@ -75,7 +75,7 @@ def test_nothing_is_wrong_where_all_is_well(healthy):
     call_command("letsgo", "doctor", stderr=err)
 
     assert found() == []
-    assert err.getvalue() == "Nothing is wrong.\n"
+    assert err.getvalue() == "No problems found.\n"
 
 
 def test_people_are_given_a_line_for_each_problem_and_an_exit_code(healthy):
@@ -83,7 +83,7 @@ def test_people_are_given_a_line_for_each_problem_and_an_exit_code(healthy):
     queues.pause("orders", by="bob")
     out = io.StringIO()
 
-    with pytest.raises(CommandError, match=r"^2 things are wrong\.$") as ended:
+    with pytest.raises(CommandError, match=r"^2 problems found\.$") as ended:
         call_command("letsgo", "doctor", stdout=out)
 
     assert ended.value.returncode == 1
@@ -178,8 +178,7 @@ def test_leases_of_processes_that_live_no_more_are_found(healthy, process):
     assert [(problem["code"], problem["sentence"].rstrip(".0123456789s")) for problem in problems] == [
         (
             "lease_of_dead_process",
-            "In queue 'default' 3 messages are leased to processes that live no more; "
-            "the last lease lapses in 1h",
+            "In queue 'default' 3 messages are leased to dead processes; the last lease lapses in 1h",
         )
     ]
     Message.objects.exclude(leased_by=living.pk).delete()
@@ -258,7 +257,7 @@ class TestAsAProcess:
         assert process.wait() == 1
         (problem,) = json.loads("".join(process.stdout))
         assert problem["code"] == "letsgo_worker.E001"
-        assert "".join(process.stderr) == "CommandError: 1 thing is wrong.\n"
+        assert "".join(process.stderr) == "CommandError: 1 problem found.\n"
 
     def test_a_site_that_works_is_well(self, manage):
         manage("runworker", "--with-scheduler", env={"LETSGO_WORKER_SCHEDULE": ""})
@@ -267,4 +266,4 @@ class TestAsAProcess:
         doctor = manage("letsgo", "doctor", env={"LETSGO_WORKER_SCHEDULE": ""})
 
         assert (doctor.wait(), doctor.stdout) == (0, [])
-        assert doctor.stderr == ["Nothing is wrong.\n"]
+        assert doctor.stderr == ["No problems found.\n"]

@@ -30,7 +30,7 @@ class TestEnqueue:
         assert (message.type, message.payload, message.queue) == ("t:x", {"a": 1}, "default")
         assert said.lines == [str(message.pk)]
         assert f"Message {message.pk} (t:x) was enqueued in queue 'default'" in said.err
-        assert "No handler of the type 't:x' is known here." in said.err
+        assert "No handler for the type 't:x' is known here." in said.err
 
     def test_takes_all_options(self):
         said = letsgo(
@@ -68,7 +68,7 @@ class TestEnqueue:
         twin = enqueue("t:x", unique_key="k")
         said = letsgo("enqueue", "t:x", "--unique-key", "k")
         assert said.lines == [str(twin.pk)]
-        assert "lives already" in said.err
+        assert "is already live" in said.err
 
     @pytest.mark.parametrize(
         ("words", "sentence"),
@@ -100,7 +100,7 @@ class TestEnqueue:
 
     def test_a_file_that_is_no_text_is_refused(self, tmp_path):
         (tmp_path / "p").write_bytes(b"\xff\xfe\x00")
-        assert "not text in UTF-8" in refusal("enqueue", "t", f"@{tmp_path / 'p'}")
+        assert "not UTF-8 text" in refusal("enqueue", "t", f"@{tmp_path / 'p'}")
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ class TestShow:
             assert r"#1 2026-01-01 shop.Bad: no\x1b[2J" in shown.lines
             assert shown.lines[shown.lines.index("    a") + 1] == "    b"
             assert "\x1b" not in shown.out
-            assert "The payload is not shown" in shown.err
+            assert "The payload is hidden" in shown.err
             assert letsgo(noun, "show", 7, "--json").json["errors"] == [error, "not an entry"]
 
     def test_shows_the_payload_when_it_is_asked_for_with_secrets_masked(self):
@@ -219,7 +219,7 @@ class TestCancel:
         assert (said.out, "was cancelled: it will not run" in said.err) == ("", True)
 
     def test_says_of_a_running_one_that_its_code_goes_on(self, of_each_state):
-        assert "its code may run on" in letsgo("message", "cancel", of_each_state["running"]).err
+        assert "its code may keep running" in letsgo("message", "cancel", of_each_state["running"]).err
 
     def test_prints_the_archived_row_as_json(self, of_each_state):
         assert letsgo("message", "cancel", of_each_state["ready"], "--json").json["outcome"] == "cancelled"
@@ -310,8 +310,8 @@ class TestDead:
         ("words", "sentence"),
         [
             ((), "Say which to redrive: ids, --queue, --type, --error, --limit or --all."),
-            (("1", "--all"), "Give ids, or say which with options, not both."),
-            (("1", "--queue", "mails"), "Give ids, or say which with options, not both."),
+            (("1", "--all"), "Give either ids or options, not both."),
+            (("1", "--queue", "mails"), "Give either ids or options, not both."),
             (("--type", "a b"), "is refused"),
         ],
     )

@@ -148,7 +148,7 @@ class TestForPrograms:
 
     def test_options_of_django_are_taken_behind_the_verb_too(self):
         assert letsgo("queue", "list", "--verbosity", "0", "--no-color").err == ""
-        assert letsgo("queue", "list", "--no-color").err == "There are none.\n"
+        assert letsgo("queue", "list", "--no-color").err == "None found.\n"
 
 
 class TestUsage:

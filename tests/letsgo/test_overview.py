@@ -176,7 +176,7 @@ class TestQueue:
         assert queue.paused_by != ""
         assert "paused" in letsgo("queue", "list").lines[1]
 
-        assert letsgo("queue", "resume", "mails").err == "Queue 'mails' goes on.\n"
+        assert letsgo("queue", "resume", "mails").err == "Queue 'mails' resumed.\n"
         assert queues.paused() == set()
         assert letsgo("queue", "resume", "mails").err == "Queue 'mails' was not paused.\n"
         assert letsgo("queue", "resume", "mails", "--json").json == {"name": "mails", "was_paused": False}
@@ -299,7 +299,7 @@ class TestWorker:
 
     def test_says_of_a_silent_one_that_it_may_be_gone(self, process):
         process("web", age=3600)
-        assert "It is silent" in letsgo("worker", "stop", "web").err
+        assert "No recent heartbeat" in letsgo("worker", "stop", "web").err
 
     def test_two_of_a_name_are_not_guessed_between(self, process):
         ids = {str(process("web").pk), str(process("web").pk)}
@@ -348,7 +348,7 @@ class TestHowItIsSaid:
         out = io.StringIO()
         with pytest.raises(CommandError):
             call_command("letsgo", "doctor", stdout=out)
-        assert "3+ messages are leased to processes that live no more" in out.getvalue()
+        assert "3+ messages are leased to dead processes" in out.getvalue()
 
     @pytest.mark.parametrize(
         ("zone", "said"), [("UTC", "2099-07-01 10:00:00Z"), ("Europe/Berlin", "2099-07-01 12:00:00 CEST")]

@@ -125,7 +125,7 @@ class TestAMomentThatIsPast:
     def test_comes_in_as_over_and_that_is_said(self, exported, bring_in):
         said = bring_in(exported)
         assert said.out == "added 2, changed 0, unchanged 0\n"
-        assert said.err == "Schedule 'once' is over: no time of at(2020-02-01T00:00:00) is to come.\n"
+        assert said.err == "Schedule 'once' is over: at(2020-02-01T00:00:00) has no further runs.\n"
         assert (row("once").state, row("once").next_run_at, row("nightly").state) == ("completed", None, "on")
 
     def test_does_not_run_and_is_not_said_to_be_broken(self, exported, bring_in):
@@ -240,4 +240,4 @@ def test_a_broken_schedule_is_said_when_it_is_written_out():
     ScheduledJob.objects.update(schedule="nonsense")
     schedules.fire_due()
     said = letsgo("schedule", "export")
-    assert said.err.startswith("Schedule 'chosen' is broken, and an import will refuse it: ")
+    assert said.err.startswith("Schedule 'chosen' is broken, so an import will refuse it: ")

@@ -213,12 +213,12 @@ class TestNext:
 
     def test_shows_none_of_one_that_is_over(self):
         said = letsgo("schedule", "next", "at(2020-01-01T00:00:00)")
-        assert (said.out, said.err) == ("", "No run is to come.\n")
+        assert (said.out, said.err) == ("", "No further runs.\n")
 
     @pytest.mark.parametrize(
         ("words", "sentence"),
         [
-            (("nobody",), "There is no schedule named 'nobody', and as an expression it is refused: "),
+            (("nobody",), "There is no schedule named 'nobody', and it is not a valid expression: "),
             (("hourly", "--timezone", "Mars/Base"), "Mars/Base"),
             (("nightly", "--timezone", "Mars/Base"), "Mars/Base"),
         ],

@@ -334,9 +334,7 @@ class TestTheCheck:
         handle("t:it", on_dead="t:it")(fail)
 
         (sentence,) = self.said()
-        assert (
-            "on_dead='t:it', and that leads back to it: each death would be followed by another." in sentence
-        )
+        assert "on_dead='t:it', which leads back to it: each death would lead to another." in sentence
 
     def test_a_circle_is_an_error_and_what_only_leads_into_it_is_none(self, handle):
         for type, on_dead in [("t:a", "t:b"), ("t:b", "t:c"), ("t:c", "t:b")]:

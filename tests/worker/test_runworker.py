@@ -331,8 +331,8 @@ def test_it_is_refused_where_gevent_has_replaced_the_threads(green):
 
     assert worker.wait() == 1
     assert worker.stderr == [
-        "CommandError: A worker needs real threads, and gevent's monkey.patch_all() has replaced them in this"
-        " process: start it by a manage.py that does not call that.\n"
+        "CommandError: A worker needs real threads, but gevent's monkey.patch_all() has replaced them in this"
+        " process: start it with a manage.py that does not call it.\n"
     ]
     assert Message.objects.exists() and not Process.objects.exists()
 

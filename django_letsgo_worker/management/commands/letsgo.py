@@ -1,6 +1,6 @@
-"""`manage.py letsgo`: look at schedules, messages, queues and workers, and change them, by hand.
+"""`manage.py letsgo`: show and change schedules, messages, queues and workers by hand.
 
-It finds the verb that is asked for and turns what goes wrong into one sentence; verbs stand in letsgo/.
+It finds the verb and turns each error into one sentence; the verbs are in letsgo/.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from . import runworker
 
 class Command(BaseCommand):
     help = "Shows and changes schedules, messages, queues and workers."
-    # What is wrong with the migrations is said in one sentence, and only about our own.
+    # Missing migrations are reported in one sentence, and only ours.
     requires_migrations_checks = False
-    # For whoever calls it from Python: an Event that ends what goes on until it is told to stop.
+    # For callers in Python: an Event that ends verbs which run until they are told to stop.
     stealth_options = ("stop",)
 
     _from_command_line = False
@@ -46,12 +46,12 @@ class Command(BaseCommand):
         overview.add_to(verbs)
         top.add_to(verbs)
         messages.add_enqueue(verbs)
-        scheduled = verbs.add_noun("schedule", "what is enqueued, and when")
+        scheduled = verbs.add_noun("schedule", "schedules: what is enqueued, and when")
         schedules.add_to(scheduled)
         schedule_files.add_to(scheduled)
-        messages.add_to(verbs.add_noun("message", "messages that wait, run or ended"))
-        dead_letters.add_to(verbs.add_noun("dead", "dead letters: messages that were given up"))
-        queues.add_to(verbs.add_noun("queue", "queues, and what they have to do"))
+        messages.add_to(verbs.add_noun("message", "messages, waiting, running or ended"))
+        dead_letters.add_to(verbs.add_noun("dead", "dead letters: messages that were given up and kept"))
+        queues.add_to(verbs.add_noun("queue", "queues and their work"))
         worker = verbs.add_noun("worker", "processes that handle messages")
         workers.add_to(worker)
         _add_run(worker)
@@ -69,10 +69,10 @@ class Command(BaseCommand):
 
 
 def _add_run(verbs: Verbs) -> None:
-    """Another app's command may hide runworker, as that of Channels does: here nothing hides it."""
-    parser = verbs.add("run", _run_worker, "handles messages: runworker by another name", prints=False)
+    """Add `run`: runworker may be hidden by another app's command, such as that of Channels."""
+    parser = verbs.add("run", _run_worker, "handles messages; another name for runworker", prints=False)
     runworker.Command().add_arguments(parser)
-    # It makes those that it needs, and waits for the database before.
+    # It makes the checks that it needs itself, after waiting for the database.
     parser.set_defaults(skip_checks=True)
 
 
@@ -85,7 +85,7 @@ def _run_worker(call: Call) -> None:
 
 @contextlib.contextmanager
 def _sentences() -> Iterator[None]:
-    """Let what a person can have caused, or must repair, end the command with one sentence."""
+    """End the command with one sentence on errors that a person caused or has to repair."""
     try:
         with startup.sentences():
             yield
@@ -96,7 +96,7 @@ def _sentences() -> Iterator[None]:
     except KeyboardInterrupt:
         raise CommandError("Interrupted.", returncode=130) from None
     except BrokenPipeError:
-        # Whoever read our output has seen enough. What Python still holds of it goes nowhere, silently.
+        # The reader of our output has closed it. Discard what Python still buffers.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
@@ -110,4 +110,4 @@ def _about_the_database(error: Exception) -> str:
     first_line = (str(error).splitlines() or [""])[0]
     if engine.is_outage(error):
         return f"The database {using!r} does not answer: {first_line}"
-    return f"The database {using!r} refused: {type(error).__name__}: {first_line}"
+    return f"The database {using!r} refused the command: {type(error).__name__}: {first_line}"

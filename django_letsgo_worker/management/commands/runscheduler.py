@@ -1,6 +1,6 @@
 """`manage.py runscheduler`: fire schedules until told to stop.
 
-The loop itself is the scheduler's; here stand its flags, its banner and its end.
+The loop is in the scheduler; here are the command's flags, its banner and its end.
 """
 
 from __future__ import annotations
@@ -22,26 +22,24 @@ from .. import reloading, startup
 
 
 class Command(BaseCommand):
-    help = "Fires the schedules that are due, until it is told to stop. Run as many as you like."
-    # What is wrong with the migrations is said in one sentence, and only about our own.
+    help = "Fires schedules when they are due, until it is told to stop. Any number may run."
+    # Missing migrations are reported in one sentence, and only ours.
     requires_migrations_checks = False
-    # Some of Django's checks ask the database, which may be away yet: they are made once it answers.
+    # Some of Django's checks query the database, which may not be up yet: they run once it answers.
     requires_system_checks = []
-    # For whoever calls it from Python: an Event that ends it.
+    # For callers in Python: an Event that ends it.
     stealth_options = ("stop",)
 
     _from_command_line = False
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "name", nargs="?", help="what it is called in logs and in the admin (host:pid by default)"
-        )
+        parser.add_argument("name", nargs="?", help="its name in logs and in the admin (host:pid by default)")
         parser.add_argument("--name", dest="named", metavar="NAME", help="the same")
         reloading.add_argument(parser)
         monitor.add_arguments(parser)
 
     def run_from_argv(self, argv: list[str]) -> None:
-        # Under call_command the signals belong to whoever called.
+        # Under call_command the signals belong to the caller.
         self._from_command_line = True
         super().run_from_argv(argv)
 
@@ -70,7 +68,7 @@ class Command(BaseCommand):
         return True
 
     def _begin(self, scheduler: Scheduler, options: dict[str, Any]) -> None:
-        """Ask the database what a start needs to know, and say it."""
+        """Query the database for what a start needs to know, and print the banner."""
         startup.require_tables(scheduler.using)
         if self._from_command_line:
             logs.to_console(options["verbosity"])
@@ -82,7 +80,7 @@ class Command(BaseCommand):
             f"Scheduler {scheduler.process.name}: {engine_for(scheduler.using).display_name}, "
             f"zone data {_zone_data()}, {count} {'schedule' if count == 1 else 'schedules'}. "
             "SIGTERM or Ctrl-C stops it.",
-            # Not an error, although it goes where errors go.
+            # Printed to stderr, but not an error.
             style_func=str,
         )
 

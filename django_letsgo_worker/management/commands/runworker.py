@@ -1,6 +1,6 @@
 """`manage.py runworker`: claim and handle messages until told to stop.
 
-The work itself is the worker's; here stand its flags, its banner and its end.
+The work is in the worker; here are the command's flags, its banner and its end.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def queue_names(text: str) -> tuple[str, ...]:
 def positive(text: str) -> int:
     """Read a number of seats, processes or messages."""
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 1_000_000_000:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text!r}")
     return int(text)
 
 
@@ -46,12 +46,12 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 
 
 class Command(BaseCommand):
-    help = "Handles messages as they become due, until it is told to stop. Run as many as you like."
-    # What is wrong with the migrations is said in one sentence, and only about our own.
+    help = "Handles messages as they become due, until it is told to stop. Any number may run."
+    # Missing migrations are reported in one sentence, and only ours.
     requires_migrations_checks = False
-    # Some of Django's checks ask the database, which may be away yet: they are made once it answers.
+    # Some of Django's checks query the database, which may not be up yet: they run once it answers.
     requires_system_checks = []
-    # For whoever calls it from Python: an Event that ends it.
+    # For callers in Python: an Event that ends it.
     stealth_options = ("stop",)
 
     is_from_command_line = False
@@ -59,19 +59,19 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
         add("--queues", type=queue_names, help="the queues to serve, as a,b (all by default)")
-        add("--concurrency", type=positive, help="how many messages a process handles at once")
-        add("--processes", type=positive, default=1, help="how many processes of that kind to run")
-        add("--with-scheduler", action="store_true", help="fire schedules here, too")
-        add("--until-empty", action="store_true", help="end when nothing is due any more")
-        add("--max-messages", type=positive, help="end after so many messages (in each process)")
-        add("--name", help="what it is called in logs and in the admin (host:pid by default)")
+        add("--concurrency", type=positive, help="how many messages each process handles at once")
+        add("--processes", type=positive, default=1, help="how many such processes to run")
+        add("--with-scheduler", action="store_true", help="also fire schedules")
+        add("--until-empty", action="store_true", help="end when nothing is due")
+        add("--max-messages", type=positive, help="end after this many messages (in each process)")
+        add("--name", help="its name in logs and in the admin (host:pid by default)")
         reloading.add_argument(parser)
         monitor.add_arguments(parser, has_children=True)
-        # What a parent of --processes hands its children.
+        # Passed by the parent of --processes to its children.
         add("--child-of", type=json.loads, help=argparse.SUPPRESS)
 
     def run_from_argv(self, argv: list[str]) -> None:
-        # Under call_command the signals belong to whoever called.
+        # Under call_command the signals belong to the caller.
         self.is_from_command_line = True
         super().run_from_argv(argv)
 
@@ -92,7 +92,9 @@ class Command(BaseCommand):
         with startup.sentences(), signals:
             clean = self._work(options, stop, hurry)
         if not clean:
-            raise CommandError("The drain was cut short: what still ran was given back.", returncode=1)
+            raise CommandError(
+                "The drain was cut short: messages still running were given back.", returncode=1
+            )
 
     def _work(self, options: dict[str, Any], stop: threading.Event, hurry: threading.Event) -> bool:
         using = settings().database
@@ -106,7 +108,7 @@ class Command(BaseCommand):
                 return _run(asked, options, stop, hurry, watch)
 
     def _begin(self, asked: Options, options: dict[str, Any]) -> None:
-        """Ask the database what a start needs to know, and say it."""
+        """Query the database for what a start needs to know, and print the banner."""
         startup.require_tables(asked.using)
         if self.is_from_command_line:
             logs.to_console(options["verbosity"])
@@ -117,7 +119,7 @@ class Command(BaseCommand):
         if options["child_of"]:
             return
         engine = engine_for(asked.using)
-        listening = ", told of new messages by NOTIFY" if engine.can_listen else ""
+        listening = ", woken by NOTIFY" if engine.can_listen else ""
         types = registry.types()
         times = f" in each of {options['processes']} processes" if options["processes"] > 1 else ""
         scheduler = "here" if options["with_scheduler"] else _say_where_schedules_fire(asked.using)
@@ -129,34 +131,34 @@ class Command(BaseCommand):
             f"  handlers     {len(types)}: {', '.join(types[:8])}{', ...' if len(types) > 8 else ''}",
             f"  concurrency  {seats}{times}, lease {asked.lease_seconds:g} s",
             f"  scheduler    {scheduler}",
-            f"  to stop      SIGTERM or Ctrl-C; what has begun gets {asked.drain_seconds:g} s",
+            f"  to stop      SIGTERM or Ctrl-C; running handlers get {asked.drain_seconds:g} s",
         ]
-        # Not an error, although it goes where errors go.
+        # Printed to stderr, but not an error.
         self.stderr.write("\n".join(lines), style_func=str)
 
 
 def _say_where_schedules_fire(using: str) -> str:
-    """Say what to run for the schedules that this worker does not fire, and whether nobody does."""
+    """Return what fires schedules if this worker does not, and whether a scheduler is missing."""
     found = inspection.Snapshot(using)
     rows = {job.name: job.state for job in found.jobs}
-    # What the code declares becomes a row when a scheduler starts.
+    # Schedules declared in code become rows when a scheduler starts.
     on = {name for name, state in rows.items() if state == "on"} | (inspection.declared_names() - set(rows))
     on = set(filter(inspection.does_something, on))
     if not on or found.has_scheduler:
         return "not here: manage.py runscheduler"
     are_on = validation.counted(len(on), "schedule is", "schedules are")
-    return f"none lives yet, and {are_on} on: --with-scheduler here, or manage.py runscheduler"
+    return f"none is running, and {are_on} on: --with-scheduler here, or manage.py runscheduler"
 
 
 def _warn_of_queues(asked: Options) -> None:
-    """Say where a queue that this worker serves is used by nobody, while one of a like name has messages."""
+    """Warn of queues to serve that are not in use while one with a similar name has messages."""
     used = {lane.queue for lane in engine_for(asked.using).lanes()}
     known = used | {handler.queue for handler in registry.handlers() if handler.queue}
     unserved = sorted(used - set(asked.queues or used))
     for queue in asked.queues or ():
         if queue not in known and (close := nearest(queue, unserved)):
             logger.warning(
-                "Nobody uses the queue %r, and %r has messages: did you mean that one?", queue, close
+                "The queue %r is not in use, but %r has messages: did you mean that one?", queue, close
             )
 
 
@@ -171,13 +173,13 @@ def _worker_options(options: dict[str, Any]) -> Options:
 
 
 def _read(read: Callable[[str], Any], value: Any) -> Any:
-    """Read an option that call_command() passed by, as the command line would have."""
+    """Read an option given by call_command() as the command line would have read it."""
     if not isinstance(value, str):
         return value
     try:
         return read(value)
     except argparse.ArgumentTypeError as error:
-        raise CommandError(f"This is {error}.") from None
+        raise CommandError(f"Invalid option: {error}.") from None
 
 
 def _run(
@@ -234,7 +236,7 @@ def _supervisor(
 
 @contextlib.contextmanager
 def _scheduler(asked: Options, watch: monitor.Watch) -> Iterator[None]:
-    """Fire schedules on a thread of this process for as long as the worker works."""
+    """Fire schedules on a thread of this process while the worker runs."""
     stop = threading.Event()
     scheduler = Scheduler(asked.name, asked.using, stop)
     watch(scheduler)

@@ -1,4 +1,4 @@
-"""The parts of `manage.py letsgo`: one file per noun, and what they share.
+"""The parts of `manage.py letsgo`: one module per noun, and their shared code.
 
-They read arguments, call the verbs of the floors below and print; no decision about rows is made here.
+They read arguments, call the verbs of the floors below and print; nothing is decided about rows here.
 """

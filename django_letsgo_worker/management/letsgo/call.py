@@ -1,6 +1,6 @@
-"""One call of `letsgo`: its options, its output, its database; and how a noun adds its verbs to the parser.
+"""One call of `letsgo`: its options, output and database; and the parsers of nouns and verbs.
 
-What the verbs do stands in the nouns' own files.
+The verbs themselves are in the nouns' modules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...inspection import Snapshot
 from ...validation import check_seconds
 from .console import Console
 
-# What Django lets one say before the noun is taken behind the verb, too, where people write it.
+# Django takes these options only before the noun; people write them after the verb, so take them there, too.
 _EVERYWHERE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("-v", "--verbosity"), {"type": int, "choices": [0, 1, 2, 3]}),
     (("--settings",), {}),
@@ -34,12 +34,12 @@ _EVERYWHERE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 
 @dataclass
 class Call:
-    """What a verb is given; the options are those of its parser."""
+    """The argument of a verb: the options of its parser, the output and the rows."""
 
     # A payload may be among them.
     options: dict[str, Any] = field(repr=False)
     out: Console
-    # Under call_command the signals belong to whoever called.
+    # Under call_command the signals belong to the caller.
     is_from_command_line: bool = False
 
     def __getitem__(self, option: str) -> Any:
@@ -47,7 +47,7 @@ class Call:
 
     @cached_property
     def snapshot(self) -> Snapshot:
-        """The rows as this call shows them, each part read once."""
+        """The rows that this call shows, each part read once."""
         return Snapshot()
 
     @property
@@ -63,12 +63,12 @@ class Call:
         return self.snapshot.now
 
     def after(self, length: timedelta) -> datetime:
-        """Return the moment that is so far away; InvalidMessage if no calendar reaches it."""
+        """Return the time after this long; InvalidMessage if it is beyond the calendar."""
         return self.clock + timedelta(seconds=check_seconds("a duration", length))
 
     @property
     def by(self) -> str:
-        """Who calls, as the operating system knows them."""
+        """The caller's name in the operating system."""
         try:
             return getpass.getuser()[:150]
         except (OSError, KeyError, ImportError):
@@ -98,11 +98,15 @@ class Verbs:
         parser.set_defaults(run=run)
         if prints:
             parser.add_argument(
-                "--json", action="store_true", help="as JSON: times in UTC, lengths in seconds"
+                "--json", action="store_true", help="print JSON: times in UTC, durations in seconds"
             )
         if destroys:
             parser.add_argument(
-                "--noinput", "--no-input", action="store_false", dest="interactive", help="do not ask"
+                "--noinput",
+                "--no-input",
+                action="store_false",
+                dest="interactive",
+                help="do not ask for confirmation",
             )
         for flags, details in _EVERYWHERE:
             parser.add_argument(*flags, **details, default=argparse.SUPPRESS, help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
-"""Where output goes: data to stdout, all else to stderr; through rich on a terminal, plainly elsewhere.
+"""Output: data to stdout, everything else to stderr; by rich on a terminal, as plain text elsewhere.
 
-What is printed is decided by the nouns.
+The nouns decide what is printed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STYLES = {
 
 
 class Console:
-    """The two streams of one call, and how they may be used."""
+    """The two output streams of one call."""
 
     def __init__(self, stdout: OutputWrapper, stderr: OutputWrapper, options: Mapping[str, Any]) -> None:
         self.stdout, self.stderr = stdout, stderr
@@ -44,21 +44,21 @@ class Console:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether data goes to people's eyes, where it can be shown anew."""
+        """Whether data goes to a terminal, where it can be redrawn."""
         return self.stdout.isatty()
 
     def clear(self) -> None:
-        """Empty the terminal, so that what is printed next stands in place of what was."""
+        """Clear the terminal, so that the next output replaces the last."""
         self.stdout.write("\x1b[2J\x1b[H", ending="")
 
     def rows(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-        """Print rows: all that is known of them as JSON, or some columns as a table."""
+        """Print rows: all their facts as JSON, or some columns as a table."""
         if self.as_json:
             self.document(rows)
         elif rows:
             self.table(rows, columns)
         else:
-            self.say("There are none.")
+            self.say("None found.")
 
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         cells = [[as_text(row[column]) for column in columns] for row in rows]
@@ -79,7 +79,7 @@ class Console:
         self._console(rich, self.stdout).print(table)
 
     def facts(self, facts: Mapping[str, str]) -> None:
-        """Print labels and what belongs to them, a line each."""
+        """Print labels with their values, one per line."""
         widest = max(map(len, facts), default=0) + 2
         for label, text in facts.items():
             self.line(f"{label + ':':<{widest}}{text}")
@@ -87,19 +87,17 @@ class Console:
     # -- chatter ---------------------------------------------------------------------------------------
 
     def say(self, text: str) -> None:
-        """Tell people something; programs that read stdout don't see it."""
+        """Print a remark to stderr, where programs that read stdout don't see it."""
         if self.verbosity:
-            # Not an error, although it goes where errors go.
+            # Printed to stderr, but not an error.
             self.stderr.write(self._encodable(printable(text), self.stderr), style_func=str)
 
     def confirm(self, what: str) -> None:
-        """Ask whether to go on, unless told not to; CommandError when not, or where nobody can answer."""
+        """Ask for confirmation unless --noinput; CommandError if it is refused or cannot be asked for."""
         if not self.interactive:
             return
         if sys.stdin is None or not sys.stdin.isatty() or not self.stderr.isatty():
-            raise CommandError(
-                f"{what} needs --noinput where there is no terminal to ask; nothing was changed."
-            )
+            raise CommandError(f"{what} needs --noinput if there is no terminal to ask; nothing was changed.")
         question = self._encodable(f"{what}: are you sure? [y/N] ", self.stderr)
         self.stderr.write(question, style_func=str, ending="")
         self.stderr.flush()
@@ -108,7 +106,7 @@ class Console:
 
     @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """Show how far long work is, on a terminal; yields what is to be called with each step's size."""
+        """Show the progress of long work on a terminal; yields a function to call with each step's size."""
         if not self.verbosity or not self.stderr.isatty():
             yield lambda _count: None
             return
@@ -138,10 +136,10 @@ class Console:
 
         return advance
 
-    # -- how -------------------------------------------------------------------------------------------
+    # -- styling ---------------------------------------------------------------------------------------
 
     def _rich(self, stream: OutputWrapper | None = None) -> Callable[[str], Any] | None:
-        """Return what finds modules of rich, or None where plain text is right."""
+        """Return an importer of rich's modules, or None if plain text is wanted."""
         if not (stream or self.stdout).isatty() and not self._force_color:
             return None
         try:
@@ -151,7 +149,7 @@ class Console:
         return lambda name: importlib.import_module(f"rich.{name}")
 
     def _console(self, rich: Callable[[str], Any], stream: OutputWrapper) -> Any:
-        # Django's wrapper ends each write with a line feed, which a bar that moves does without.
+        # Not through Django's wrapper: it ends each write with a line feed, which breaks a moving bar.
         return rich("console").Console(
             file=getattr(stream, "_out", stream),
             force_terminal=self._force_color or None,
@@ -171,7 +169,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _aligned(rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> Iterator[str]:
-    """Yield rows as lines whose columns stand below each other; numbers end in line."""
+    """Yield rows as lines with aligned columns; numbers are aligned right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (

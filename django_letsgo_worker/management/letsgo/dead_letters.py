@@ -1,6 +1,6 @@
 """`letsgo dead list|show|redrive|discard`: dead letters, one by one or all that match.
 
-What redriving and discarding do is the verbs' business; here the rows are chosen, a batch at a time.
+Redriving and discarding are done by the verbs; here the rows are selected, a batch at a time.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .messages import add_filters, add_id_and_payload, print_messages, print_one
 
 
 def add_to(verbs: Verbs) -> None:
-    parser = verbs.add("list", list_dead, "lists dead letters, the newest first")
+    parser = verbs.add("list", list_dead, "lists dead letters, newest first")
     add_filters(parser.add_argument)
-    parser.add_argument("--error", metavar="CLASS", help="whose last error was of this class only")
+    parser.add_argument("--error", metavar="CLASS", help="only those whose last error was of this class")
     parser.add_argument(
-        "--payload", action="store_true", dest="shows_payload", help="with payloads, headers and results"
+        "--payload", action="store_true", dest="shows_payload", help="show payloads, headers and results"
     )
     parser = verbs.add("show", show_dead, "shows a dead letter with its errors")
     add_id_and_payload(parser.add_argument)
@@ -42,14 +42,14 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("ids", metavar="ID", type=int, nargs="*")
     add("--all", action="store_true", help="all dead letters")
-    add("--queue", help="those of this queue")
-    add("--type", help="those of this type")
+    add("--queue", help="only those of this queue")
+    add("--type", help="only those of this type")
     add(
         "--error",
         metavar="CLASS",
-        help="those whose last error was of this class, with its module or without",
+        help="only those whose last error was of this class, with or without its module",
     )
-    add("--limit", type=formats.at_most(2**31), help="at most so many, the oldest")
+    add("--limit", type=formats.at_most(2**31), help="at most this many, oldest first")
 
 
 # -- looking ---------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def _matching(call: Call) -> QuerySet[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What is done to dead letters: to one, or to many at once."""
+    """An operation on dead letters: on one, or on many at once."""
 
     verb: str
     doing: str
@@ -125,7 +125,7 @@ def _do(call: Call, deed: Deed) -> None:
     ids: list[int] = list(dict.fromkeys(call["ids"]))
     narrowed = [name for name in ("queue", "type", "error", "limit") if call[name] is not None]
     if ids and (narrowed or call["all"]):
-        raise CommandError("Give ids, or say which with options, not both.")
+        raise CommandError("Give either ids or options, not both.")
     if not ids and not narrowed and not call["all"]:
         raise CommandError(f"Say which to {deed.verb}: ids, --queue, --type, --error, --limit or --all.")
     if not ids:

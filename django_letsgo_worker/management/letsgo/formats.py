@@ -1,6 +1,6 @@
-"""Values as people type them and as they read them, and as JSON for programs.
+"""Values as people type and read them, and as JSON for programs.
 
-What a value may be is checked by the verbs; nothing is printed here.
+Verbs check the values; nothing is printed here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...inspection import length as length
 from ...validation import counted as counted
 
 NOTHING = "-"
-# What crontabs know, and what one forgets to write the sign for.
+# The names that crontabs know, for which the @ is easily forgotten.
 _MACROS = frozenset({"hourly", "daily", "midnight", "weekly", "monthly", "yearly", "annually"})
 
 
@@ -44,7 +44,7 @@ def as_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Times as ISO in UTC, lengths of time in seconds, all else that JSON lacks as its text."""
+    """Return times as ISO in UTC, durations in seconds, anything else that JSON lacks as its text."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     if isinstance(value, timedelta):
@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as one line that cannot steer a terminal."""
+    """Return a value as one line without control characters."""
     if value is None or value == "":
         return NOTHING
     if isinstance(value, bool):
@@ -77,14 +77,14 @@ def as_text(value: Any) -> str:
 
 
 def moment_text(moment: datetime) -> str:
-    """Return a moment on the clock of the site, to the second, with its zone."""
+    """Return a time in the site's time zone, to the second, with its zone."""
     local = timezone.localtime(moment)
     zone = "Z" if local.tzname() == "UTC" else f" {local.tzname()}"
     return f"{local.replace(tzinfo=None).isoformat(' ', 'seconds')}{zone}"
 
 
 def recorded(at: Any) -> str:
-    """Return a moment that is recorded as text among errors; what is none, as it is."""
+    """Return a recorded ISO time as people read times; other text unchanged."""
     try:
         return moment_text(datetime.fromisoformat(at))
     except (TypeError, ValueError, OverflowError):
@@ -92,7 +92,7 @@ def recorded(at: Any) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return text with each character that cannot be seen, but for those in `keep`, written as its code."""
+    """Return text with each invisible character, except for those in `keep`, written as its code."""
     if text.isprintable():
         return text
     return "".join(
@@ -102,7 +102,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def labelled(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return facts as people read them: `next_run_at` becomes `Next run at`."""
+    """Return facts with labels for people: `next_run_at` becomes `Next run at`."""
     return {name.replace("_", " ").capitalize(): as_text(value) for name, value in facts.items()}
 
 
@@ -121,7 +121,7 @@ def duration(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """Read an ISO time; that it needs a zone is said by whoever takes it."""
+    """Read an ISO time; the verb that takes it checks that it has a zone."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -129,7 +129,7 @@ def moment(text: str) -> datetime:
 
 
 def duration_or_moment(text: str) -> timedelta | datetime:
-    """Read how long from now, or until when."""
+    """Read a duration from now, or a time."""
     return duration(text) if text[:1].isdecimal() and text[-1] in "dhms" else moment(text)
 
 
@@ -145,12 +145,12 @@ def at_most(highest: int) -> Any:
 
 
 def expression(text: str) -> str:
-    """Return the text of a schedule: `yearly` and its like are taken without the @, too."""
+    """Return the text of a schedule: `yearly` and the like are taken without the @, too."""
     return f"@{text}" if text in _MACROS else text
 
 
 def payload(given: Any) -> Any:
-    """Return the value of JSON text, of @file, or of standard input for `-`; what is no text, as it is."""
+    """Return the value of JSON text, of @file, or of standard input for `-`; other values unchanged."""
     if not isinstance(given, str):
         return given
     if given == "-":
@@ -167,12 +167,12 @@ def contents(place: str) -> str:
             return sys.stdin.read()
         return Path(place).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise CommandError(f"Cannot read {place!r}: {reason}.") from None
 
 
 def json_of(text: str, what: str) -> Any:
-    """Parse JSON; the sentence about what is wrong shows nothing of the text."""
+    """Parse JSON; the error message shows nothing of the text."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -180,5 +180,5 @@ def json_of(text: str, what: str) -> Any:
         raise CommandError(f"{what} is not JSON: {error.msg} ({where}).") from None
     except (ValueError, RecursionError):
         raise CommandError(
-            f"{what} is not JSON that can be read: a number too long, or nested too deep."
+            f"{what} is JSON that cannot be read: a number is too long, or it is nested too deep."
         ) from None

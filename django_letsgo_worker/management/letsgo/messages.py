@@ -1,6 +1,6 @@
 """`letsgo message list|show|cancel`, `letsgo enqueue`, `letsgo prune`: messages, live and archived ones.
 
-What may be a message is checked by the verbs; what can be done to dead letters stands in dead_letters.py.
+Verbs check what a message may be; operations on dead letters are in dead_letters.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import formats
 from .call import Call, Verbs
 
 OUTCOMES = tuple(ArchivedMessage._meta.get_field("outcome").flatchoices)
-# The most that a list shows.
+# The largest --limit of a list.
 MOST = 100_000
 FACTS = (
     "id", "type", "queue", "priority", "visible_at", "enqueued_at", "deadline", "attempts", "max_attempts",
@@ -32,12 +32,14 @@ PRIVATE = ("payload", "headers", "result")
 
 
 def add_to(verbs: Verbs) -> None:
-    parser = verbs.add("list", list_messages, "lists live messages, or those that ended in one way")
+    parser = verbs.add("list", list_messages, "lists live messages, or those with one state or outcome")
     add_filters(parser.add_argument)
     outcomes = [str(value) for value, _label in OUTCOMES]
-    parser.add_argument("--state", choices=[*LIVE_STATES, *outcomes], help="(any live one)")
     parser.add_argument(
-        "--payload", action="store_true", dest="shows_payload", help="with payloads, headers and results"
+        "--state", choices=[*LIVE_STATES, *outcomes], help="only those in this state (all live ones)"
+    )
+    parser.add_argument(
+        "--payload", action="store_true", dest="shows_payload", help="show payloads, headers and results"
     )
     parser = verbs.add("show", show_message, "shows one message, live or archived")
     add_id_and_payload(parser.add_argument)
@@ -46,10 +48,10 @@ def add_to(verbs: Verbs) -> None:
 
 
 def add_filters(add: Any) -> None:
-    """Add what lists of messages are narrowed by."""
-    add("--queue", help="of this queue only")
-    add("--type", help="of this type only")
-    add("--limit", type=formats.at_most(MOST), default=50, help="at most so many (50)")
+    """Add the options that narrow lists of messages."""
+    add("--queue", help="only those of this queue")
+    add("--type", help="only those of this type")
+    add("--limit", type=formats.at_most(MOST), default=50, help="at most this many (50)")
 
 
 def add_id_and_payload(add: Any) -> None:
@@ -71,7 +73,7 @@ def _is_outcome(state: str | None) -> bool:
 
 
 def print_messages(call: Call, found: list[Any], is_more: bool) -> None:
-    """Print messages as rows; `is_more` says that there are others."""
+    """Print messages as rows; `is_more`: there are further ones."""
     rows = [facts_of(row, call.clock) for row in found]
     shown = ["id", "state", "type", "queue", "priority", "attempts", "visible_at"]
     if found and isinstance(found[0], ArchivedMessage):
@@ -98,7 +100,7 @@ def _archived(call: Call, limit: int) -> QuerySet[Any]:
 
 
 def _live(call: Call, limit: int) -> Iterator[Message]:
-    """Yield live messages lane by lane, in the order of claims: no lane is sorted, its index is followed."""
+    """Yield live messages lane by lane, in the order of claims: by the index, without sorting."""
     rows = _narrowed(Message.objects.using(call.using), call)
     if call["state"] is not None:
         rows = rows.filter(in_state(call["state"], call.clock))
@@ -120,7 +122,7 @@ def show_message(call: Call) -> None:
 
 
 def print_one(call: Call, message: Message | ArchivedMessage) -> None:
-    """Print all that is known of one message; its payload only when that was asked for."""
+    """Print all facts of one message; its payload only on request."""
     facts = {**facts_of(message, call.clock), "errors": message.errors}
     if call["shows_payload"]:
         facts |= private_facts_of(message)
@@ -131,7 +133,7 @@ def print_one(call: Call, message: Message | ArchivedMessage) -> None:
     for line in error_lines(facts["errors"]):
         call.out.line(line)
     if not call["shows_payload"]:
-        call.out.say("The payload is not shown: --payload shows it.")
+        call.out.say("The payload is hidden; --payload shows it.")
 
 
 def cancel_message(call: Call) -> None:
@@ -140,7 +142,7 @@ def cancel_message(call: Call) -> None:
         call.out.document(facts_of(message, call.clock))
     else:
         was_running = message.leased_by is not None
-        what = "its code may run on, but can record nothing" if was_running else "it will not run"
+        what = "its code may keep running, but cannot record an outcome" if was_running else "it will not run"
         call.out.say(f"Message {message.pk} ({message.type}) was cancelled: {what}.")
 
 
@@ -152,14 +154,14 @@ def add_enqueue(verbs: Verbs) -> None:
     add = parser.add_argument
     add("type")
     add("payload", nargs="?", metavar="JSON|@FILE|-", help="null by default")
-    add("--queue", help="(that of the type's handler)")
+    add("--queue", help="(the handler's)")
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--delay", type=formats.duration, help="as 90s 10m 1h30m 2d")
+    when.add_argument("--delay", type=formats.duration, help="such as 90s, 10m, 1h30m or 2d")
     when.add_argument("--at", type=formats.moment, help="an ISO time with its zone, instead of a delay")
-    add("--priority", type=int, help="from -100 to 100, larger is sooner (that of the handler)")
-    add("--max-attempts", type=int, help="(that of the handler)")
-    add("--deadline", type=formats.duration_or_moment, help="no attempt begins later: a duration or a time")
-    add("--unique-key", help="one live message of this type and key; the one that lives is returned")
+    add("--priority", type=int, help="from -100 to 100, larger is sooner (the handler's)")
+    add("--max-attempts", type=int, help="(the handler's)")
+    add("--deadline", type=formats.duration_or_moment, help="no attempt starts after this duration or time")
+    add("--unique-key", help="at most one live message of this type and key; if there is one, print its id")
 
 
 def enqueue_message(call: Call) -> None:
@@ -179,23 +181,23 @@ def enqueue_message(call: Call) -> None:
 
 
 def print_message(call: Call, message: Message) -> None:
-    """Print the id of a message that was enqueued, or all its facts as JSON; tell people what it is."""
+    """Print the id of an enqueued message, or all its facts as JSON, and a remark for people."""
     if call.out.as_json:
         call.out.document({**facts_of(message, call.clock), "created": message.created})
     else:
         call.out.line(str(message.pk))
-        news = "was enqueued in" if message.created else "lives already in"
+        news = "was enqueued in" if message.created else "is already live in"
         when = f"visible at {formats.as_text(message.visible_at)}"
         call.out.say(f"Message {message.pk} ({message.type}) {news} queue {message.queue!r}, {when}.")
     if registry.find(message.type) is None:
-        call.out.say(f"No handler of the type {message.type!r} is known here.")
+        call.out.say(f"No handler for the type {message.type!r} is known here.")
 
 
 # -- prune -----------------------------------------------------------------------------------------------
 
 
 def add_prune(verbs: Verbs) -> None:
-    verbs.add("prune", prune, "deletes archived messages and occurrences that are old")
+    verbs.add("prune", prune, "deletes old archived messages and occurrences")
 
 
 def prune(call: Call) -> None:
@@ -214,25 +216,25 @@ def prune(call: Call) -> None:
 
 
 def facts_of(message: Message | ArchivedMessage, now: datetime) -> dict[str, Any]:
-    """Return the short facts of a message; those of its end are None while it lives."""
+    """Return the short facts of a message; those of its end are None while it is live."""
     is_over = isinstance(message, ArchivedMessage)
     ended = formats.facts_of(message, ENDED) if is_over else dict.fromkeys(ENDED)
     return {"state": state_of(message, now), **formats.facts_of(message, FACTS), **ended}
 
 
 def private_facts_of(message: Message | ArchivedMessage) -> dict[str, Any]:
-    """Return what may be personal data, masked; a live message has no result."""
+    """Return the private facts, masked; a live message has no result."""
     return {name: redacted(getattr(message, name, None)) for name in PRIVATE}
 
 
 def without_long_columns(rows: QuerySet[Any], *, private: bool) -> QuerySet[Any]:
-    """Leave unread what a list doesn't show: errors and, unless they were asked for, the private columns."""
+    """Defer what a list does not show: errors and, unless requested, the private columns."""
     hidden = {"errors"} if private else {"errors", *PRIVATE}
     return rows.defer(*(field.name for field in rows.model._meta.concrete_fields if field.name in hidden))
 
 
 def as_lines(facts: dict[str, Any]) -> dict[str, str]:
-    """Return the facts for people, with what is not set left out; errors are printed on their own."""
+    """Return the facts that are set, for people; errors are printed separately."""
     said = {name: value for name, value in facts.items() if name != "errors" and value not in (None, "")}
     return formats.labelled(said)
 

@@ -1,6 +1,6 @@
-"""`letsgo status|doctor|info|handlers`: what there is, how it fares, and what is wrong.
+"""`letsgo status|doctor|info|handlers`: the state of the system and its problems.
 
-Nothing is changed here. What is wrong with rows is found in inspection, with settings and code by the checks.
+Nothing is changed here. Inspection finds the problems of rows, the checks those of settings and code.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SHOWN = ("name", "state", "ready", "oldest", "running", "scheduled", "retrying",
 
 
 def add_to(verbs: Verbs) -> None:
-    verbs.add("status", status, "shows queues, workers, schedules, and what is wrong")
-    parser = verbs.add("doctor", doctor, "lists all that is wrong, and exits with 1 if anything is")
-    # They are among what it lists.
+    verbs.add("status", status, "shows queues, workers, schedules and problems")
+    parser = verbs.add("doctor", doctor, "lists all problems, and exits with 1 if there are any")
+    # It lists their findings itself.
     parser.set_defaults(skip_checks=True)
     verbs.add("info", info, "shows who is alive, the queues, the engine and the versions")
     verbs.add("handlers", list_handlers, "lists the handlers that are registered here")
@@ -56,7 +56,7 @@ def status(call: Call) -> None:
 
 
 def counted_processes(call: Call) -> dict[str, dict[str, int]]:
-    """Return how many workers and schedulers live, are silent, have stopped."""
+    """Return the numbers of living, silent and stopped workers and schedulers."""
     return {
         f"{kind}s": counted_by_liveness(call.snapshot.processes, kind, call.clock)
         for kind in ("worker", "scheduler")
@@ -115,12 +115,12 @@ def doctor(call: Call) -> None:
     for problem in [] if call.out.as_json else found:
         call.out.line(f"! {formats.printable(problem['sentence'])}")
     if found:
-        raise CommandError(f"{formats.counted(len(found), 'thing is', 'things are')} wrong.")
-    call.out.say("Nothing is wrong.")
+        raise CommandError(f"{formats.counted(len(found), 'problem')} found.")
+    call.out.say("No problems found.")
 
 
 def _about_code() -> Iterator[Problem]:
-    """Yield what the checks find that are ours, those for deployments included."""
+    """Yield the findings of our checks, those for deployments included."""
     tags = [tag for tag in all_checks.tags_available(True) if tag.startswith("letsgo_")]
     for message in run_checks(tags=tags, include_deployment_checks=True):
         if not message.is_silenced():
@@ -131,7 +131,7 @@ def _about_code() -> Iterator[Problem]:
 
 def _about_rows(call: Call) -> list[Problem]:
     if alias_of_queue() is None:
-        # Checks have said so.
+        # The checks have reported it.
         return []
     try:
         startup.require_tables(call.using)
@@ -174,7 +174,7 @@ def list_handlers(call: Call) -> None:
 
 
 def _facts_of(handler: Handler) -> dict[str, Any]:
-    """Return a handler's options; None means what the settings say."""
+    """Return a handler's options; None means the value from the settings."""
     backoff: Any = handler.backoff
     if callable(backoff):
         backoff = f"{getattr(backoff, '__module__', '')}.{getattr(backoff, '__qualname__', repr(backoff))}"

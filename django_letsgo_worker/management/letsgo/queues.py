@@ -1,6 +1,6 @@
-"""`letsgo queue list|pause|resume|purge`: queues, by the verbs of queues.
+"""`letsgo queue list|pause|resume|purge`: list, pause, resume and empty queues.
 
-What each has to do is counted below, in inspection.
+The counting is done in inspection.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ COUNTS = ("ready", "running", "scheduled", "retrying")
 
 
 def add_to(verbs: Verbs) -> None:
-    verbs.add("list", list_queues, "lists the queues and what they have to do")
-    parser = verbs.add("pause", pause_queue, "lets no worker claim from a queue")
+    verbs.add("list", list_queues, "lists the queues and their work")
+    parser = verbs.add("pause", pause_queue, "stops workers from claiming from a queue")
     parser.add_argument("name")
     parser.add_argument("--reason", default="", help="why")
-    parser.add_argument("--for", type=formats.duration, dest="duration", help="until it goes on by itself")
+    parser.add_argument(
+        "--for", type=formats.duration, dest="duration", help="resume automatically after this long"
+    )
     parser = verbs.add("resume", resume_queue, "lets workers claim from a queue again")
     parser.add_argument("name")
     help = "deletes all live messages of a queue, running ones included"
@@ -36,7 +38,7 @@ def list_queues(call: Call) -> None:
 
 
 def facts_of(queue: QueueFacts, call: Call) -> dict[str, Any]:
-    """Return a queue as programs see it; `capped` says that a count is at least what it says."""
+    """Return a queue for programs; `capped`: the true counts may be larger."""
     counts = {name: getattr(queue.work, name) for name in COUNTS} | {"dead": queue.dead}
     oldest = queue.work.oldest_ready
     return {
@@ -51,14 +53,14 @@ def facts_of(queue: QueueFacts, call: Call) -> dict[str, Any]:
 
 
 def pause_queue(call: Call) -> None:
-    # Bytes of a command line that are no text would not fit any column.
+    # A command line may hold bytes that are not text, which no column takes.
     reason = validation.storable(call["reason"])
     queue = queues.pause(call["name"], by=call.by, reason=reason, seconds=call["duration"], using=call.using)
     if call.out.as_json:
         call.out.document(formats.facts_of(queue, ("name", *PAUSE)))
     else:
         until = "" if queue.resume_at is None else f" until {formats.as_text(queue.resume_at)}"
-        call.out.say(f"Queue {queue.name!r} is paused{until}; what runs goes on.")
+        call.out.say(f"Queue {queue.name!r} is paused{until}; running handlers finish.")
 
 
 def resume_queue(call: Call) -> None:
@@ -67,7 +69,7 @@ def resume_queue(call: Call) -> None:
     if call.out.as_json:
         call.out.document({"name": name, "was_paused": was_paused})
     else:
-        call.out.say(f"Queue {name!r} {'goes on' if was_paused else 'was not paused'}.")
+        call.out.say(f"Queue {name!r} {'resumed' if was_paused else 'was not paused'}.")
 
 
 def purge_queue(call: Call) -> None:

@@ -1,6 +1,6 @@
-"""`letsgo schedule export|import`: schedules as a JSON list, out and in again.
+"""`letsgo schedule export|import`: write schedules as a JSON list, and read them again.
 
-Times are ISO, lengths of time are in seconds; what a value may be is checked by the verbs.
+Times are ISO, durations are in seconds; the verbs check the values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...validation import check_moment
 from . import formats
 from .call import Call, Verbs
 
-# What people decided, whatever columns that are; of a schedule that the code declares that is the switch.
+# The columns that people decide on; for a schedule declared in code these are those of the switch.
 FIELDS = (*schedules.DECIDED, "declared_in_code")
 NEEDED = ("name", "schedule", "type")
 
@@ -34,22 +34,22 @@ TIMES, LENGTHS = _columns(DateTimeField), _columns(DurationField)
 
 def add_to(verbs: Verbs) -> None:
     verbs.add("export", export, "prints all schedules, payloads included, as a JSON list")
-    help = "adds the schedules of a JSON list, and changes those that exist; all of them or none"
+    help = "adds or changes the schedules of a JSON list, all of them or none"
     parser = verbs.add("import", import_all, help)
     parser.add_argument("file", metavar="FILE|-")
 
 
 def export(call: Call) -> None:
     rows = list(ScheduledJob.objects.using(call.using).order_by("name"))
-    # What the code declares stands in the code, but for the switch, which is for people.
+    # What the code declares is in the code, except for the switch, which is for people.
     written = [row for row in rows if not row.declared_in_code or row.switched_at is not None]
     call.out.document([_entry(row, call) for row in written])
     if len(rows) > len(written):
         left_out = formats.counted(len(rows) - len(written), "schedule is", "schedules are")
-        call.out.say(f"{left_out} left out: the code declares them wherever it runs.")
+        call.out.say(f"{left_out} left out: declared in code, so present wherever it runs.")
     for row in written:
         if row.problem:
-            call.out.say(f"Schedule {row.name!r} is broken, and an import will refuse it: {row.problem}")
+            call.out.say(f"Schedule {row.name!r} is broken, so an import will refuse it: {row.problem}")
 
 
 def _entry(row: ScheduledJob, call: Call) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _entry(row: ScheduledJob, call: Call) -> dict[str, Any]:
 
 
 def _next_run_by_hand(row: ScheduledJob, now: datetime) -> datetime | None:
-    """Return the next run if it was chosen by hand; what the rule gives, each site works out itself."""
+    """Return the next run if it was set by hand; the importing site computes what follows from the rule."""
     if not row.enabled or row.next_run_at is None or row.next_run_at <= now:
         return None
     try:
@@ -82,7 +82,7 @@ def import_all(call: Call) -> None:
                 over.append(job)
             advance(1)
     for job in over:
-        call.out.say(f"Schedule {job.name!r} is over: no time of {job.schedule} is to come.")
+        call.out.say(f"Schedule {job.name!r} is over: {job.schedule} has no further runs.")
     if call.out.as_json:
         call.out.document(counts)
     else:
@@ -97,7 +97,7 @@ def _read(file: str) -> list[dict[str, Any]]:
 
 
 def _fields(place: int, item: Any) -> dict[str, Any]:
-    """Check one entry's keys, and read its times and lengths of time."""
+    """Check one entry's keys, and read its times and durations."""
     if not isinstance(item, dict):
         raise CommandError(f"Schedule {place} is not an object.")
     for key in item:

@@ -1,6 +1,6 @@
-"""`letsgo schedule list|show|next|add|delete|enable|disable|run`: what is enqueued and when.
+"""`letsgo schedule list|show|next|add|delete|enable|disable|run`: show and change schedules.
 
-Whole files of schedules are written and read in schedule_files.py.
+Files of schedules are written and read in schedule_files.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .call import Call, Verbs
 from .messages import print_message
 
 NEXT_RUNS = 5
-# What people decide, and then what schedulers and the switch say; without the payload, which may be personal.
+# The columns that people decide on, then those of schedulers and of the switch; the payload may be personal.
 COLUMNS = (
     *[name for name in schedules.DECIDED if name in {"name", *planning.FIELDS} - {"payload"}],
     "next_run_at", "last_run_at", "problem", "declared_in_code", *ScheduledJob.SWITCH,
@@ -37,14 +37,16 @@ LAST_RUN = ("last_planned_at", "last_result", "last_message_id", "last_skipped_b
 
 def add_to(verbs: Verbs) -> None:
     parser = verbs.add("list", list_schedules, "lists all schedules")
-    parser.add_argument("--names", action="store_true", help="print names only, one a line")
+    parser.add_argument("--names", action="store_true", help="print only names, one per line")
     parser = verbs.add("show", show_schedule, "shows one schedule and how its last run ended")
     parser.add_argument("name")
     parser.add_argument("--payload", action="store_true", dest="shows_payload", help="show the payload, too")
-    parser = verbs.add("next", next_runs, "shows when a schedule, or an expression, runs next")
+    parser = verbs.add("next", next_runs, "shows the next runs of a schedule or an expression")
     parser.add_argument("name", metavar="NAME_OR_EXPRESSION")
     parser.add_argument("-n", "--count", type=formats.at_most(1000), default=NEXT_RUNS, help="how many (5)")
-    parser.add_argument("--timezone", help="whose clock an expression follows, or a schedule is shown in")
+    parser.add_argument(
+        "--timezone", help="the time zone of an expression, or one to show a schedule's runs in"
+    )
     _add_changes(verbs)
 
 
@@ -53,32 +55,35 @@ def _add_changes(verbs: Verbs) -> None:
     add = parser.add_argument
     add("name")
     add("schedule", help="such as '*/5 * * * *', 'rate(1 hour)', '@every 90s', daily")
-    add("type", help="of the messages that it makes")
-    add("--timezone", default="UTC", help="whose clock it follows (UTC)")
-    add("--payload", metavar="JSON|@FILE|-", help="of the messages that it makes")
-    add("--queue", help="(that of the type's handler)")
-    add("--priority", type=int, help="from -100 to 100, larger is sooner (that of the handler)")
-    add("--max-attempts", type=int, help="(that of the handler)")
-    add("--deadline", type=formats.duration, help="after its planned time, as 90s 10m 1h30m 2d")
+    add("type", help="the type of its messages")
+    add("--timezone", default="UTC", help="the time zone of its expression (UTC)")
+    add("--payload", metavar="JSON|@FILE|-", help="the payload of its messages")
+    add("--queue", help="(the handler's)")
+    add("--priority", type=int, help="from -100 to 100, larger is sooner (the handler's)")
+    add("--max-attempts", type=int, help="(the handler's)")
+    add("--deadline", type=formats.duration, help="after the planned time, such as 90s, 10m, 1h30m or 2d")
     add(
         "--misfire",
         choices=ScheduledJob.Misfire.values,
         default="once",
-        help="what is done about missed runs",
+        help="what to do about missed runs",
     )
     add(
-        "--overlap", choices=ScheduledJob.Overlap.values, default="allow", help="if an earlier one still runs"
+        "--overlap",
+        choices=ScheduledJob.Overlap.values,
+        default="allow",
+        help="what to do if an earlier run is still live",
     )
     add("--disabled", action="store_true", help="add it switched off")
     parser = verbs.add("delete", delete_schedule, "deletes a schedule; its messages stay", destroys=True)
     parser.add_argument("name")
-    parser = verbs.add("enable", enable_schedule, "switches a schedule on; nothing is made up for")
+    parser = verbs.add("enable", enable_schedule, "enables a schedule; missed runs are not made up")
     parser.add_argument("name")
-    parser = verbs.add("disable", disable_schedule, "switches a schedule off")
+    parser = verbs.add("disable", disable_schedule, "disables a schedule")
     parser.add_argument("name")
     parser.add_argument("--reason", default="", help="why")
     parser.add_argument(
-        "--for", type=formats.duration, dest="duration", help="until it is on again by itself"
+        "--for", type=formats.duration, dest="duration", help="enable it again after this long"
     )
     parser = verbs.add("run", run_schedule, "enqueues a schedule's message now")
     parser.add_argument("name")
@@ -102,7 +107,7 @@ def list_schedules(call: Call) -> None:
 
 
 def facts_of(job: ScheduledJob) -> dict[str, Any]:
-    """Return the columns of a schedule that people choose or ask for, and its state."""
+    """Return the columns of a schedule that people set or ask about, and its state."""
     return {"state": job.state, **formats.facts_of(job, COLUMNS)}
 
 
@@ -138,7 +143,7 @@ def _planned(job: ScheduledJob) -> list[datetime]:
 
 
 def _last_run(job: ScheduledJob, call: Call) -> dict[str, Any]:
-    """Say what became of the newest planned time: an outcome, a message's state, or why it was skipped."""
+    """Return the result of the newest planned time: an outcome, a message's state, or why it was skipped."""
     for run in last_runs(job.pk, 1, using=call.using):
         occurrence, result = run.occurrence, run.result(call.clock)
         because = occurrence.skipped_because if result == "skipped" else None
@@ -149,7 +154,7 @@ def _last_run(job: ScheduledJob, call: Call) -> dict[str, Any]:
 
 
 def _as_text(facts: dict[str, Any], now: datetime) -> dict[str, str]:
-    """The facts in the order of questions: is it on, what is it, when did it and will it run."""
+    """Return the facts in the order in which people ask: is it on, what is it, when did and will it run."""
     first = {
         "State": "state", "Expression": "schedule", "Timezone": "timezone", "Updated": "updated_at",
         "Next run": "next_run_at", "Last run": "last_run_at", "Last result": "last_result",
@@ -192,11 +197,11 @@ def _read(text: str, zone: str, call: Call, missing: ScheduleNotFound) -> Recurr
         if error.field != "schedule":
             raise
         reason = str(missing).rstrip(".")
-        raise CommandError(f"{reason}, and as an expression it is refused: {error}") from error
+        raise CommandError(f"{reason}, and it is not a valid expression: {error}") from error
 
 
 def print_runs(call: Call, recurrence: Recurrence, runs: Sequence[datetime], zone: str) -> None:
-    """Print planned times, one a line: on the site's clock, on a zone's, how far away, and whether moved."""
+    """Print planned times, one per line: in the site's zone, in another zone, how far away, whether moved."""
     if call.out.as_json:
         call.out.document(
             [{"planned_at": run, "timezone": zone, "is_moved": recurrence.is_moved(run)} for run in runs]
@@ -209,7 +214,7 @@ def print_runs(call: Call, recurrence: Recurrence, runs: Sequence[datetime], zon
         moved = "  (moved by a clock change)" if recurrence.is_moved(run) else ""
         call.out.line(f"{formats.as_text(run)}{local}  {formats.how_far(run, call.clock)}{moved}")
     if not runs:
-        call.out.say("No run is to come.")
+        call.out.say("No further runs.")
 
 
 # -- changes ---------------------------------------------------------------------------------------------
@@ -254,7 +259,7 @@ def delete_schedule(call: Call) -> None:
 def enable_schedule(call: Call) -> None:
     job = schedules.enable(call["name"], by=call.by, using=call.using)
     next_run = (
-        "no run is to come" if job.next_run_at is None else f"next run {formats.as_text(job.next_run_at)}"
+        "no further runs" if job.next_run_at is None else f"next run {formats.as_text(job.next_run_at)}"
     )
     _show(call, job, f"is on: {next_run}")
 

@@ -1,6 +1,6 @@
-"""`letsgo top`: queues, workers and how fast work is done, shown again and again.
+"""`letsgo top`: queues, workers and rates, refreshed until Ctrl-C.
 
-Where nobody watches, in a pipe or for programs, it is printed once.
+In a pipe, and as JSON, they are printed once.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from ...models import ArchivedMessage, Process
 from . import formats, overview, queues, workers
 from .call import Call, Verbs
 
-# How far back the archive is looked at for a rate, in seconds.
+# The length of time over which rates are measured, in seconds.
 WINDOW = 60.0
 
 
 def add_to(verbs: Verbs) -> None:
-    parser = verbs.add("top", top, "shows queues, workers and rates, again and again until Ctrl-C")
+    parser = verbs.add("top", top, "shows queues, workers and rates, refreshed until Ctrl-C")
     parser.add_argument(
-        "--interval", type=interval, default=timedelta(seconds=2), help="the time between two looks (2s)"
+        "--interval", type=interval, default=timedelta(seconds=2), help="the time between two refreshes (2s)"
     )
 
 
 def interval(text: str) -> timedelta:
-    """Read a duration that is long enough not to be a load of its own."""
+    """Read a duration that is long enough for refreshes not to be a load."""
     length = formats.duration(text)
     if not length:
         raise argparse.ArgumentTypeError("at least 1s")
@@ -79,7 +79,7 @@ def _look(call: Call) -> dict[str, Any]:
 
 
 def _rates(call: Call) -> dict[str, dict[str, float] | None]:
-    """Return by rate and queue how much ends in a minute; None where it is not kept to be counted."""
+    """Return the rates by name and queue; None where ended messages are not kept."""
     kept = {"succeeded": settings().keep_succeeded_for, "dead": settings().keep_dead_for}
     return {
         f"{outcome}_per_minute": _per_minute(call, outcome) if days else None
@@ -92,7 +92,7 @@ def _rates_of(queue: str, rates: dict[str, dict[str, float] | None]) -> dict[str
 
 
 def _per_minute(call: Call, outcome: str) -> dict[str, float]:
-    """Return how many messages of each queue ended so, by the newest ten thousand of the last minute."""
+    """Return how many messages of each queue end this way per minute, from the newest ten thousand."""
     since = call.clock - timedelta(seconds=WINDOW)
     rows = ArchivedMessage.objects.using(call.using).filter(outcome=outcome, finished_at__gt=since)
     newest = list(rows.order_by("-finished_at").values_list("queue", "finished_at")[:MOST_COUNTED])

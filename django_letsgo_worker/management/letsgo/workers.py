@@ -1,6 +1,6 @@
 """`letsgo worker list|stop`: the processes that handle messages.
 
-They are asked to stop through their rows; who lives is decided below, in inspection.
+They are asked to stop through their rows; inspection decides which ones are living.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def list_workers(call: Call) -> None:
 
 
 def facts_of(row: Process, call: Call) -> dict[str, Any]:
-    """Return a process as programs see it."""
+    """Return the facts of a process for programs."""
     return {**formats.facts_of(row, COLUMNS), "liveness": liveness_of(row, call.clock)}
 
 
 def for_people(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of a process with what it serves, as SHOWN shows them."""
+    """Return the facts of a process with the queues that it serves, as SHOWN lists them."""
     return facts | {"serves": "all" if facts["queues"] is None else facts["queues"]}
 
 
@@ -57,11 +57,11 @@ def stop_worker(call: Call) -> None:
         return
     call.out.say(f"The {process.kind} {process.name!r} ({process.pk}) was asked to stop.")
     if liveness_of(process, call.clock) == "silent":
-        call.out.say("It is silent: if it lives no more, nothing will come of that.")
+        call.out.say("No recent heartbeat: if the process is dead, this request has no effect.")
 
 
 def _chosen(call: Call) -> Process:
-    """Return the one process that is meant: by its id, else by its name, those that live first."""
+    """Return the one process with this id, else the one with this name, living ones first."""
     asked: str = call["name"]
     rows = [row for row in call.snapshot.processes if liveness_of(row, call.clock) != "stopped"]
     found = [row for row in rows if row.pk == _id(asked)] or _meant(
@@ -84,7 +84,7 @@ def _id(text: str) -> UUID | None:
 
 
 def _meant(named: list[Process], call: Call) -> list[Process]:
-    """A worker with a scheduler beside it has that one's name, and a restarted one its predecessor's."""
+    """Choose among processes of one name: a worker and its scheduler share one, as do restarted ones."""
     for kind in ("worker", "scheduler"):
         for state in ("living", "silent"):
             alike = [row for row in named if row.kind == kind and liveness_of(row, call.clock) == state]

@@ -1,7 +1,7 @@
-"""Runs several manage.py commands side by side, each line labelled, until Ctrl-C or until one ends.
+"""Run several manage.py commands side by side, each line labelled, until Ctrl-C or until one ends.
 
-What the commands do is their own; here they are started, listened to and stopped. One that is killed is
-started again, as systemd or Kubernetes would.
+The commands are only started, read from and stopped here. One that is killed is started again, as systemd
+or Kubernetes would.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from types import FrameType
 
 MANAGE = Path(__file__).resolve().parents[2] / "manage.py"
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# The first burst is over when nobody has written anything for so long; it is not waited for longer than that.
+# The first burst is over when nothing has been written for QUIET_SECONDS; wait at most PATIENCE_SECONDS.
 QUIET_SECONDS, PATIENCE_SECONDS = 2.5, 30.0
 
 Write = Callable[[str], object]
 
 
 class Child:
-    """One running command. It never sees our Ctrl-C: it is told to stop by us, once."""
+    """One running command. It never sees our Ctrl-C: we tell it to stop, once."""
 
     def __init__(self, label: str, arguments: Sequence[str], write: Write) -> None:
         self.label = label
@@ -45,7 +45,7 @@ class Child:
         self._write = write
 
     def pass_on_lines(self) -> None:
-        """Write each line that says something, with the label before it, until the command ends."""
+        """Write each non-empty line, with the label before it, until the command ends."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.strip():
@@ -55,7 +55,7 @@ class Child:
 
     @property
     def ended_well(self) -> bool:
-        # Django's own server knows no other end than the signal.
+        # Django's own server ends only by the signal.
         return self.process.returncode in (0, -signal.SIGTERM)
 
     @property
@@ -64,7 +64,7 @@ class Child:
 
 
 def run(label: str, *arguments: str, write: Write) -> bool:
-    """Run one command to its end; return whether it ended well."""
+    """Run one command to its end; return whether it succeeded."""
     child = Child(label, arguments, write)
     child.pass_on_lines()
     return child.ended_well
@@ -85,15 +85,15 @@ class SideBySide:
     ) -> None:
         self._write = write
         self._when_quiet = when_quiet
-        # Whoever ends says so here, and so does a signal: put() may be called from a signal handler.
+        # Commands that end, and signals, are reported here: put() may be called from a signal handler.
         self._events: SimpleQueue[Child | None] = SimpleQueue()
         self._stopping = False
-        self._started_at: float | None = None  # None when the quiet after it was told of
+        self._started_at: float | None = None  # None once the quiet after it has been reported
         self._running: set[Child] = set()
         self._commands = commands
 
     def run(self) -> bool:
-        """Return whether all were told to stop, and ended well."""
+        """Return whether all were told to stop, and succeeded."""
 
         def note(number: int, frame: FrameType | None) -> None:
             self._events.put(None)
@@ -129,7 +129,7 @@ class SideBySide:
                 self._stop()
             elif ended.was_killed and not self._stopping:
                 self._running.discard(ended)
-                self._write(f"The {ended.label} was killed. Another one takes its place.")
+                self._write(f"The {ended.label} was killed. A new one takes its place.")
                 self._start(ended.label, ended.arguments)
             else:
                 self._running.discard(ended)

@@ -1,6 +1,6 @@
 """`manage.py demo`: the shop at work, with orders, a worker, a scheduler and the site.
 
-With --once everything is worked off and counted, and the command ends; else it stays until Ctrl-C.
+With --once everything is handled and counted, and the command ends; otherwise it runs until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ PATIENCE_SECONDS = 90.0
 
 
 class Command(BaseCommand):
-    help = "Shows the shop at work, until Ctrl-C; with --once it works everything off and says what happened."
+    help = "Shows the shop at work, until Ctrl-C; with --once it handles everything and reports the results."
     requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="work everything off, count, and end")
+        parser.add_argument("--once", action="store_true", help="handle everything, count, and end")
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
         self._prepare()
@@ -76,10 +76,10 @@ class Command(BaseCommand):
         self._work_off(before)
         self._show(before)
         self._check(placed, planned_at)
-        self.stdout.write("All is as promised.")
+        self.stdout.write("Everything is as promised.")
 
     def _fire_schedule(self) -> datetime:
-        """Let the report be planned for now, and look twice: one planned time makes one message."""
+        """Plan the report for now, and fire twice: one planned time makes one message."""
         job = ScheduledJob.objects.get(name=SCHEDULE)
         job.enabled, job.next_run_at = True, timezone.now()
         job.save()
@@ -89,12 +89,12 @@ class Command(BaseCommand):
         return job.next_run_at
 
     def _work_off(self, before: int) -> None:
-        """Run workers until nothing of ours is live; retries are waited for."""
+        """Run workers until none of our messages is live, retries included."""
         give_up = time.monotonic() + PATIENCE_SECONDS
         ours = Message.objects.filter(pk__gt=before).order_by("visible_at")
         while True:
             if not side_by_side.run("worker", "runworker", "--until-empty", write=self.stdout.write):
-                raise CommandError("The worker failed; its own words stand above.")
+                raise CommandError("The worker failed; see its output above.")
             visible_at = ours.values_list("visible_at", flat=True).first()
             if visible_at is None:
                 return
@@ -117,7 +117,7 @@ class Command(BaseCommand):
         self.stdout.write("")
 
     def _check(self, placed: list[Order], planned_at: datetime) -> None:
-        """Say what was promised and what is found; CommandError when they differ."""
+        """Print what was promised and what was found; CommandError if they differ."""
         invoices = Invoice.objects.filter(order__in=placed)
         keys = [f"mail-{invoice.mail_message_id}" for invoice in invoices]
         mails = Mail.objects.filter(idempotency_key__in=keys)
@@ -131,7 +131,7 @@ class Command(BaseCommand):
             ("orders with an invoice", len(placed), invoices.values("order").distinct().count()),
             ("mails sent", len(reachable), mails.count()),
             (
-                "mails asked for twice",
+                "mails requested twice",
                 sum(order.pk % 3 == 0 for order in reachable),
                 mails.filter(requests=2).count(),
             ),
@@ -156,7 +156,7 @@ class Command(BaseCommand):
         if port != wanted:
             self.stdout.write(f"Port {wanted} is taken; this is port {port}.")
         site = f"http://127.0.0.1:{port}"
-        # What is set already leads elsewhere on purpose.
+        # What is already set points elsewhere on purpose.
         for name, value in outside.environment(site).items():
             os.environ.setdefault(name, value)
         os.environ.setdefault("DJANGO_RUNSERVER_HIDE_WARNING", "true")
@@ -172,18 +172,18 @@ class Command(BaseCommand):
             commands, self.stdout.write, lambda pids: self.stdout.write(self._what_to_try(site, pids))
         )
         if not together.run():
-            raise CommandError("One of them did not end as it should; its own words stand above.")
+            raise CommandError("One of them failed; see its output above.")
 
     def _what_to_try(self, site: str, pids: Mapping[str, int]) -> str:
-        """Return what is to stand last on the screen: where everything is, and what to do there."""
+        """Return the last text on the screen: where everything is, and what to try there."""
         schedules_page = reverse("admin:django_letsgo_worker_scheduledjob_changelist")
         return f"""
 Try this:
   1. Order with the address {NOBODY}. Its mail cannot be sent: follow "dead" in the
      shop, read why, and press "Redrive". It runs again, and dies again.
-  2. Kill the worker: kill -9 {pids["worker"]}. Orders wait until another one has taken its place;
-     what it had in hand is taken up again within half a minute.
-  3. Switch the sales report off, and its line, which comes each minute, stays away:
+  2. Kill the worker: kill -9 {pids["worker"]}. Orders wait until a new one has taken its place;
+     what it had in hand is handled again within half a minute.
+  3. Switch the sales report off, and its line, once a minute, no longer appears:
      {site}{schedules_page}
 
   The shop       {site}/
@@ -199,7 +199,7 @@ def _newest_message_id() -> int:
 
 
 def _free_port(wanted: int) -> int:
-    """Return the wanted port if nobody has it, else any free one."""
+    """Return the wanted port if it is free, otherwise any free one."""
     for port in (wanted, 0):
         with closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

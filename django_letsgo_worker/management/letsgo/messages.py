@@ -154,12 +154,12 @@ def add_enqueue(verbs: Verbs) -> None:
     add = parser.add_argument
     add("type")
     add("payload", nargs="?", metavar="JSON|@FILE|-", help="null by default")
-    add("--queue", help="(the handler's)")
+    add("--queue", help="the handler's by default")
     when = parser.add_mutually_exclusive_group()
     when.add_argument("--delay", type=formats.duration, help="such as 90s, 10m, 1h30m or 2d")
     when.add_argument("--at", type=formats.moment, help="an ISO time with its zone, instead of a delay")
-    add("--priority", type=int, help="from -100 to 100, larger is sooner (the handler's)")
-    add("--max-attempts", type=int, help="(the handler's)")
+    add("--priority", type=int, help="from -100 to 100, larger is sooner (the handler's by default)")
+    add("--max-attempts", type=int, help="the handler's by default")
     add("--deadline", type=formats.duration_or_moment, help="no attempt starts after this duration or time")
     add("--unique-key", help="at most one live message of this type and key; if there is one, print its id")
 

@@ -58,9 +58,9 @@ def _add_changes(verbs: Verbs) -> None:
     add("type", help="the type of its messages")
     add("--timezone", default="UTC", help="the time zone of its expression (UTC)")
     add("--payload", metavar="JSON|@FILE|-", help="the payload of its messages")
-    add("--queue", help="(the handler's)")
-    add("--priority", type=int, help="from -100 to 100, larger is sooner (the handler's)")
-    add("--max-attempts", type=int, help="(the handler's)")
+    add("--queue", help="the handler's by default")
+    add("--priority", type=int, help="from -100 to 100, larger is sooner (the handler's by default)")
+    add("--max-attempts", type=int, help="the handler's by default")
     add("--deadline", type=formats.duration, help="after the planned time, such as 90s, 10m, 1h30m or 2d")
     add(
         "--misfire",

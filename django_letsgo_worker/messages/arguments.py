@@ -29,7 +29,8 @@ PLAIN = {"type", "payload"}
 def check_on_conflict(value: Any) -> str:
     """Return how to treat a live twin: return, replace or raise."""
     if value not in ON_CONFLICT:
-        raise InvalidMessage(f"on_conflict is one of return, replace and raise, not {value!r}.")
+        given = validation.show(value)
+        raise InvalidMessage(f"on_conflict is one of return, replace and raise, not {given}.")
     return str(value)
 
 
@@ -136,7 +137,7 @@ def _headers(headers: Any, carried: Mapping[str, Any]) -> str:
     if headers is None:
         return validation.exact_json(carried) if carried else "{}"
     if not isinstance(headers, Mapping):
-        raise InvalidMessage(f"headers is a dictionary, not {headers!r}.")
+        raise InvalidMessage(f"headers is a dictionary, not {validation.show(headers)}.")
     text = validation.encode("headers", dict(headers), validation.MAX_TEXT)
     return validation.exact_json({**carried, **headers}) if carried else text
 

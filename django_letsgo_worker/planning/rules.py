@@ -15,7 +15,15 @@ from ..errors import InvalidMessage, InvalidSchedule
 from ..hints import nearest
 from ..recurrence import Recurrence
 from ..registry import check_reserved
-from ..validation import check_max_attempts, check_moment, check_name, check_priority, check_seconds, encode
+from ..validation import (
+    check_max_attempts,
+    check_moment,
+    check_name,
+    check_priority,
+    check_seconds,
+    encode,
+    show,
+)
 from .plans import Plannable, plan
 
 DEFAULT_GRACE = timedelta(seconds=60)
@@ -109,7 +117,7 @@ def _times(job: Plannable, now: datetime) -> Iterator[tuple[str, Refusal]]:
 def _check_schedule_name(name: Any) -> None:
     if not isinstance(name, str) or not name:
         raise InvalidSchedule(
-            f"A schedule's name is text of 1 to 200 characters, not {name!r}.", field="name"
+            f"A schedule's name is text of 1 to 200 characters, not {show(name)}.", field="name"
         )
     if len(name) > LONGEST_NAME:
         raise InvalidSchedule(
@@ -137,7 +145,7 @@ def _check_deadline(deadline: Any) -> None:
     if deadline is None:
         return
     if not isinstance(deadline, timedelta):
-        raise InvalidSchedule(f"A deadline is a length of time, not {deadline!r}.", field="deadline")
+        raise InvalidSchedule(f"A deadline is a length of time, not {show(deadline)}.", field="deadline")
     check_seconds("deadline", deadline, least_exclusive=True)
 
 
@@ -149,7 +157,7 @@ def _check_grace(grace: Any) -> None:
 def _check_spread(spread: Any) -> None:
     if isinstance(spread, bool) or not isinstance(spread, int) or not 0 <= spread <= LONGEST_SPREAD:
         raise InvalidSchedule(
-            f"A spread is a whole number of minutes from 0 to {LONGEST_SPREAD}, not {spread!r}.",
+            f"A spread is a whole number of minutes from 0 to {LONGEST_SPREAD}, not {show(spread)}.",
             field="spread",
         )
 
@@ -158,9 +166,9 @@ def _check_choice(field: str, value: Any) -> None:
     known = CHOICES[field]
     if value in known:
         return
-    close = nearest(str(value), known)
+    close = nearest(value, known) if isinstance(value, str) else None
     hint = f"; did you mean {close!r}?" if close else "."
-    raise InvalidSchedule(f"{field} is one of {', '.join(known)}, not {value!r}{hint}", field=field)
+    raise InvalidSchedule(f"{field} is one of {', '.join(known)}, not {show(value)}{hint}", field=field)
 
 
 _CHECKS: dict[str, Callable[[Any], object]] = {

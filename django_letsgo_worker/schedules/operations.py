@@ -18,7 +18,7 @@ from ..engines import engine_for
 from ..errors import AppsNotReady, InvalidSchedule, ScheduleNotFound
 from ..hints import no_option
 from ..models import Message, ScheduledJob
-from ..validation import check_moment, encode, private
+from ..validation import check_moment, encode, private, show
 from .locking import alias_of, lock
 from .occurrences import send
 
@@ -346,14 +346,14 @@ def _put(job: ScheduledJob, fields: dict[str, Any]) -> None:
 def _check(job: ScheduledJob, clock: datetime) -> None:
     """Refuse the first value that is wrong."""
     if not isinstance(job.enabled, bool):
-        raise InvalidSchedule(f"enabled is True or False, not {job.enabled!r}.", field="enabled")
+        raise InvalidSchedule(f"enabled is True or False, not {show(job.enabled)}.", field="enabled")
     for _field, refusal in planning.refusals(job, clock):
         raise refusal
 
 
 def _check_text(field: str, value: Any, longest: int) -> None:
     if not isinstance(value, str):
-        raise InvalidSchedule(f"{field} is text, not {value!r}.", field=field)
+        raise InvalidSchedule(f"{field} is text, not {show(value)}.", field=field)
     encode(field, value, None)
     if len(value) > longest:
         raise InvalidSchedule(f"{field} is longer than {longest} characters.", field=field)

@@ -153,3 +153,18 @@ def test_a_bad_default_is_refused_too():
     with pytest.raises(InvalidMessage, match="priority"):
         enqueue_many([("job", 1)], priority=1000)
     assert not Message.objects.exists()
+
+
+class Speechless:
+    def __repr__(self):
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name != "payload"])
+@pytest.mark.parametrize("value", [Speechless(), [b"\0" * 10_000]], ids=["without-repr", "long"])
+def test_a_refusal_stays_one_short_sentence_whatever_the_value_is(name, value):
+    given = {"type": "job", name: value}
+    with pytest.raises((InvalidMessage, LetsGoError)) as caught:
+        enqueue(given.pop("type"), {}, **given)
+
+    assert len(str(caught.value)) < 300

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_letsgo_worker import declarations, handler, planning, registry, schedule, schedules
+from django_letsgo_worker.errors import InvalidMessage, InvalidSchedule
 from django_letsgo_worker.models import ScheduledJob
 from tests.conformance.schedule_support import DECIDED, T0, chosen, row
 
@@ -66,3 +67,18 @@ def test_a_field_is_declared(field):
         registry.remove("job")
         declarations.remove("chosen")
     assert getattr(row("chosen"), field) == chosen(field)
+
+
+class Speechless:
+    def __repr__(self):
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("name", sorted({*planning.FIELDS, "name"} - {"payload"}))
+@pytest.mark.parametrize("value", [Speechless(), [b"\0" * 10_000]], ids=["without-repr", "long"])
+def test_a_refusal_stays_one_short_sentence_whatever_the_value_is(name, value):
+    given = {"name": "report", "schedule": "@daily", "type": "report:make", name: value}
+    with pytest.raises((InvalidMessage, InvalidSchedule)) as caught:
+        schedules.add(given.pop("name"), given.pop("schedule"), given.pop("type"), **given)
+
+    assert len(str(caught.value)) < 300

@@ -158,7 +158,7 @@ def test_the_list_says_what_is_wrong_with_a_schedule(admin_client, change, said)
 def test_a_type_that_a_living_worker_knows_is_known(admin_client):
     schedules.add("Nightly", "@daily", "nobody.knows")
     process(types=["nobody.knows"])
-    assert "no handler of this type" not in admin_client.get(list_url("scheduledjob")).content.decode()
+    assert "no handler for this type" not in admin_client.get(list_url("scheduledjob")).content.decode()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,17 @@
 
 import os
 
+import django
+
 from tests.testapp.settings import *  # noqa: F403
 from tests.testapp.settings import LOGGING
 
 ADMINS = [("Admin", "admin@example.com")]
-EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-EMAIL_FILE_PATH = os.environ["ERRORTRACKING_MAILS"]
+BACKEND, FOLDER = "django.core.mail.backends.filebased.EmailBackend", os.environ["ERRORTRACKING_MAILS"]
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": BACKEND, "OPTIONS": {"file_path": FOLDER}}}
+else:
+    EMAIL_BACKEND, EMAIL_FILE_PATH = BACKEND, FOLDER
 LOGGING = {
     **LOGGING,
     "handlers": {

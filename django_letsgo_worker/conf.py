@@ -48,6 +48,8 @@ class Settings:
     keep_succeeded_for: float = 7.0
     keep_dead_for: float = 30.0
     keep_occurrences_for: float = 30.0
+    keep_statistics_for: float = 2.0
+    keep_hourly_statistics_for: float = 90.0
     redact: tuple[str, ...] = DEFAULT_REDACT
     schedule: str = "rate(1 hour)"
     schedule_timezone: str = "UTC"
@@ -179,6 +181,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "KEEP_SUCCEEDED_FOR": _between(0, CENTURY),
     "KEEP_DEAD_FOR": _between(0, CENTURY),
     "KEEP_OCCURRENCES_FOR": _between(0, CENTURY),
+    "KEEP_STATISTICS_FOR": _between(0, CENTURY),
+    "KEEP_HOURLY_STATISTICS_FOR": _between(0, CENTURY),
     "REDACT": _names,
     "SCHEDULE": _text,
     "SCHEDULE_TIMEZONE": _some_text,

@@ -99,6 +99,7 @@ def archive(message: Message, outcome: str, clock: datetime, alias: str, **facts
     """Move a locked message to the archive by hand: its holder is revoked."""
     values = {name: getattr(message, name) for name in _SHARED}
     values |= {"receipt": message.receipt + 1, "outcome": outcome, "finished_at": clock, **facts}
+    values["error_fingerprint"] = values["error_fingerprint"] or ""
     archived = ArchivedMessage(**values)
     if outcome in kept_outcomes():
         archived.save(force_insert=True, using=alias)

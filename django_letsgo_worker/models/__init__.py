@@ -1,23 +1,31 @@
-"""The rows: messages live and finished, schedules and their occurrences, processes, queues.
+"""The rows: messages live and finished, schedules and their occurrences, processes, pauses, statistics.
 
 Models hold facts and answer questions about them; messages, schedules, processes and queues write them.
 """
 
 from .clock import CLOCK_SQL, machine_clock
 from .message import ArchivedMessage, DeadLetter, Message
-from .process import Housekeeping, IdleQueue, Process, Queue
+from .operation import BulkOperation, BulkOperationItem
+from .process import Housekeeping, IdleQueue, Pause, PausedType, Process, Queue
 from .schedule import Occurrence, ScheduledJob
+from .statistic import Failure, Statistic
 
 __all__ = [
     "CLOCK_SQL",
     "ArchivedMessage",
+    "BulkOperation",
+    "BulkOperationItem",
     "DeadLetter",
+    "Failure",
     "Housekeeping",
     "IdleQueue",
     "Message",
     "Occurrence",
+    "Pause",
+    "PausedType",
     "Process",
     "Queue",
     "ScheduledJob",
+    "Statistic",
     "machine_clock",
 ]

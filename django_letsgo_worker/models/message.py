@@ -58,6 +58,8 @@ class Message(MessageFacts):
     """
 
     id = models.BigAutoField(primary_key=True)
+    # The newest failed attempt's: failures are grouped while their messages are still retried.
+    error_fingerprint = models.CharField(_("error fingerprint"), max_length=40, null=True, blank=True)  # noqa: DJ001
 
     # Whether enqueue() made this row, or found a live twin. None for rows read from the database.
     created: bool | None = None
@@ -82,6 +84,13 @@ class Message(MessageFacts):
                 name="letsgo_message_schedule",
                 where=models.Q(scheduled_job_id__isnull=False),
             ),
+            # The live messages of a failure. Null, not "": PostgreSQL can then tell from any comparison that
+            # a row is in it.
+            PartialIndex(
+                fields=["error_fingerprint"],
+                name="letsgo_message_fingerprint",
+                where=models.Q(error_fingerprint__isnull=False),
+            ),
         ]
         constraints = [
             PartialUniqueConstraint(
@@ -93,6 +102,8 @@ class Message(MessageFacts):
         permissions = [
             ("redrive_message", "Can redrive dead letters"),
             ("cancel_message", "Can cancel messages"),
+            ("retry_message", "Can retry messages at once"),
+            ("move_message", "Can move messages to another queue"),
             ("view_payload", "Can view payloads"),
         ]
 

@@ -1,4 +1,4 @@
-"""Processes, the turn of the housekeeping, and queues that were paused or that a worker waits at.
+"""Processes, the turn of the housekeeping, pauses of queues and types, and queues that a worker waits at.
 
 Recovery never reads processes: a lease lapses by itself. A queue needs no row to exist.
 """
@@ -49,7 +49,7 @@ class Process(WrittenWhereChanged):
         verbose_name = _("process")
         verbose_name_plural = _("processes")
         indexes = [models.Index(fields=["heartbeat_at"], name="letsgo_process_heartbeat")]
-        permissions = [("stop_process", "Can stop processes")]
+        permissions = [("stop_process", "Can stop processes"), ("forget_process", "Can forget processes")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -68,26 +68,53 @@ class Housekeeping(models.Model):
         return "housekeeping"
 
 
-class Queue(WrittenWhereChanged):
-    """A queue that was paused at least once: since when, by whom, why and until when."""
+class Pause(WrittenWhereChanged):
+    """Since when something is paused, by whom, why and until when."""
 
-    name = BytewiseCharField(_("name"), max_length=64, primary_key=True)
     paused_at = MomentField(_("paused at"), null=True, blank=True)
     paused_by = models.CharField(_("paused by"), max_length=150, default="", db_default="", blank=True)
     pause_reason = models.CharField(_("pause reason"), max_length=255, default="", db_default="", blank=True)
     resume_at = MomentField(_("resume at"), null=True, blank=True)
 
     class Meta:
-        verbose_name = _("queue")
-        verbose_name_plural = _("queues")
-        permissions = [("pause_queue", "Can pause queues"), ("purge_queue", "Can purge queues")]
-
-    def __str__(self) -> str:
-        return self.name
+        abstract = True
 
     @property
     def is_paused(self) -> bool:
         return self.paused_at is not None
+
+
+class Queue(Pause):
+    """A queue that was paused at least once."""
+
+    name = BytewiseCharField(_("name"), max_length=64, primary_key=True)
+
+    class Meta:
+        verbose_name = _("queue")
+        verbose_name_plural = _("queues")
+        permissions = [
+            ("pause_queue", "Can pause queues"),
+            ("purge_queue", "Can purge queues"),
+            ("pause_type", "Can pause types"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PausedType(Pause):
+    """A type whose messages no worker claims; its row is deleted when it is resumed."""
+
+    name = BytewiseCharField(_("name"), max_length=255, primary_key=True)
+
+    class Meta:
+        verbose_name = _("paused type")
+        verbose_name_plural = _("paused types")
+        # Queue has the permission to pause types.
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class IdleQueue(models.Model):

@@ -150,6 +150,8 @@ def test_migrations_only_add():
         "AddField",
         "AddIndex",
         "AddConstraint",
+        # Permissions: no table is changed.
+        "AlterModelOptions",
     }
 
 

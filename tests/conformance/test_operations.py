@@ -23,7 +23,10 @@ class TestCancel:
         returned = messages.cancel(message.pk)
         after = archived(message.pk)
 
-        assert {name: getattr(after, name) for name in COLUMNS} == before | {"receipt": 1}
+        assert {name: getattr(after, name) for name in COLUMNS} == before | {
+            "receipt": 1,
+            "error_fingerprint": "",
+        }
         assert (after.outcome, after.result, after.seconds) == ("cancelled", None, None)
         assert (returned.pk, returned.outcome, returned.finished_at) == (
             after.pk,

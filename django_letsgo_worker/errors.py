@@ -143,5 +143,24 @@ class ScheduleNotFound(LetsGoError):
         self.name = name
 
 
+class ProcessNotFound(LetsGoError):
+    """No silent process has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no silent process named {name!r}.")
+        self.name = name
+
+
+class ProcessAlive(LetsGoError):
+    """A process that is to be forgotten lives."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(
+            f"The {kind} {name!r} lives, and only a silent process can be forgotten: "
+            f"`manage.py letsgo worker stop {name}` asks it to end."
+        )
+        self.name = name
+
+
 class NotReady(LetsGoError):
     """The app cannot run here as it is: tables are missing, or a setting rules it out."""

@@ -1,4 +1,4 @@
-"""Verbs on process rows: register, beat, change state, request a stop, finish; the only writer of Process.
+"""Verbs on process rows: register, beat, change state, stop, finish, forget; the only writer of Process.
 
 Nothing is recovered from these rows: leases lapse by themselves. inspection tells which processes live.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from .conf import settings
 from .engines import engine_for
+from .errors import ProcessAlive, ProcessNotFound
 from .models import Process
 
 TABLE = Process._meta.db_table
@@ -17,6 +18,15 @@ TABLE = Process._meta.db_table
 KEPT_FOR = timedelta(days=1)
 # The seconds between a scheduler's heartbeats; a worker beats every third of its lease.
 SCHEDULER_BEATS_EVERY = 5.0
+# The number of missed heartbeats after which a process counts as silent.
+MISSED = 3
+
+
+def silent_after(kind: str) -> timedelta:
+    """Return how long a process counts as living after a heartbeat: three beats, or a lease if longer."""
+    lease = settings().lease_seconds
+    beats_every = SCHEDULER_BEATS_EVERY if kind == Process.Kind.SCHEDULER else lease / 3
+    return timedelta(seconds=max(MISSED * beats_every, lease))
 
 
 def register(process: Process, using: str) -> None:
@@ -78,3 +88,24 @@ def forget_old(*, now: datetime | None = None, using: str | None = None) -> int:
     alias = using or settings().database
     clock = now or engine_for(alias).clock()
     return Process.objects.using(alias).filter(heartbeat_at__lt=clock - KEPT_FOR).delete()[0]
+
+
+def forget(name: str, *, now: datetime | None = None, using: str | None = None) -> int:
+    """Delete the rows of silent processes of this name, so that nobody is told of them; return how many.
+
+    What they held is taken up by others in any case. Raises ProcessAlive if one of the name lives and none is
+    silent, ProcessNotFound if there is neither.
+    """
+    alias = using or settings().database
+    clock = now or engine_for(alias).clock()
+    rows = Process.objects.using(alias).filter(name=name).exclude(state=Process.State.STOPPED)
+    there = list(rows)
+    silent = [row.pk for row in there if row.heartbeat_at < clock - silent_after(row.kind)]
+    # One that beats at this moment is not deleted.
+    beats = {row.pk: row.heartbeat_at for row in there}
+    done = sum(rows.filter(pk=pk, heartbeat_at=beats[pk]).delete()[0] for pk in silent)
+    if not done and len(there) > len(silent):
+        raise ProcessAlive(there[0].kind, name)
+    if not done:
+        raise ProcessNotFound(name)
+    return done

@@ -6,9 +6,7 @@ One instance speaks through one Django connection. No thread, no decision about 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +23,7 @@ from ..models import CLOCK_SQL, ArchivedMessage, IdleQueue, Message, Queue
 from .dialect import Dialect
 from .faults import Fault, Refused, code_of
 from .records import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
+from .upkeep import Bloat, Session
 
 TABLE = Message._meta.db_table
 ARCHIVE = ArchivedMessage._meta.db_table
@@ -42,6 +41,7 @@ DIFFERS = (
     "insert", "insert_many", "has_leftovers", "reset_session", "remember_session", "abort_connection",
     "data_version", "listen", "tell_revoked", "notify", "set_waiting", "lanes", "lock_held", "claim_within",
     "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked", "atomic_scope",
+    "old_snapshots", "bloated_tables",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -60,8 +60,7 @@ class Engine:
     poll_seconds = 1.0
     # How many rows insert_many() takes at once.
     chunk = 500
-    # How much text a statement may have that grows with its rows, in characters. These engines take a
-    # gigabyte: what counts is our memory, and theirs.
+    # How much text a statement may have, in characters: they take a gigabyte, but what counts is memory.
     most_text = 64 * 1024 * 1024
     # Whether listen() hears of new messages.
     can_listen = False
@@ -222,6 +221,14 @@ class Engine:
 
     def set_waiting(self, queues: Iterable[str], waiting: bool) -> None:
         """Say whether idle workers wait for these queues, where anybody asks."""
+
+    def old_snapshots(self, before: datetime) -> list[Session]:
+        """Return the sessions that hold a snapshot from before this moment, where that does harm."""
+        return []
+
+    def bloated_tables(self) -> list[Bloat]:
+        """Return our tables that are dead rows above all, where dead rows stay in them."""
+        return []
 
     def lanes(
         self,
@@ -391,9 +398,3 @@ class Engine:
         queue, priority, moment, is_paused, clock = row
         read = self.dialect.read_moment
         return Lane(queue, priority, read(moment), bool(is_paused), read(clock))
-
-
-def cut(descriptor: int) -> None:
-    """Shut the socket to a server down for both sides; safe from any thread, unlike closing it."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as line:
-        line.shutdown(socket.SHUT_RDWR)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from ..models import CLOCK_SQL
 from . import faults, portable
-from .base import TABLE, Engine, cut
+from .base import TABLE, Engine
 from .dialect import Dialect
 from .records import Inserted, NewRow
-from .sessions import watch_of
+from .sessions import cut, watch_of
 
 _TEXT = "LONGTEXT CHARACTER SET utf8mb4"
 

@@ -1,11 +1,14 @@
-"""A watch over what statements set on a session, which stays with it when their transaction is over.
+"""A watch over what statements set on a session, which stays with it when their transaction is over; its cut.
 
 Noticed by their words, before they are sent. How a session is brought back is the engines'.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -83,3 +86,9 @@ def may_set(sql: Any, vendor: str) -> bool:
 def _begin_session(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
     if (watch := watch_of(connection)) is not None:
         watch.is_changed = False
+
+
+def cut(descriptor: int) -> None:
+    """Shut the socket to a server down for both sides; safe from any thread, unlike closing it."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as line:
+        line.shutdown(socket.SHUT_RDWR)

@@ -1,13 +1,17 @@
 """The truth about the rows, each question answered once: living processes, waiting work, runs, problems.
 
 Nothing is written or formatted here: every door asks here and shows the answer in its own way.
-Projects may rely on `is_alive` and `state_of`.
+Projects may rely on `problems`, `is_alive` and `state_of`.
 """
 
-from .diagnosis import LATE, Problem, declared_names, does_something, further_problems, is_late, problems
+from .actions import Action, action, manage
+from .database_problems import migrate_command, not_migrated
+from .diagnosis import problems, problems_in
 from .lengths import how_far, in_units, length
-from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves, silent_after
+from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
+from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .runs import Run, last_runs, newest_runs, next_runs
+from .schedule_problems import LATE, declared_names, does_something, is_late
 from .snapshot import QueueFacts, Snapshot, alias_of_queue
 from .work import (
     BATCH,
@@ -24,23 +28,30 @@ from .work import (
 
 __all__ = [
     "BATCH",
+    "CODES",
+    "ERROR",
     "LATE",
     "LIVENESS",
     "LIVE_STATES",
     "MOST_COUNTED",
+    "NOTICE",
+    "SEVERITIES",
+    "WARNING",
+    "Action",
     "Problem",
     "QueueFacts",
     "Run",
     "Snapshot",
     "Work",
+    "action",
     "alias_of_queue",
+    "by_harm",
     "count_capped",
     "counted_by_liveness",
     "declared_names",
     "does_something",
     "ended_until",
     "first_ones",
-    "further_problems",
     "how_far",
     "in_state",
     "in_units",
@@ -49,11 +60,14 @@ __all__ = [
     "last_runs",
     "length",
     "liveness_of",
+    "manage",
+    "migrate_command",
     "newest_runs",
     "next_runs",
+    "not_migrated",
     "problems",
+    "problems_in",
     "serves",
-    "silent_after",
     "state_of",
     "types_waiting",
 ]

@@ -7,22 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from .. import processes
-from ..conf import settings
 from ..models import Process
+from ..processes import silent_after
 
 LIVENESS = ("living", "silent", "stopped")
-# The number of missed heartbeats after which a process counts as silent.
-MISSED = 3
-
-
-def silent_after(kind: str) -> timedelta:
-    """Return how long a process counts as living after a heartbeat: three beats, or a lease if longer."""
-    lease = settings().lease_seconds
-    beats_every = processes.SCHEDULER_BEATS_EVERY if kind == Process.Kind.SCHEDULER else lease / 3
-    return timedelta(seconds=max(MISSED * beats_every, lease))
 
 
 def liveness_of(process: Process, now: datetime) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
+from uuid import UUID
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -16,8 +17,9 @@ from django.core.exceptions import ImproperlyConfigured
 from .. import registry
 from ..conf import settings
 from ..engines import Engine, Lane, engine_for
-from ..models import Process, Queue, ScheduledJob
-from .liveness import is_alive, serves
+from ..models import PausedType, Process, Queue, ScheduledJob
+from .evidence import Attempts, Due, FailingSchedule, attempts_lately, due_by_type, failing_schedules, held_by
+from .liveness import is_alive, liveness_of, serves
 from .work import Work, dead_by_queue, work_in
 
 
@@ -55,7 +57,13 @@ class Snapshot:
     @cached_property
     def now(self) -> datetime:
         """The database's clock, read once."""
-        return self._now or self.engine.clock()
+        return self._now or self.clocks[1]
+
+    @cached_property
+    def clocks(self) -> tuple[datetime, datetime, datetime]:
+        """The database's clock, and this host's before and after it was asked."""
+        before = datetime.now(UTC)
+        return before, self.engine.clock(), datetime.now(UTC)
 
     # -- processes -------------------------------------------------------------------------------------
 
@@ -72,6 +80,24 @@ class Snapshot:
     def workers(self) -> list[Process]:
         """The living workers."""
         return [process for process in self.living if process.kind == Process.Kind.WORKER]
+
+    @cached_property
+    def silent_workers(self) -> list[Process]:
+        """Workers that are silent, and of whose name none lives."""
+        there = {process.name for process in self.workers}
+        return [
+            process
+            for process in self.processes
+            if process.kind == Process.Kind.WORKER
+            and liveness_of(process, self.now) == "silent"
+            and process.name not in there
+        ]
+
+    @cached_property
+    def held(self) -> dict[tuple[UUID, str], int]:
+        """How many messages each silent worker still holds, by process and queue."""
+        lanes = [lane for lane in self.lanes if any(serves(one, lane.queue) for one in self.silent_workers)]
+        return held_by(self.engine, lanes, self.silent_workers)
 
     @property
     def has_scheduler(self) -> bool:
@@ -98,6 +124,13 @@ class Snapshot:
         """Return how many living workers serve a queue."""
         return sum(1 for worker in self.workers if serves(worker, queue))
 
+    # -- attempts --------------------------------------------------------------------------------------
+
+    @cached_property
+    def attempts(self) -> list[Attempts]:
+        """The attempts of the last quarter of an hour, by queue and type."""
+        return attempts_lately(self.using, self.now)
+
     # -- queues ----------------------------------------------------------------------------------------
 
     @cached_property
@@ -111,6 +144,15 @@ class Snapshot:
     @cached_property
     def paused(self) -> set[str]:
         return {name for name, row in self.queue_rows.items() if row.is_paused}
+
+    @cached_property
+    def paused_types(self) -> dict[str, PausedType]:
+        return {row.name: row for row in PausedType.objects.using(self.using).all()}
+
+    @cached_property
+    def due(self) -> list[Due]:
+        """What is due, by queue and type."""
+        return due_by_type(self.engine, self.lanes, self.now)
 
     def work(self, names: Iterable[str], *, by_state: bool = True, unknown: bool = False) -> dict[str, Work]:
         """Return the work of each of these queues; `unknown`: count those of unknown types, too."""
@@ -148,3 +190,8 @@ class Snapshot:
     def jobs(self) -> list[ScheduledJob]:
         """All schedules, by name, without their payloads."""
         return list(ScheduledJob.objects.using(self.using).defer("payload").order_by("name"))
+
+    @cached_property
+    def failing_schedules(self) -> list[FailingSchedule]:
+        """Schedules whose last messages are all dead."""
+        return failing_schedules(self.engine)

@@ -15,17 +15,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 
-from django.apps import apps
 from django.core.management.base import CommandError
-from django.db import DEFAULT_DB_ALIAS, Error, connections
-from django.db.migrations.executor import MigrationExecutor
+from django.db import Error, connections
 
 from ..engines import engine_for
 from ..errors import LetsGoError
+from ..inspection import not_migrated
 
 logger = logging.getLogger("django_letsgo_worker.startup")
 
-APP = "django_letsgo_worker"
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 10.0
 
 
@@ -98,26 +96,8 @@ def require_tables(using: str) -> None:
             f"The database {using!r} has no SKIP LOCKED: "
             "MariaDB 10.6 or MySQL 8.0.13 is the oldest version supported."
         )
-    executor = MigrationExecutor(connection)
-    wanted = executor.loader.graph.leaf_nodes(APP)
-    missing = [migration.name for migration, _backwards in executor.migration_plan(wanted)]
-    if missing:
-        raise CommandError(
-            f"Migrations of {APP} are not applied on the database {using!r} ({', '.join(missing)}): "
-            f"run `{migrate_command(using)}` first."
-        )
-    tables = set(connection.introspection.table_names())
-    for model in apps.get_app_config(APP).get_models():
-        if model._meta.db_table not in tables:
-            raise CommandError(
-                f"The table {model._meta.db_table} is missing on the database {using!r}: "
-                f"run `{migrate_command(using)}` first."
-            )
-
-
-def migrate_command(using: str) -> str:
-    """Return the command that makes our tables on an alias."""
-    return "manage.py migrate" + ("" if using == DEFAULT_DB_ALIAS else f" --database {using}")
+    if (missing := not_migrated(using)) is not None:
+        raise CommandError(missing.sentence)
 
 
 def adopt_databases(names: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,9 @@ from django.db import OperationalError
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
-from ..base import Engine, cut
+from ..base import Engine
+from ..sessions import cut
+from ..upkeep import Bloat, Session
 from . import claim as claiming
 from . import fastpath
 from . import insert as inserting
@@ -43,6 +46,20 @@ RESET = (
 DEPENDED_ON = ("session_authorization", "role", "search_path", "statement_timeout")
 # A server that vanished without a word is noticed within half a minute.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+# A table is bloated with so many dead rows, if they are so many times the live ones.
+MANY_DEAD, TIMES_LIVE = 100_000, 10
+OLD_SNAPSHOTS = """
+SELECT pid, COALESCE(NULLIF(application_name, ''), usename, '?'), xact_start FROM pg_stat_activity
+WHERE backend_xmin IS NOT NULL AND xact_start < %(before)s AND datname = current_database()
+  AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+ORDER BY xact_start LIMIT 10
+"""
+BLOATED_TABLES = f"""
+SELECT relname, n_live_tup, n_dead_tup FROM pg_stat_user_tables
+WHERE relname LIKE 'django\\_letsgo\\_worker\\_%%' AND schemaname = ANY(current_schemas(FALSE))
+  AND n_dead_tup > {MANY_DEAD} AND n_dead_tup > {TIMES_LIVE} * n_live_tup
+ORDER BY n_dead_tup DESC
+"""
 
 
 class PostgreSQLEngine(Engine):
@@ -128,6 +145,12 @@ class PostgreSQLEngine(Engine):
         if not self.settles_and_claims_at_once:
             settings = ", ".join(f"set_config('{name}', '{value}', TRUE)" for name, value in PLANNER.items())
             self.execute(f"SELECT {settings}", {})
+
+    def old_snapshots(self, before: datetime) -> list[Session]:
+        return [Session(*row) for row in self.execute(OLD_SNAPSHOTS, {"before": before})]
+
+    def bloated_tables(self) -> list[Bloat]:
+        return [Bloat(*row) for row in self.execute(BLOATED_TABLES, {})]
 
     def tell_revoked(self, processes: Iterable[UUID]) -> None:
         for process in processes:

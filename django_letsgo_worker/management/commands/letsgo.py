@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError
 
 from ...conf import settings
 from ...engines import engine_for
+from ...inspection import migrate_command
 from .. import startup
 from ..letsgo import (
     dead_letters,
@@ -105,7 +106,7 @@ def _about_the_database(error: Exception) -> str:
     using = settings().database
     engine = engine_for(using)
     if engine.is_missing_table(error):
-        command = startup.migrate_command(using)
+        command = migrate_command(using)
         return f"Tables are missing on the database {using!r}: run `{command}` first."
     first_line = (str(error).splitlines() or [""])[0]
     if engine.is_outage(error):

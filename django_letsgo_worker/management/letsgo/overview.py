@@ -12,25 +12,36 @@ from dataclasses import asdict
 from typing import Any
 
 import django
-from django.core.checks import run_checks
+from django.core import checks
 from django.core.checks.registry import registry as all_checks
 from django.core.management.base import CommandError
 
 from ... import __version__, queues, registry
-from ...inspection import Problem, alias_of_queue, counted_by_liveness, further_problems, problems
+from ...inspection import (
+    ERROR,
+    NOTICE,
+    WARNING,
+    Problem,
+    alias_of_queue,
+    counted_by_liveness,
+    problems_in,
+)
 from ...models import ScheduledJob
 from ...registry import Handler
-from .. import startup
 from . import formats
 from .call import Call, Verbs
 from .queues import facts_of as facts_of_queue
 
+# The severity of a check's finding, by its level.
+LEVELS = ((checks.ERROR, ERROR), (checks.WARNING, WARNING))
 SHOWN = ("name", "state", "ready", "oldest", "running", "scheduled", "retrying", "dead", "workers")
 
 
 def add_to(verbs: Verbs) -> None:
     verbs.add("status", status, "shows queues, workers, schedules and problems")
-    parser = verbs.add("doctor", doctor, "lists all problems, and exits with 1 if there are any")
+    parser = verbs.add(
+        "doctor", doctor, "lists all problems, and exits with 1 if there are errors or warnings"
+    )
     # It lists their findings itself.
     parser.set_defaults(skip_checks=True)
     verbs.add("info", info, "shows who is alive, the queues, the engine and the versions")
@@ -47,7 +58,7 @@ def status(call: Call) -> None:
         "queues": [facts_of_queue(queue, call) for queue in snapshot.queues],
         **counted_processes(call),
         "schedules": _schedules(snapshot.jobs),
-        "problems": [asdict(problem) for problem in problems(snapshot)],
+        "problems": [asdict(problem) for problem in problems_in(snapshot)],
     }
     if call.out.as_json:
         call.out.document(facts)
@@ -91,8 +102,17 @@ def _print_status(call: Call, facts: dict[str, Any]) -> None:
         when = formats.how_far(schedules["next_run_at"], call.clock)
         lines["Next"] = f"{formats.printable(schedules['next_schedule'])} {when}"
     call.out.facts(lines)
-    for problem in facts["problems"]:
+    _print_problems(call, facts["problems"])
+
+
+def _print_problems(call: Call, problems: Sequence[dict[str, Any]]) -> None:
+    """Print the sentence of each problem and, below it, since when."""
+    for problem in problems:
         call.out.line(f"! {formats.printable(problem['sentence'])}")
+        if (since := problem["since"]) is not None:
+            call.out.line(f"  since {formats.as_text(since)}, {formats.how_far(since, call.clock)}")
+    if not problems:
+        call.out.line("All is well.")
 
 
 def for_people(queue: dict[str, Any]) -> dict[str, Any]:
@@ -109,35 +129,33 @@ def _listed(numbers: dict[str, int]) -> str:
 
 
 def doctor(call: Call) -> None:
-    found = [asdict(problem) for problem in (*_about_code(), *_about_rows(call))]
+    found = [*_about_code(), *_about_rows(call)]
+    listed = [asdict(problem) for problem in found]
     if call.out.as_json:
-        call.out.document(found)
-    for problem in [] if call.out.as_json else found:
-        call.out.line(f"! {formats.printable(problem['sentence'])}")
+        call.out.document(listed)
+    else:
+        _print_problems(call, listed)
+    said = f"{formats.counted(len(found), 'problem')} found."
+    if any(problem.severity != NOTICE for problem in found):
+        raise CommandError(said)
     if found:
-        raise CommandError(f"{formats.counted(len(found), 'problem')} found.")
-    call.out.say("No problems found.")
+        call.out.say(said)
 
 
 def _about_code() -> Iterator[Problem]:
     """Yield the findings of our checks, those for deployments included."""
     tags = [tag for tag in all_checks.tags_available(True) if tag.startswith("letsgo_")]
-    for message in run_checks(tags=tags, include_deployment_checks=True):
+    for message in checks.run_checks(tags=tags, include_deployment_checks=True):
         if not message.is_silenced():
             about = "" if message.obj is None else str(message.obj)
             sentence = " ".join(filter(None, (message.msg, message.hint)))
-            yield Problem(message.id or "", about, sentence)
+            severity = next((name for level, name in LEVELS if message.level >= level), NOTICE)
+            yield Problem(message.id or "", severity, about, sentence)
 
 
 def _about_rows(call: Call) -> list[Problem]:
-    if alias_of_queue() is None:
-        # The checks have reported it.
-        return []
-    try:
-        startup.require_tables(call.using)
-    except CommandError as error:
-        return [Problem("not_migrated", "", str(error))]
-    return [*problems(call.snapshot), *further_problems(call.snapshot)]
+    # Without an alias the checks have reported it.
+    return [] if alias_of_queue() is None else problems_in(call.snapshot)
 
 
 # -- info ------------------------------------------------------------------------------------------------

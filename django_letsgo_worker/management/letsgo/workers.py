@@ -1,4 +1,4 @@
-"""`letsgo worker list|stop`: the processes that handle messages.
+"""`letsgo worker list|stop|forget`: the processes that handle messages.
 
 They are asked to stop through their rows; inspection decides which ones are living.
 """
@@ -27,6 +27,8 @@ def add_to(verbs: Verbs) -> None:
     verbs.add("list", list_workers, "lists the workers of the last day: living, silent, stopped")
     parser = verbs.add("stop", stop_worker, "asks a worker, or a scheduler, to drain and stop")
     parser.add_argument("name", metavar="NAME_OR_ID")
+    parser = verbs.add("forget", forget_worker, "deletes the row of a worker, or a scheduler, that is silent")
+    parser.add_argument("name")
 
 
 def list_workers(call: Call) -> None:
@@ -58,6 +60,17 @@ def stop_worker(call: Call) -> None:
     call.out.say(f"The {process.kind} {process.name!r} ({process.pk}) was asked to stop.")
     if liveness_of(process, call.clock) == "silent":
         call.out.say("No recent heartbeat: if the process is dead, this request has no effect.")
+
+
+def forget_worker(call: Call) -> None:
+    name: str = call["name"]
+    count = processes.forget(name, now=call.clock, using=call.using)
+    if call.out.as_json:
+        call.out.document({"name": name, "forgotten": count})
+    else:
+        call.out.say(
+            f"{formats.counted(count, 'silent process', 'silent processes')} named {name!r} forgotten."
+        )
 
 
 def _chosen(call: Call) -> Process:

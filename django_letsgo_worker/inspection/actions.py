@@ -1,0 +1,38 @@
+"""What somebody can press or type about a problem: a verb, a command, and the admin's page for it.
+
+Nothing is done here; where a project has no admin, or not this page, the URL is empty.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TypedDict
+from urllib.parse import urlencode
+
+from django.urls import NoReverseMatch, reverse
+
+
+class Action(TypedDict):
+    """A verb for a button, the command that does it, and the address of the page; either may be empty."""
+
+    verb: str
+    command: str
+    url: str
+
+
+def action(verb: str, command: str = "", place: str = "", **filters: str) -> Action:
+    """Return an action; `place` names a list of the admin by its model, `filters` are those of the list."""
+    return {"verb": verb, "command": command, "url": _url(place, filters) if place else ""}
+
+
+def manage(*words: str) -> str:
+    """Return a command of manage.py, quoted for a shell."""
+    return f"manage.py {shlex.join(words)}"
+
+
+def _url(place: str, filters: dict[str, str]) -> str:
+    try:
+        url = reverse(f"admin:django_letsgo_worker_{place}_changelist")
+    except NoReverseMatch:
+        return ""
+    return f"{url}?{urlencode(filters)}" if filters else url

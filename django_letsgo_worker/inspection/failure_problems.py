@@ -1,0 +1,154 @@
+"""Problems of failures: types whose attempts fail, and the dead letters that are kept.
+
+Workers count attempts in Statistic and group errors in Failure; nothing here reads live messages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from django.db.models import Sum
+
+from ..engines import ARCHIVE, AtLeast
+from ..models import Failure, Statistic
+from .actions import action, manage
+from .problem import ERROR, WARNING, Problem, problem, some
+from .snapshot import Snapshot
+from .work import MOST_COUNTED
+
+# A type fails from so many failed attempts on, if they are half of all; from nine tenths on it is an error.
+LEAST_FAILED = 10
+SOME, MOST = 0.5, 0.9
+# How far back the beginning is searched for, and how many types and failures are looked at.
+SEARCHED_BACK = timedelta(hours=6)
+MOST_TYPES, MOST_FAILURES = 50, 1_000
+# Dead letters of this age are new, and so many failures are told apart among all.
+NEW = timedelta(hours=1)
+FAILURES_COUNTED = 100
+
+
+def failing(snapshot: Snapshot) -> Iterator[Problem]:
+    """Yield the types of whose attempts of the last quarter of an hour half or more failed."""
+    failed, all_tries = Counter[str](), Counter[str]()
+    for one in snapshot.attempts:
+        failed[one.type] += one.failed
+        all_tries[one.type] += one.failed + one.succeeded
+    found = [type for type, n in failed.most_common() if n >= LEAST_FAILED and n >= SOME * all_tries[type]]
+    found = found[:MOST_TYPES]
+    newest, begun = _errors(snapshot, found), _begun(snapshot, found)
+    for type in found:
+        share = failed[type] / all_tries[type]
+        tries = f"{failed[type]:,} of {some(all_tries[type], 'try', 'tries')} in 15 min"
+        error = next((one for one in newest if one.type == type), None)
+        said = f" The newest error: {_short(error)}." if error else ""
+        retry = manage("letsgo", "message", "retry", "--type", type)
+        pause = manage("letsgo", "type", "pause", type)
+        sentence = f"{type} fails: {tries}.{said} Pause it with `{pause}`; once it is mended, `{retry}`."
+        yield problem(
+            "type_failing",
+            type,
+            sentence,
+            action("look", place="message", type=type, state="retrying"),
+            action("pause", pause),
+            action("retry", retry),
+            since=_refined(begun.get(type), type, newest),
+            count=failed[type],
+            severity=ERROR if share >= MOST else WARNING,
+        )
+
+
+def _short(error: Failure) -> str:
+    name = error.error_class.rpartition(".")[2]
+    line = " ".join(error.message[:1_000].split())
+    line = line if len(line) <= 200 else f"{line[:199]}…"
+    return f"{name}: {line}".rstrip(".: ") if line else name
+
+
+def _errors(snapshot: Snapshot, types: Sequence[str]) -> list[Failure]:
+    """Return the failures of these types, those with the newest errors first."""
+    if not types:
+        return []
+    rows = Failure.objects.using(snapshot.using).filter(type__in=types).order_by("-last_at")
+    return list(rows.only("type", "error_class", "message", "first_at", "last_at")[:MOST_FAILURES])
+
+
+def _begun(snapshot: Snapshot, types: Sequence[str]) -> dict[str, datetime]:
+    """Return by type the first minute with a failure after the last one with a success."""
+    if not types:
+        return {}
+    rows = Statistic.objects.using(snapshot.using).filter(
+        span=Statistic.MINUTE, at__gte=snapshot.now - SEARCHED_BACK, type__in=types
+    )
+    begun: dict[str, datetime] = {}
+    minutes = rows.values_list("type", "at").annotate(Sum("failed"), Sum("succeeded")).order_by("at")
+    for type, at, failed, succeeded in minutes:
+        if succeeded:
+            begun.pop(type, None)
+        if failed:
+            begun.setdefault(type, at)
+    return begun
+
+
+def _refined(minute: datetime | None, type: str, errors: Sequence[Failure]) -> datetime | None:
+    """Return the very moment of the first failure, if it was the first of its kind within that minute."""
+    if minute is None:
+        return None
+    end = minute + timedelta(seconds=Statistic.MINUTE)
+    firsts = [one.first_at for one in errors if one.type == type and minute <= one.first_at < end]
+    return min(firsts, default=minute)
+
+
+# -- dead letters --------------------------------------------------------------------------------------------
+
+
+def dead_letters(snapshot: Snapshot) -> Iterator[Problem]:
+    """Yield one problem for all dead letters: how many failures they are, and how many are new."""
+    engine = snapshot.engine
+    [(total, new, failures, first)] = engine.execute(_dead_sql(), {"new": engine.moment(snapshot.now - NEW)})
+    if not total:
+        return
+    total = AtLeast(MOST_COUNTED) if total > MOST_COUNTED else total
+    new = AtLeast(MOST_COUNTED) if new > MOST_COUNTED else new
+    failures = AtLeast(FAILURES_COUNTED) if failures > FAILURES_COUNTED else max(failures, 1)
+    redrive = manage("letsgo", "dead", "redrive")
+    lately = f", {some(new, 'came', 'came')} within the hour" if new else ""
+    letters = some(total, "message was given up", "messages were given up")
+    sentence = (
+        f"{letters}, for {some(failures, 'failure')}{lately}: look at these dead letters, then "
+        f"`{redrive}` or `{manage('letsgo', 'dead', 'discard')}` them."
+    )
+    yield problem(
+        "dead_letters",
+        "",
+        sentence,
+        action("look", manage("letsgo", "dead", "list"), "deadletter"),
+        action("redrive", redrive, "deadletter"),
+        since=engine.dialect.read_moment(first),
+        count=total,
+        severity=WARNING if new else "",
+    )
+
+
+def _dead_sql() -> str:
+    """One statement through the indexes of the archive: counts to the caps, and the first one's end.
+
+    The failures are found by skipping from one fingerprint to the next.
+    """
+    dead = f"FROM {ARCHIVE} WHERE outcome = 'dead'"
+    most = MOST_COUNTED + 1
+    following = f"SELECT MIN(error_fingerprint) {dead} AND error_fingerprint > prints.print"
+    return f"""
+        WITH RECURSIVE prints (print, number) AS (
+            SELECT (SELECT MIN(error_fingerprint) {dead} AND error_fingerprint > ''), 1
+            UNION ALL
+            SELECT ({following}), number + 1 FROM prints
+            WHERE print IS NOT NULL AND number <= {FAILURES_COUNTED}
+        )
+        SELECT (SELECT COUNT(*) FROM (SELECT finished_at {dead} ORDER BY finished_at LIMIT {most}) some_dead),
+               (SELECT COUNT(*) FROM (SELECT finished_at {dead} AND finished_at >= %(new)s
+                                      ORDER BY finished_at LIMIT {most}) new_dead),
+               (SELECT COUNT(print) FROM prints),
+               (SELECT MIN(finished_at) {dead})
+    """

@@ -1,0 +1,188 @@
+"""Problems of queues and types: nobody serves them, nobody knows them, their backlog grows, they are paused.
+
+What is due is read in evidence; failures of types are in failure_problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from .. import registry
+from ..engines import ARCHIVE, AtLeast
+from ..hints import suggestion
+from ..models import Pause
+from .actions import action, manage
+from .evidence import Due
+from .lengths import how_far, length
+from .liveness import serves
+from .problem import Problem, problem, some
+from .snapshot import Snapshot
+
+# A backlog is looked at when its oldest message has been due for this long, and it grows when what ended
+# this long ago had waited at least a minute less.
+OLD = timedelta(minutes=5)
+GROWN = timedelta(minutes=1)
+# How many types are compared with what they waited for before, and by how many messages of each.
+TYPES_COMPARED, ENDED_COMPARED = 20, 50
+
+
+def standing(snapshot: Snapshot) -> Iterator[Problem]:
+    """Yield what nobody takes: with no worker at all, that is said alone."""
+    due = _not_paused(snapshot)
+    if due and not snapshot.workers:
+        yield _no_worker(snapshot, due)
+        return
+    for queue, some_due in _grouped(due, "queue"):
+        if not snapshot.workers_of(queue):
+            yield _unserved(snapshot, queue, some_due)
+    served = [one for one in due if snapshot.workers_of(one.queue)]
+    unknown = [one for one in served if not snapshot.is_taken(one.queue, one.type)]
+    for type, some_due in _grouped(unknown, "type"):
+        yield _unknown(snapshot, type, some_due)
+
+
+def _not_paused(snapshot: Snapshot) -> list[Due]:
+    return [
+        one
+        for one in snapshot.due
+        if one.queue not in snapshot.paused and one.type not in snapshot.paused_types
+    ]
+
+
+def _grouped(due: Iterable[Due], by: str) -> list[tuple[str, list[Due]]]:
+    groups: dict[str, list[Due]] = {}
+    for one in due:
+        groups.setdefault(getattr(one, by), []).append(one)
+    return sorted(groups.items())
+
+
+def _total(due: Sequence[Due]) -> int:
+    total = sum(one.count for one in due)
+    return AtLeast(total) if any(isinstance(one.count, AtLeast) for one in due) else total
+
+
+def _oldest(due: Sequence[Due]) -> datetime:
+    return min(one.oldest for one in due)
+
+
+def _no_worker(snapshot: Snapshot, due: Sequence[Due]) -> Problem:
+    count, command = _total(due), manage("runworker")
+    are_due = some(count, "message is", "messages are")
+    sentence = f"No worker is running, so nothing is handled: run `{command}`. {are_due} due."
+    heard = max((one.heartbeat_at for one in snapshot.processes if one.kind == "worker"), default=None)
+    since = max(_oldest(due), heard) if heard else _oldest(due)
+    return problem("no_worker", "", sentence, action("run", command), since=since, count=count)
+
+
+def _unserved(snapshot: Snapshot, queue: str, due: Sequence[Due]) -> Problem:
+    count, oldest, command = _total(due), _oldest(due), manage("runworker", "--queues", queue)
+    last = next((p for p in snapshot.processes if p.kind == "worker" and serves(p, queue)), None)
+    before = f" (the last was {last.name}, until {how_far(last.heartbeat_at, snapshot.now)})" if last else ""
+    sentence = (
+        f"Queue {queue!r} has {some(count, 'ready message')}, but no living worker serves it{before}: "
+        f"run `{command}`."
+    )
+    look = action("look", place="message", queue=queue)
+    return problem("queue_unserved", queue, sentence, action("run", command), look, since=oldest, count=count)
+
+
+def _unknown(snapshot: Snapshot, type: str, due: Sequence[Due]) -> Problem:
+    queues = ", ".join(repr(one.queue) for one in due)
+    known = {name for worker in snapshot.workers for name in worker.types or ()}
+    if type in known:
+        cause = f"No living worker that serves {queues} has a handler for {type!r}"
+        cure = "let one that knows the type serve the queue too: `manage.py runworker --queues`."
+    elif registry.find(type) is not None:
+        cause = f"No living worker has a handler for {type!r}, though this code has"
+        cure = "restart the workers with this code: `manage.py runworker`."
+    else:
+        cause = f"No living worker has a handler for {type!r}"
+        cure = "deploy its handler and restart `manage.py runworker`, or cancel its messages."
+        cure += suggestion(type, known)
+    count = _total(due)
+    sentence = f"{cause}, but {some(count, 'such message is', 'such messages are')} due in {queues}: {cure}"
+    look = action("look", manage("letsgo", "message", "list", "--type", type), "message", type=type)
+    return problem("type_unknown", type, sentence, look, since=_oldest(due), count=count)
+
+
+# -- backlogs ----------------------------------------------------------------------------------------------
+
+
+def growing(snapshot: Snapshot) -> Iterator[Problem]:
+    """Yield the types whose oldest due message is old, and older than what ended before had waited."""
+    due = [
+        one
+        for one in _not_paused(snapshot)
+        if one.oldest < snapshot.now - OLD and snapshot.is_taken(one.queue, one.type)
+    ]
+    groups = sorted(_grouped(due, "type"), key=lambda group: -_total(group[1]))[:TYPES_COMPARED]
+    waited = _waited_before(snapshot, [type for type, _due in groups])
+    for type, some_due in groups:
+        age = snapshot.now - _oldest(some_due)
+        if type in waited and age < waited[type] + GROWN:
+            continue
+        yield _backlog(type, some_due, age, waited.get(type))
+
+
+def _waited_before(snapshot: Snapshot, types: Sequence[str]) -> dict[str, timedelta]:
+    """Return by type the shortest wait among the first messages that ended in the last five minutes."""
+    if not types:
+        return {}
+    engine = snapshot.engine
+    params = {f"type{place}": type for place, type in enumerate(types)}
+    sql = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT type, enqueued_at, COALESCE(first_started_at, finished_at) FROM {ARCHIVE} "
+        f"WHERE type = %(type{place})s AND finished_at >= %(from)s ORDER BY finished_at "
+        f"LIMIT {ENDED_COMPARED}) ended{place}"
+        for place in range(len(types))
+    )
+    read = engine.dialect.read_moment
+    found: dict[str, timedelta] = {}
+    for type, enqueued, started in engine.execute(sql, {**params, "from": engine.moment(snapshot.now - OLD)}):
+        begun, ended = read(enqueued), read(started)
+        assert begun is not None and ended is not None
+        found[type] = min(ended - begun, found.get(type, ended - begun))
+    return found
+
+
+def _backlog(type: str, due: Sequence[Due], age: timedelta, before: timedelta | None) -> Problem:
+    count = _total(due)
+    queues = ", ".join(repr(one.queue) for one in due)
+    was = "none ended in the last 5 minutes" if before is None else f"5 minutes ago it was {_long(before)}"
+    sentence = (
+        f"The backlog of {type!r} in {queues} grows: the oldest of {some(count, 'due message')} waits for "
+        f"{_long(age)}, and {was}. Start more workers: `manage.py runworker`."
+    )
+    look = action("look", place="message", type=type, state="ready")
+    run = action("run", manage("runworker"))
+    return problem("backlog_growing", type, sentence, run, look, since=_oldest(due) + OLD, count=count)
+
+
+def _long(span: timedelta) -> str:
+    return length(span.total_seconds())
+
+
+# -- pauses ------------------------------------------------------------------------------------------------
+
+
+def paused(snapshot: Snapshot) -> Iterator[Problem]:
+    """Yield the queues and types that somebody paused, with who, why and until when."""
+    for name in sorted(snapshot.paused):
+        waiting = [one for one in snapshot.due if one.queue == name]
+        yield _paused(snapshot, "queue", name, snapshot.queue_rows[name], waiting)
+    for name, row in sorted(snapshot.paused_types.items()):
+        waiting = [one for one in snapshot.due if one.type == name]
+        yield _paused(snapshot, "type", name, row, waiting)
+
+
+def _paused(snapshot: Snapshot, kind: str, name: str, row: Pause, waiting: Sequence[Due]) -> Problem:
+    by = f" by {row.paused_by}" if row.paused_by else ""
+    until = f", until {how_far(row.resume_at, snapshot.now)}" if row.resume_at else ""
+    why = f": {row.pause_reason}" if row.pause_reason else ""
+    count, command = _total(waiting), manage("letsgo", kind, "resume", name)
+    wait = some(count, "message waits", "messages wait")
+    pause = f"{kind.capitalize()} {name!r} is paused{by}{until}{why}"
+    sentence = f"{pause}. {wait}; `{command}` ends the pause."
+    resume = action("resume", command, "queue" if kind == "queue" else "message")
+    return problem(f"{kind}_paused", name, sentence, resume, since=row.paused_at, count=count)

@@ -1,0 +1,212 @@
+"""Problems of schedules: no scheduler, broken, failing, of unknown types, missing, late, or never to fire.
+
+They are counted in SQL, equal causes together: there may be a hundred thousand schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Max, Min, Q, QuerySet
+
+from .. import schedules
+from ..engines import AtLeast
+from ..errors import InvalidSchedule
+from ..hints import suggestion
+from ..models import ScheduledJob
+from .actions import action, manage
+from .evidence import FailingSchedule, Plans, plans_by_type
+from .lengths import how_far
+from .liveness import liveness_of
+from .problem import Problem, problem, some
+from .snapshot import Snapshot
+
+# How late a schedule may be before that is a problem.
+LATE = timedelta(minutes=1)
+# How many causes of broken schedules are told apart, and how many names of missing ones are asked for.
+MOST_CAUSES, MOST_NAMES = 50, 10_000
+# How many that never fire are counted.
+MOST_LISTED = 1_000
+
+
+def does_something(name: str) -> bool:
+    """Return whether a schedule does anything: the built-in one only logs a line until it is handled."""
+    return name != schedules.BUILT_IN or schedules.is_built_in_used()
+
+
+def declared_names() -> set[str]:
+    """Return the names of schedules declared in code; none if they cannot be read, which a check reports."""
+    try:
+        return {declared.name for declared in schedules.declared_in_code()}
+    except InvalidSchedule:
+        return set()
+
+
+def is_late(job: ScheduledJob, now: datetime) -> bool:
+    """Return whether a schedule should have fired a while ago."""
+    return job.next_run_at is not None and job.next_run_at < now - LATE
+
+
+def _on(snapshot: Snapshot) -> QuerySet[ScheduledJob]:
+    rows = ScheduledJob.objects.using(snapshot.using).filter(enabled=True)
+    return rows if schedules.is_built_in_used() else rows.exclude(name=schedules.BUILT_IN)
+
+
+def _others(name: str, count: int) -> str:
+    """Return a subject: one schedule, or one and how many others."""
+    others = AtLeast(count - 1) if isinstance(count, AtLeast) else count - 1
+    return f"Schedule {name!r}" + (f" and {some(others, 'other')}" if others else "")
+
+
+# -- all that are on -----------------------------------------------------------------------------------------
+
+
+def of_plans(snapshot: Snapshot) -> Iterator[Problem]:
+    """Yield what the rows that are on tell together: one statement for all, by type."""
+    without = "" if schedules.is_built_in_used() else schedules.BUILT_IN
+    by_type = plans_by_type(snapshot.engine, without, snapshot.now - LATE)
+    late = [one for one in by_type if one.late]
+    if (on := sum(one.planned for one in by_type)) and not snapshot.has_scheduler:
+        yield _no_scheduler(snapshot, on, sum(one.late for one in late))
+    elif late:
+        yield _late(snapshot, late)
+    for one in by_type:
+        if one.planned and one.type not in snapshot.types_known:
+            yield _unknown(snapshot, one)
+    if any(one.broken for one in by_type):
+        yield from _broken(snapshot)
+    if any(one.never for one in by_type):
+        yield from _never(snapshot)
+
+
+def _no_scheduler(snapshot: Snapshot, on: int, late: int) -> Problem:
+    gone = [process for process in snapshot.processes if process.kind == "scheduler"]
+    silent = [process for process in gone if liveness_of(process, snapshot.now) == "silent"][:3]
+    ages = [(one.name, how_far(one.heartbeat_at, snapshot.now)) for one in silent]
+    names = ", ".join(f"{name} fell silent {ago}" for name, ago in ages)
+    command = manage("runscheduler")
+    sentence = (
+        f"No scheduler is running{f' ({names})' if names else ''}, but "
+        f"{some(on, 'schedule is', 'schedules are')} on{f', {late:,} of them late' if late else ''}: "
+        f"run `{command}`."
+    )
+    since = max((one.heartbeat_at for one in gone), default=None)
+    run, look = action("run", command), action("look", place="scheduledjob")
+    return problem("no_scheduler", "", sentence, run, look, since=since, count=on)
+
+
+def _late(snapshot: Snapshot, late: Sequence[Plans]) -> Problem:
+    name, count = min(one.first_late or "" for one in late), sum(one.late for one in late)
+    due = min(one.next_run_at or snapshot.now for one in late)
+    was, ago = "was" if count == 1 else "were", how_far(due, snapshot.now)
+    when = f"due {ago}" if count == 1 else f"due, the first {ago},"
+    has = "has" if count == 1 else "have"
+    sentence = (
+        f"{_others(name, count)} {was} {when} and {has} not fired, though a scheduler lives: "
+        "read the log of `manage.py runscheduler`."
+    )
+    look = action("look", manage("letsgo", "schedule", "show", name), "scheduledjob", q=name)
+    return problem("schedule_late", name, sentence, look, since=due, count=count)
+
+
+def _unknown(snapshot: Snapshot, plans: Plans) -> Problem:
+    type, name, count = plans.type, plans.first or "", plans.planned
+    enqueue = "enqueues" if count == 1 else "enqueue"
+    off = manage("letsgo", "schedule", "disable", name)
+    sentence = (
+        f"{_others(name, count)} {enqueue} {type!r}, but no process has a handler for it: "
+        f"deploy one, or `{off}`."
+        f"{suggestion(type, snapshot.types_known)}"
+    )
+    look = action("look", manage("letsgo", "schedule", "list"), "scheduledjob", type=type)
+    disable = action("disable", off)
+    since = plans.changed_at
+    return problem("schedule_of_unknown_type", name, sentence, look, disable, since=since, count=count)
+
+
+def _broken(snapshot: Snapshot) -> Iterator[Problem]:
+    causes = (
+        _on(snapshot).exclude(problem="").values("problem")
+        .annotate(count=Count("pk"), first=Min("name"), since=Max("next_run_at"))
+        .order_by("-count", "first")
+    )  # fmt: skip
+    for cause in causes[:MOST_CAUSES]:
+        name, count = cause["first"], cause["count"]
+        show = manage("letsgo", "schedule", "show", name)
+        are = "is" if count == 1 else "are"
+        sentence = (
+            f"{_others(name, count)} {are} broken: {cause['problem'].rstrip('.')}. Correct it: `{show}`."
+        )
+        edit = action("edit", show, "scheduledjob", q=name)
+        yield problem("schedule_broken", name, sentence, edit, since=cause["since"], count=count)
+
+
+def _never(snapshot: Snapshot) -> Iterator[Problem]:
+    never = Q(problem="", next_run_at__isnull=True, last_run_at__isnull=True)
+    unplanned = _on(snapshot).filter(never).exclude(pk__in=_to_look_at(snapshot)).order_by("name")
+    rows = list(unplanned.values_list("name", "updated_at")[: MOST_LISTED + 1])
+    if rows:
+        count = AtLeast(MOST_LISTED) if len(rows) > MOST_LISTED else len(rows)
+        name, since = rows[0][0], min(updated_at for _name, updated_at in rows)
+        off = manage("letsgo", "schedule", "disable", name)
+        is_on = "is on and" if count == 1 else "are on and"
+        sentence = f"{_others(name, count)} {is_on} will never fire: change when it runs, or `{off}`."
+        edit = action("edit", manage("letsgo", "schedule", "show", name), "scheduledjob", q=name)
+        yield problem(
+            "schedule_never_fires", name, sentence, edit, action("disable", off),
+            since=since, count=count,
+        )  # fmt: skip
+
+
+def _to_look_at(snapshot: Snapshot) -> Any:
+    """Return rows that a scheduler has not planned yet: whether they will fire is not known."""
+    rows = ScheduledJob.objects.using(snapshot.using).needing_a_look(snapshot.now)
+    return rows.filter(enabled=True, next_run_at__isnull=True).values("pk")
+
+
+# -- missing and failing -------------------------------------------------------------------------------------
+
+
+def missing(snapshot: Snapshot) -> Iterator[Problem]:
+    """Yield what the code declares and no row says, where no scheduler lives to bring it in step."""
+    names = set(filter(does_something, declared_names()))
+    if snapshot.has_scheduler or not names:
+        return
+    lacking = sorted(names - _there(snapshot, names))
+    if lacking:
+        count, command = len(lacking), manage("runscheduler")
+        are = "is" if count == 1 else "are"
+        sentence = (
+            f"{_others(lacking[0], count)} {are} declared in code, but no scheduler is running to add "
+            f"{'it' if count == 1 else 'them'}: run `{command}`."
+        )
+        yield problem("schedule_missing", lacking[0], sentence, action("run", command), count=count)
+
+
+def _there(snapshot: Snapshot, names: Collection[str]) -> set[str]:
+    rows = ScheduledJob.objects.using(snapshot.using).filter(declared_in_code=True)
+    if len(names) <= 500:
+        rows = ScheduledJob.objects.using(snapshot.using).filter(name__in=names)
+    return set(rows.values_list("name", flat=True)[:MOST_NAMES])
+
+
+def failing(snapshot: Snapshot) -> Iterator[Problem]:
+    """Yield the schedules whose last three messages are dead, together where the type is the same."""
+    by_type: dict[str, list[FailingSchedule]] = {}
+    for one in snapshot.failing_schedules:
+        by_type.setdefault(one.type, []).append(one)
+    for type, alike in by_type.items():
+        name, count = alike[0].name, len(alike)
+        run = manage("letsgo", "schedule", "run", name)
+        whose = "its" if count == 1 else "of each the"
+        fails = "fails" if count == 1 else "fail"
+        listed = manage("letsgo", "dead", "list", "--type", type)
+        sentence = (
+            f"{_others(name, count)} {fails}: {whose} last 3 messages, of {type!r}, are dead. "
+            f"Look at why with `{listed}`; once it is mended, `{run}`."
+        )
+        look = action("look", listed, "deadletter", type=type)
+        since = min(one.since for one in alike)
+        yield problem("schedule_failing", name, sentence, look, action("run", run), since=since, count=count)

@@ -1,4 +1,4 @@
-"""The gauges of a scrape, read from the database: queues, dead letters, processes, schedules.
+"""The gauges of a scrape, read from the database: queues, dead letters, processes, schedules, problems.
 
 The state of the rows comes from inspection; here it becomes metrics.
 """
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .. import registry
-from ..inspection import LIVE_STATES, Snapshot, liveness_of
+from ..inspection import LIVE_STATES, Snapshot, liveness_of, problems_in
 from ..models import Process, ScheduledJob
 from .metrics import Key
 
@@ -32,6 +32,7 @@ class Gauges:
         values.update(self._queues(snapshot))
         values.update(_processes(snapshot))
         values.update(_schedules(self.using))
+        values.update(_problems(snapshot))
         return values
 
     def _see(self, snapshot: Snapshot) -> None:
@@ -72,3 +73,9 @@ def _schedules(using: str) -> Iterator[tuple[Key, float]]:
     for name, next_run_at in planned.values_list("name", "next_run_at")[:MOST_SCHEDULES]:
         assert next_run_at is not None
         yield ("letsgo_schedule_next_run_timestamp_seconds", (name,)), next_run_at.timestamp()
+
+
+def _problems(snapshot: Snapshot) -> Iterator[tuple[Key, float]]:
+    counts = Counter((problem.code, problem.severity) for problem in problems_in(snapshot))
+    for labels, count in counts.items():
+        yield ("letsgo_problems", labels), count

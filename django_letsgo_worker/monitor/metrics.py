@@ -77,4 +77,10 @@ METRICS = (
         ("schedule",),
         "The next planned time of a schedule that is on.",
     ),
+    Metric(
+        "letsgo_problems",
+        GAUGE,
+        ("code", "severity"),
+        "Problems that are found now; none of a code that is not found.",
+    ),
 )

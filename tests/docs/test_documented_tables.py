@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 from django.utils.text import capfirst
 
 import django_letsgo_worker
-from django_letsgo_worker import Delivery, backoff, conf, errors, registry, signals
+from django_letsgo_worker import Delivery, backoff, conf, errors, inspection, registry, signals
 from tests.support import ROOT, names, table
 
 SETTINGS = table("settings.md", "key", "default", "means")
@@ -119,3 +119,13 @@ def test_the_pages_of_the_admin_and_their_actions_are_documented():
         if model._meta.app_label == "django_letsgo_worker"
     }
     assert documented == pages
+
+
+def test_the_problems_are_documented_with_their_severities():
+    documented = table("operating.md", "code", "severity", "when", "what to do")
+    assert [row[0].strip("`") for row in documented] == list(inspection.CODES)
+    for code, severities, _when, _what in documented:
+        usual, _harm = inspection.CODES[code.strip("`")]
+        assert usual in severities.split(", ")
+    several = {row[0].strip("`"): row[1] for row in documented if "," in row[1]}
+    assert several == {"type_failing": "warning, error", "dead_letters": "notice, warning"}

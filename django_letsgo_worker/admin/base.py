@@ -29,12 +29,14 @@ from django.utils.translation import gettext as _
 
 from .. import engines
 from ..conf import settings
-from ..inspection import Snapshot, count_capped
+from ..inspection import Affected, Snapshot, affected, count_capped
 
 APP = "django_letsgo_worker"
 FILTERS = "_changelist_filters"
 # Up to this many rows an action logs one entry per row; beyond that, one entry that names them all.
 LOGGED_ONE_BY_ONE = 50
+# A problem's sentence beside a mark, in characters.
+LONGEST_SENTENCE = 160
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
@@ -53,6 +55,15 @@ def snapshot(request: HttpRequest) -> Snapshot:
     if found is None:
         found = Snapshot()
         request._letsgo_snapshot = found  # type: ignore[attr-defined]
+    return found
+
+
+def affected_on(request: HttpRequest) -> Affected:
+    """Return the queues and types that problems are about, searched for once a row would look well."""
+    found: Affected | None = getattr(request, "_letsgo_affected", None)
+    if found is None:
+        found = affected(snapshot(request))
+        request._letsgo_affected = found  # type: ignore[attr-defined]
     return found
 
 

@@ -23,7 +23,7 @@ from ..errors import LetsGoError, MessageNotFound
 from ..inspection import first_ones, state_of
 from ..models import ArchivedMessage, Message
 from . import formatting
-from .base import snapshot, snapshot_of
+from .base import LONGEST_SENTENCE, affected_on, snapshot, snapshot_of
 from .filters import (
     LIVE,
     WINDOW,
@@ -112,14 +112,22 @@ class MessageAdmin(MessageFactsAdmin):
         page = snapshot_of(row)
         state = state_of(row, page.now)
         kind, label = LABELS[state]
+        if state == "running" and row.leased_by in {worker.pk for worker in page.silent_workers}:
+            return formatting.badge("warn", label, _("its worker is silent"))
         if state != "ready":
             return formatting.badge(kind, label)
         if row.queue in page.paused:
             return formatting.badge("off", _("paused"), _("its queue is paused"))
+        if row.type in page.paused_types:
+            return formatting.badge("off", _("paused"), _("its type is paused"))
         if not page.workers:
             return formatting.badge("warn", label, _("no worker is running"))
         if not page.is_taken(row.queue, row.type):
             return formatting.badge("warn", label, _("no worker takes this type from this queue"))
+        found = affected_on(row.request)  # type: ignore[attr-defined]
+        problem = found.types.get(row.type) or found.queues.get(row.queue)
+        if problem is not None:
+            return formatting.badge("warn", label, formatting.cut(problem.sentence, LONGEST_SENTENCE))
         return formatting.badge(kind, label)
 
     @admin.display(description=_("unique key"))

@@ -29,7 +29,16 @@ from ..errors import InvalidMessage, LetsGoError
 from ..inspection import Work
 from ..models import Queue
 from . import formatting
-from .base import FILTERS, CappedPaginator, DoorChangeList, ReadOnlyAdmin, snapshot, snapshot_of
+from .base import (
+    FILTERS,
+    LONGEST_SENTENCE,
+    CappedPaginator,
+    DoorChangeList,
+    ReadOnlyAdmin,
+    affected_on,
+    snapshot,
+    snapshot_of,
+)
 from .forms import PauseForm, ReasonActionForm
 
 
@@ -102,6 +111,9 @@ class QueueAdmin(ReadOnlyAdmin):
     @admin.display(description=_("state"))
     def state(self, row: Any) -> SafeString:
         if not row.is_paused:
+            problem = affected_on(row.request).queues.get(row.name)
+            if problem is not None:
+                return formatting.badge("warn", _("open"), formatting.cut(problem.sentence, LONGEST_SENTENCE))
             return formatting.badge("good", _("open"))
         now = snapshot_of(row).now
         until = (

@@ -18,7 +18,7 @@ from ..inspection import Run, Snapshot, is_late, last_runs, next_runs
 from ..models import ScheduledJob
 from ..recurrence import Recurrence
 from . import formatting
-from .base import DoorAdmin, snapshot_of
+from .base import LONGEST_SENTENCE, DoorAdmin, affected_on, snapshot_of
 
 NEXT_RUNS = 5
 LAST_RUNS = 20
@@ -73,6 +73,13 @@ class ScheduleColumns(DoorAdmin):
             )
         if not page.knows(row.type):
             return formatting.badge("warn", _("on"), _("no handler for this type is known here"))
+        if row.name in {one.name for one in page.failing_schedules}:
+            return formatting.badge("bad", _("failing"), _("its last three messages are dead"))
+        if not page.has_scheduler:
+            return formatting.badge("calm", _("on"), _("no scheduler is running"))
+        problem = affected_on(row.request).types.get(row.type)  # type: ignore[attr-defined]
+        if problem is not None:
+            return formatting.badge("warn", _("on"), formatting.cut(problem.sentence, LONGEST_SENTENCE))
         return formatting.badge("good", _("on"))
 
     @admin.display(description=_("next run"))

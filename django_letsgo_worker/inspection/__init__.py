@@ -6,7 +6,7 @@ Projects may rely on `problems`, `is_alive` and `state_of`.
 
 from .actions import Action, action, manage
 from .database_problems import migrate_command, not_migrated
-from .diagnosis import problems, problems_in
+from .diagnosis import Affected, affected, problems, problems_in
 from .lengths import how_far, in_units, length
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
@@ -38,12 +38,14 @@ __all__ = [
     "SEVERITIES",
     "WARNING",
     "Action",
+    "Affected",
     "Problem",
     "QueueFacts",
     "Run",
     "Snapshot",
     "Work",
     "action",
+    "affected",
     "alias_of_queue",
     "by_harm",
     "count_capped",

@@ -6,6 +6,7 @@ What makes each problem is in the module of its search; problems of settings and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from . import database_problems, failure_problems, process_problems, queue_problems, schedule_problems
@@ -27,6 +28,15 @@ SEARCHES: tuple[Callable[[Snapshot], Iterator[Problem]], ...] = (
     database_problems.bloated_tables,
 )
 
+# Those about queues and types; their rows are marked.
+MARKED = (
+    failure_problems.failing,
+    queue_problems.standing,
+    process_problems.silent,
+    queue_problems.growing,
+    queue_problems.paused,
+)
+
 
 def problems(using: str | None = None, now: datetime | None = None) -> list[Problem]:
     """Return all that is wrong, the worst first: an empty list says that all is well.
@@ -44,3 +54,37 @@ def problems_in(snapshot: Snapshot) -> list[Problem]:
     if unfit is not None:
         return [unfit]
     return by_harm(problem for search in SEARCHES for problem in search(snapshot))
+
+
+# -- marks -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """The worst problem of each queue and type that one is about: nothing beside it is marked as good."""
+
+    queues: dict[str, Problem] = field(default_factory=dict)
+    types: dict[str, Problem] = field(default_factory=dict)
+
+
+def affected(snapshot: Snapshot) -> Affected:
+    """Return the queues and types that problems are about; a type's problem is one of its queues, too."""
+    found = Affected()
+    for problem in by_harm(problem for search in MARKED for problem in search(snapshot)):
+        if problem.code.startswith(("type_", "backlog_")):
+            found.types.setdefault(problem.about, problem)
+        for queue in _queues_of(snapshot, problem):
+            found.queues.setdefault(queue, problem)
+    return found
+
+
+def _queues_of(snapshot: Snapshot, problem: Problem) -> set[str]:
+    if problem.code == "no_worker":
+        return {one.queue for one in snapshot.due}
+    if problem.code == "process_silent":
+        ids = {process.pk for process in snapshot.silent_workers if process.name == problem.about}
+        return {queue for holder, queue in snapshot.held if holder in ids}
+    if problem.code.startswith("queue_"):
+        return {problem.about}
+    tried = {one.queue for one in snapshot.attempts if one.type == problem.about and one.failed}
+    return tried | {one.queue for one in snapshot.due if one.type == problem.about}

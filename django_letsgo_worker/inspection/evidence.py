@@ -16,7 +16,8 @@ from django.db.models import Sum
 
 from ..engines import ARCHIVE, TABLE, AtLeast, Engine, Lane
 from ..models import Occurrence, Process, ScheduledJob, Statistic
-from .work import LANES_AT_ONCE, LOOK_AT, MOST_COUNTED
+from . import work
+from .work import LANES_AT_ONCE, LOOK_AT
 
 # Attempts are judged by those of the last quarter of an hour.
 JUDGED_BY = timedelta(minutes=15)
@@ -43,7 +44,7 @@ class Due:
 def due_by_type(engine: Engine, lanes: Sequence[Lane], now: datetime) -> list[Due]:
     """Return what is due by queue and type, as far as the heads of the lanes are read."""
     lanes = [lane for lane in lanes if lane.next_visible_at is not None and lane.next_visible_at <= now]
-    most = min(MOST_COUNTED, max(LOOK_AT, READ_OF_ALL // max(len(lanes), 1)))
+    most = min(work.MOST_COUNTED, max(LOOK_AT, READ_OF_ALL // max(len(lanes), 1)))
     rows = _of_lanes(engine, lanes, "type, visible_at", "<=", now, most + 1)
     found: dict[tuple[str, str], Due] = {}
     full = Counter[int]()
@@ -54,7 +55,7 @@ def due_by_type(engine: Engine, lanes: Sequence[Lane], now: datetime) -> list[Du
         assert moment is not None
         before = found.get((queue, type), Due(queue, type, 0, moment))
         is_cut = full[place] > most or isinstance(before.count, AtLeast)
-        total = min(before.count + count, MOST_COUNTED)
+        total = min(before.count + count, work.MOST_COUNTED)
         is_cut = is_cut or total < before.count + count
         counted = AtLeast(total) if is_cut else total
         found[queue, type] = Due(queue, type, counted, min(moment, before.oldest))

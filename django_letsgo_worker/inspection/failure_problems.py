@@ -13,10 +13,10 @@ from django.db.models import Sum
 
 from ..engines import ARCHIVE, AtLeast
 from ..models import Failure, Statistic
+from . import work
 from .actions import action, manage
 from .problem import ERROR, WARNING, Problem, problem, some
 from .snapshot import Snapshot
-from .work import MOST_COUNTED
 
 # A type fails from so many failed attempts on, if they are half of all; from nine tenths on it is an error.
 LEAST_FAILED = 10
@@ -109,8 +109,8 @@ def dead_letters(snapshot: Snapshot) -> Iterator[Problem]:
     [(total, new, failures, first)] = engine.execute(_dead_sql(), {"new": engine.moment(snapshot.now - NEW)})
     if not total:
         return
-    total = AtLeast(MOST_COUNTED) if total > MOST_COUNTED else total
-    new = AtLeast(MOST_COUNTED) if new > MOST_COUNTED else new
+    total = AtLeast(work.MOST_COUNTED) if total > work.MOST_COUNTED else total
+    new = AtLeast(work.MOST_COUNTED) if new > work.MOST_COUNTED else new
     failures = AtLeast(FAILURES_COUNTED) if failures > FAILURES_COUNTED else max(failures, 1)
     redrive = manage("letsgo", "dead", "redrive")
     lately = f", {some(new, 'came', 'came')} within the hour" if new else ""
@@ -137,7 +137,7 @@ def _dead_sql() -> str:
     The failures are found by skipping from one fingerprint to the next.
     """
     dead = f"FROM {ARCHIVE} WHERE outcome = 'dead'"
-    most = MOST_COUNTED + 1
+    most = work.MOST_COUNTED + 1
     following = f"SELECT MIN(error_fingerprint) {dead} AND error_fingerprint > prints.print"
     return f"""
         WITH RECURSIVE prints (print, number) AS (

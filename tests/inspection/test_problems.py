@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_letsgo_worker import enqueue, errors, handler, messages, processes, queues, schedules
 from django_letsgo_worker.engines import engine_for
-from django_letsgo_worker.inspection import CODES, SEVERITIES, Problem, evidence, problems
+from django_letsgo_worker.inspection import CODES, SEVERITIES, Problem, problems, work
 from django_letsgo_worker.models import (
     ArchivedMessage,
     Failure,
@@ -164,7 +164,7 @@ class TestQueuesAndTypes:
         assert found("no_worker")
 
     def test_a_count_beyond_the_cap_says_so(self, well, monkeypatch):
-        monkeypatch.setattr(evidence, "MOST_COUNTED", 3)
+        monkeypatch.setattr(work, "MOST_COUNTED", 3)
         due("t:x", queue="mails", count=5)
         problem = only("queue_unserved")
         assert (problem.count, problem.capped) == (3, True)

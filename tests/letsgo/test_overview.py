@@ -12,7 +12,7 @@ from django.db import connection, connections, transaction
 from django_letsgo_worker import __version__, enqueue, enqueue_many, messages, queues, registry, schedules
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import InvalidMessage
-from django_letsgo_worker.inspection import evidence, work
+from django_letsgo_worker.inspection import work
 from django_letsgo_worker.models import ArchivedMessage, Message, Process, Queue, ScheduledJob
 
 from .test_messages import refuse_an_unlimited_count
@@ -331,7 +331,6 @@ class TestPrune:
 class TestHowItIsSaid:
     def test_a_count_that_was_ended_by_the_cap_says_so_everywhere(self, monkeypatch):
         monkeypatch.setattr(work, "MOST_COUNTED", 3)
-        monkeypatch.setattr(evidence, "MOST_COUNTED", 3)
         enqueue_many([("t:x", n) for n in range(5)], queue="mails")
         [queue] = letsgo("queue", "list", "--json").json
 

@@ -22,7 +22,7 @@ from .. import messages, registry
 from ..errors import LetsGoError, MessageNotFound
 from ..inspection import first_ones, state_of
 from ..models import ArchivedMessage, Message
-from . import formatting
+from . import badge, formatting
 from .base import LONGEST_SENTENCE, affected_on, snapshot, snapshot_of
 from .filters import (
     LIVE,
@@ -67,6 +67,17 @@ class MessageAdmin(MessageFactsAdmin):
         "deadline_shown", "unique_key_shown", "schedule", "planned", "first_started", "leased", "holder",
         "receipt", "deaths",
     )  # fmt: skip
+
+    def __init__(self, model: type[Message], admin_site: admin.AdminSite) -> None:
+        super().__init__(model, admin_site)
+        badge.put_on(admin_site)
+
+    def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
+        # The index asks this of each model before it is shown.
+        permissions = super().get_model_perms(request)
+        if permissions["view"]:
+            badge.offer(request)
+        return permissions
 
     # -- the list --------------------------------------------------------------------------------------
 

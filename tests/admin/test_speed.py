@@ -25,7 +25,7 @@ STATEMENTS = {
     "message": 11,  # on PostgreSQL one fewer: it finds all lanes at once
     "archivedmessage": 5,
     "deadletter": 6,
-    "scheduledjob": 10,
+    "scheduledjob": 12,
     "process": 5,
     "queue": 11,
 }

@@ -22,8 +22,15 @@ from .. import messages, registry
 from ..errors import LetsGoError, MessageNotFound
 from ..inspection import first_ones, state_of
 from ..models import ArchivedMessage, Message
-from . import badge, formatting
-from .base import LONGEST_SENTENCE, affected_on, snapshot, snapshot_of
+from . import formatting
+from .base import (
+    LONGEST_SENTENCE,
+    affected_on,
+    offer_problems,
+    put_badge_on,
+    snapshot,
+    snapshot_of,
+)
 from .filters import (
     LIVE,
     WINDOW,
@@ -70,13 +77,13 @@ class MessageAdmin(MessageFactsAdmin):
 
     def __init__(self, model: type[Message], admin_site: admin.AdminSite) -> None:
         super().__init__(model, admin_site)
-        badge.put_on(admin_site)
+        put_badge_on(admin_site)
 
     def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
         # The index asks this of each model before it is shown.
         permissions = super().get_model_perms(request)
         if permissions["view"]:
-            badge.offer(request)
+            offer_problems(request)
         return permissions
 
     # -- the list --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Processes: workers and schedulers, whether living or silent, and the request to stop.
+"""Processes: workers and schedulers, whether living or silent; stop the living, forget the silent.
 
 Recovery does not depend on these rows: leases lapse by themselves.
 """
@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from .. import processes
+from ..errors import LetsGoError
 from ..inspection import liveness_of
 from ..models import Process
 from . import formatting
@@ -42,8 +43,8 @@ class ProcessAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     list_filter = (KindFilter,)
     ordering = ("-heartbeat_at",)
-    actions = ("stop",)
-    buttons = {"stop": _("Stop")}
+    actions = ("stop", "forget")
+    buttons = {"stop": _("Stop"), "forget": _("Forget")}
     fields = (
         "kind_shown", "state_shown", "id", "place", "queues_shown", "types_shown", "seats_shown", "version",
         "started", "heartbeat",
@@ -63,9 +64,9 @@ class ProcessAdmin(ReadOnlyAdmin):
         if row.state == Process.State.STOPPED:
             return formatting.badge("off", row.get_state_display())
         if liveness_of(row, snapshot_of(row).now) == "silent":
-            return formatting.badge(
-                "bad", _("silent"), _("no recent heartbeat; others take over its messages")
-            )
+            is_worker = row.kind == Process.Kind.WORKER
+            takes_over = _("no recent heartbeat; others take over its messages")
+            return formatting.badge("bad", _("silent"), takes_over if is_worker else _("no recent heartbeat"))
         if row.state == Process.State.DRAINING:
             return formatting.badge("wait", row.get_state_display())
         if row.stop_requested:
@@ -103,7 +104,11 @@ class ProcessAdmin(ReadOnlyAdmin):
         return formatting.when(row.heartbeat_at, snapshot_of(row).now)
 
     def offered(self, row: Process) -> tuple[str, ...]:
-        return () if row.state == Process.State.STOPPED or row.stop_requested else tuple(self.buttons)
+        if row.state == Process.State.STOPPED:
+            return ()
+        if liveness_of(row, snapshot_of(row).now) == "silent":
+            return ("forget",)
+        return () if row.stop_requested else ("stop",)
 
     # -- stop ------------------------------------------------------------------------------------------
 
@@ -124,3 +129,24 @@ class ProcessAdmin(ReadOnlyAdmin):
             len(asked),
         )
         self.say(request, said % {"count": len(asked)})
+
+    # -- forget ----------------------------------------------------------------------------------------
+
+    def has_forget_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "forget_process")
+
+    @admin.action(description=_("Forget selected silent processes"), permissions=["forget"])
+    def forget(self, request: HttpRequest, queryset: QuerySet[Process]) -> None:
+        self.demand(request, "forget_process")
+        done = []
+        for name, row in {row.name: row for row in queryset}.items():
+            try:
+                processes.forget(name, using=self.alias)
+            except LetsGoError as error:
+                self.say(request, str(error), notices.ERROR)
+            else:
+                done.append(row)
+        self.log(request, done, _t("Forgotten."))
+        if done:
+            said = _t("Forgotten: %(names)s.")
+            self.say(request, said % {"names": ", ".join(formatting.cut(row.name) for row in done)})

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from django_letsgo_worker import handler
-from django_letsgo_worker.admin import badge
+from django_letsgo_worker.admin import base
 from django_letsgo_worker.inspection import problems
 from django_letsgo_worker.models import Message
 from tests.browser.rows import list_url
@@ -80,8 +80,8 @@ def test_without_our_tables_the_index_says_so(admin_client):
 
 
 def test_a_site_with_an_index_of_its_own_keeps_it():
-    assert site.index_template == badge.INDEX
+    assert site.index_template == base.INDEX
     own = AdminSite("own")
     own.index_template = "own/index.html"
-    badge.put_on(own)
+    base.put_badge_on(own)
     assert own.index_template == "own/index.html"

@@ -126,3 +126,22 @@ def test_a_process_is_asked_to_stop(admin_client):
     assert "1 process was asked to stop" in page
     assert Process.objects.get(pk=running.pk).stop_requested
     assert not Process.objects.get(pk=ended.pk).stop_requested
+
+
+def test_a_silent_process_is_forgotten_and_a_living_one_is_refused(admin_client):
+    silent = process(name="web-2", heartbeat_at=timezone.now() - timedelta(minutes=5))
+    living = process(name="web-1")
+    page = admin_client.get(change_url("process", silent.pk)).content.decode()
+    assert "Forget" in page
+    assert do_url("process", silent.pk, "stop") not in page
+    assert (
+        do_url("process", living.pk, "forget")
+        not in admin_client.get(change_url("process", living.pk)).content.decode()
+    )
+
+    data = {"action": "forget", "_selected_action": [silent.pk, living.pk], "index": "0"}
+    answer = admin_client.post(list_url("process"), data, follow=True).content.decode()
+
+    assert [row.pk for row in Process.objects.all()] == [living.pk]
+    assert "Forgotten: web-2." in answer
+    assert "only a silent process can be forgotten" in answer

@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Sum
-
 from ..engines import ARCHIVE, AtLeast
 from ..models import Failure, Statistic
 from . import work
@@ -78,17 +76,20 @@ def _begun(snapshot: Snapshot, types: Sequence[str]) -> dict[str, datetime]:
     """Return by type the first minute with a failure after the last one with a success."""
     if not types:
         return {}
-    rows = Statistic.objects.using(snapshot.using).filter(
-        span=Statistic.MINUTE, at__gte=snapshot.now - SEARCHED_BACK, type__in=types
+    engine, table = snapshot.engine, Statistic._meta.db_table
+    names = {f"type{place}": type for place, type in enumerate(types)}
+    these = f"span = {Statistic.MINUTE} AND type IN ({', '.join(f'%({name})s' for name in names)})"
+    succeeded = (
+        f"SELECT type, MAX(CASE WHEN succeeded > 0 THEN at END) AS last_at FROM {table} "
+        f"WHERE {these} AND at >= %(back)s GROUP BY type"
     )
-    begun: dict[str, datetime] = {}
-    minutes = rows.values_list("type", "at").annotate(Sum("failed"), Sum("succeeded")).order_by("at")
-    for type, at, failed, succeeded in minutes:
-        if succeeded:
-            begun.pop(type, None)
-        if failed:
-            begun.setdefault(type, at)
-    return begun
+    rows = engine.execute(
+        f"SELECT s.type, MIN(s.at) FROM {table} s JOIN ({succeeded}) l ON l.type = s.type "
+        f"WHERE s.span = {Statistic.MINUTE} AND s.at >= %(back)s AND s.failed > 0 "
+        "AND (l.last_at IS NULL OR s.at >= l.last_at) GROUP BY s.type",
+        {**names, "back": engine.moment(snapshot.now - SEARCHED_BACK)},
+    )
+    return {type: moment for type, at in rows if (moment := engine.dialect.read_moment(at)) is not None}
 
 
 def _refined(minute: datetime | None, type: str, errors: Sequence[Failure]) -> datetime | None:

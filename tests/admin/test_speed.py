@@ -12,9 +12,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_letsgo_worker import enqueue, enqueue_many, schedules
+from django_letsgo_worker import enqueue, enqueue_many, inspection, schedules
 from django_letsgo_worker.admin import base, filters
-from django_letsgo_worker.inspection import work
+from django_letsgo_worker.inspection import evidence, work
 from django_letsgo_worker.models import ArchivedMessage, Message, Occurrence, Process, ScheduledJob
 from tests.browser.rows import an_error, archived, change_url, dead_letter, list_url, process
 
@@ -187,6 +187,19 @@ def test_no_page_reads_a_whole_table(admin_client, big_tables, monkeypatch):
         for sql in statements(admin_client, list_url(model), query):
             if sql.startswith(("SELECT", "WITH")) and "django_letsgo_worker" in sql:
                 assert whole_reads(sql) == [], (model, query, sql)
+
+
+def test_looking_for_problems_reads_no_whole_table(big_tables, monkeypatch):
+    monkeypatch.setattr(work, "MOST_COUNTED", 500)
+    monkeypatch.setattr(evidence, "DEAD_SEARCHED", 500)
+    process(types=["mail.send"])
+    with CaptureQueriesContext(connection) as captured:
+        found = inspection.problems()
+    assert {problem.code for problem in found} >= {"dead_letters"}
+    assert len(captured) <= 20
+    for entry in captured.captured_queries:
+        if entry["sql"].lstrip().startswith(("SELECT", "WITH")) and "django_letsgo_worker" in entry["sql"]:
+            assert whole_reads(entry["sql"]) == [], entry["sql"]
 
 
 def test_a_statement_that_reads_a_whole_table_is_noticed(big_tables):

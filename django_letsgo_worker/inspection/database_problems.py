@@ -52,7 +52,7 @@ def not_migrated(using: str) -> Problem | None:
             return None
         what = f"The table {missing[0]} is missing on the database {using!r}"
     sentence = f"{what}: run `{command}` first."
-    return problem("not_migrated", using, sentence, action("migrate", command), count=len(missing))
+    return problem("not_migrated", "", sentence, action("migrate", command), count=len(missing))
 
 
 def _migrations() -> Sequence[str]:

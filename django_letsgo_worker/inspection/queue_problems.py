@@ -36,10 +36,16 @@ def standing(snapshot: Snapshot) -> Iterator[Problem]:
     for queue, some_due in _grouped(due, "queue"):
         if not snapshot.workers_of(queue):
             yield _unserved(snapshot, queue, some_due)
-    served = [one for one in due if snapshot.workers_of(one.queue)]
-    unknown = [one for one in served if not snapshot.is_taken(one.queue, one.type)]
+    unknown = [one for one in due if not _is_known(snapshot, one)]
     for type, some_due in _grouped(unknown, "type"):
         yield _unknown(snapshot, type, some_due)
+
+
+def _is_known(snapshot: Snapshot, due: Due) -> bool:
+    """Return whether a living worker knows the type: one of those that serve the queue, if any does."""
+    workers = [worker for worker in snapshot.workers if serves(worker, due.queue)] or snapshot.workers
+    # One that has told no types yet is taken to know what this code knows.
+    return any(due.type in (worker.types or registry.types()) for worker in workers)
 
 
 def _not_paused(snapshot: Snapshot) -> list[Due]:

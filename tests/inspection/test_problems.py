@@ -186,6 +186,17 @@ class TestQueuesAndTypes:
         due("t:mail")
         assert "let one that knows the type serve the queue too" in only("type_unknown").sentence
 
+    def test_a_type_that_nobody_knows_is_said_in_a_queue_that_nobody_serves_too(self, well):
+        due("t:strange", queue="mails")
+        assert [one.code for one in problems()] == ["queue_unserved", "type_unknown"]
+
+    def test_a_worker_that_has_told_no_types_yet_is_taken_to_know_those_of_this_code(self, well):
+        Process.objects.update(types=[])
+        due("t:x")
+        assert problems() == []
+        due("t:strange")
+        assert only("type_unknown").about == "t:strange"
+
     def test_since_is_when_the_oldest_became_due(self, well):
         due("t:x", queue="mails", age=7 * MINUTE)
         due("t:x", queue="mails", age=2 * MINUTE)

@@ -72,7 +72,7 @@ def _trouble(code: str, about: str) -> Callable[[Callable[[], Iterator[None]]], 
     return note
 
 
-@_trouble("not_migrated", "default")
+@_trouble("not_migrated", "")
 def not_migrated() -> Iterator[None]:
     newest = MigrationRecorder.Migration.objects.filter(app="django_letsgo_worker").latest("name")
     newest.delete()

@@ -125,7 +125,7 @@ def test_settings_that_name_no_database_are_all_that_is_said(settings, given, co
 def test_migrations_that_are_missing_are_all_that_is_said_of_rows():
     MigrationRecorder.Migration.objects.filter(app="django_letsgo_worker").latest("name").delete()
 
-    assert found() == [("not_migrated", "default")]
+    assert found() == [("not_migrated", "")]
 
 
 @pytest.mark.django_db(transaction=True)

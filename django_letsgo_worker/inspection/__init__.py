@@ -1,12 +1,13 @@
 """The truth about the rows, each question answered once: living processes, waiting work, runs, problems.
 
 Nothing is written or formatted here: every door asks here and shows the answer in its own way.
-Projects may rely on `is_alive` and `state_of`.
+Projects may rely on `is_alive`, `rates` and `state_of`.
 """
 
 from .diagnosis import LATE, Problem, declared_names, does_something, further_problems, is_late, problems
 from .lengths import how_far, in_units, length
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves, silent_after
+from .rates import Durations, Rate, rates
 from .runs import Run, last_runs, newest_runs, next_runs
 from .snapshot import QueueFacts, Snapshot, alias_of_queue
 from .work import (
@@ -28,8 +29,10 @@ __all__ = [
     "LIVENESS",
     "LIVE_STATES",
     "MOST_COUNTED",
+    "Durations",
     "Problem",
     "QueueFacts",
+    "Rate",
     "Run",
     "Snapshot",
     "Work",
@@ -52,6 +55,7 @@ __all__ = [
     "newest_runs",
     "next_runs",
     "problems",
+    "rates",
     "serves",
     "silent_after",
     "state_of",

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
-from . import messages, processes, queues, schedules
+from . import counts, messages, processes, queues, schedules
 from .engines import engine_for
 from .models import Housekeeping
 
@@ -65,6 +65,7 @@ class Maintenance:
         using = self.using
         chores: list[Callable[[], int]] = [
             lambda: messages.prune_batch(now=clock, using=using),
+            lambda: counts.forget_batch(now=clock, using=using),
             lambda: messages.expire(now=clock, using=using),
             lambda: queues.resume_due(now=clock, using=using),
             lambda: schedules.resume_due(clock, using=using),

@@ -100,8 +100,9 @@ def claim_within(engine: Engine, request: ClaimRequest, window: int) -> Claim:
     chosen = set(taken)
     read = engine.dialect.read_moment
     lapses = {row.id: _lapse(engine, row) for row in looked if row.held and row.leased_at is not None}
-    for claimed in claim.rows if lapses else ():
-        claimed.lapse = lapses.get(claimed.id)
+    due = {row.id: row.visible_at for row in looked} if taken else {}
+    for claimed in claim.rows:
+        claimed.lapse, claimed.due_at = lapses.get(claimed.id), read(due[claimed.id])
     is_left = [row.id not in chosen and row.type in known for row in looked]
     claim.note_looked(is_left, [row.visible_at for row in looked], window, read)
     return claim

@@ -159,6 +159,8 @@ class Claimed:
     deadline: datetime | None
     planned_at: datetime | None
     leased_at: datetime
+    # Since when it was due.
+    due_at: datetime | None = None
     # The lease that was taken over, if any, and the record of the attempt that ended with it.
     lapse: Lapse | None = None
     lost_attempt: dict[str, Any] | None = None

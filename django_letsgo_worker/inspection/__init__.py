@@ -1,7 +1,7 @@
 """The truth about the rows, each question answered once: living processes, waiting work, runs, problems.
 
 Nothing is written or formatted here: every door asks here and shows the answer in its own way.
-Projects may rely on `problems`, `is_alive` and `state_of`.
+Projects may rely on `problems`, `is_alive`, `rates` and `state_of`.
 """
 
 from .actions import Action, action, manage
@@ -10,6 +10,7 @@ from .diagnosis import Affected, affected, problems, problems_in
 from .lengths import how_far, in_units, length
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
+from .rates import Durations, Rate, rates
 from .runs import Run, last_runs, newest_runs, next_runs
 from .schedule_problems import LATE, declared_names, does_something, is_late
 from .snapshot import QueueFacts, Snapshot, alias_of_queue
@@ -39,8 +40,10 @@ __all__ = [
     "WARNING",
     "Action",
     "Affected",
+    "Durations",
     "Problem",
     "QueueFacts",
+    "Rate",
     "Run",
     "Snapshot",
     "Work",
@@ -69,6 +72,7 @@ __all__ = [
     "not_migrated",
     "problems",
     "problems_in",
+    "rates",
     "serves",
     "state_of",
     "types_waiting",

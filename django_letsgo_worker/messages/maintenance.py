@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import DatabaseError, transaction
 
+from .. import counts
 from ..conf import settings
 from ..engines import ARCHIVE, Engine, Fault, engine_for, in_short
 from ..errors import UnknownType
@@ -114,12 +115,13 @@ def expire(*, now: datetime | None = None, using: str | None = None) -> int:
         return 0
     with transaction.atomic(using=alias):
         late = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
-        count = 0
+        ended: list[tuple[str, str]] = []
         for message in late[:BATCH]:
             with _refusal_said(message, engine):
                 archive(message, "expired", clock, alias)
-                count += 1
-    return count
+                ended.append((message.queue, message.type))
+        counts.ended_by_hand(ended, "expired", clock, alias)
+    return len(ended)
 
 
 @contextmanager
@@ -167,6 +169,7 @@ def _give_up_in_lane(queue: str, priority: int, known: set[str], clock: datetime
             with _refusal_said(message, engine):
                 _give_up(message, clock, alias)
                 given_up.append((message_id, message))
+        counts.ended_by_hand([(queue, message.type) for _, message in given_up], "dead", clock, alias)
     for message_id, message in given_up:
         logger.error(
             "Message %s is a dead letter: no worker has known its type %s for a day.",

@@ -14,6 +14,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import JSONField
 
+from .. import counts
 from ..conf import settings
 from ..engines import ARCHIVE, TABLE, Engine, engine_for
 from ..errors import DuplicateMessage, MessageInTransaction, MessageNotFound
@@ -80,7 +81,9 @@ def cancel(message_id: int, *, using: str | None = None) -> ArchivedMessage:
     alias = using or settings().database
     with transaction.atomic(using=alias):
         message = lock_live(message_id, alias)
-        return archive(message, "cancelled", engine_for(alias).clock(), alias)
+        clock = engine_for(alias).clock()
+        counts.ended_by_hand([(message.queue, message.type)], "cancelled", clock, alias)
+        return archive(message, "cancelled", clock, alias)
 
 
 def lock_live(message_id: int, alias: str) -> Message:

@@ -20,7 +20,7 @@ from asgiref.sync import async_to_sync
 from django.db import connections
 from django.db.models import Min
 
-from .. import registry, schedules, validation
+from .. import counts, registry, schedules, validation
 from ..conf import settings
 from ..delivery import Control
 from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
@@ -92,6 +92,7 @@ class _Drain:
             registered = len(self.engine.connection.run_on_commit)
             entry = self._next(may_run=handled < self.at_most)
             if entry is None:
+                counts.add(self.events.counting.take_all(), self.using)
                 return handled
             if entry.refusal is None:
                 self._deliver(entry)
@@ -160,6 +161,7 @@ class _Drain:
     # -- one delivery ---------------------------------------------------------------------------------
 
     def _take_in(self, claimed: Claimed) -> InFlight:
+        self.events.counting.set_clock(claimed.leased_at)
         payload = settlements.payload_of(claimed) if registry.is_narrowed(claimed.type) else None
         entry = InFlight(claimed, registry.choose(claimed.type, payload), Control())
         entry.refusal = settlements.refusal_of(claimed, self.name, entry.handler.on_dead)

@@ -16,6 +16,7 @@ from ..engines import Claimed, Settlement
 from ..hints import suggestion
 from ..models import Message
 from ..signals import delivery_finished, lease_lost, message_died, unknown_type
+from .counting import Counting
 from .inflight import InFlight
 
 logger = logging.getLogger("django_letsgo_worker.worker")
@@ -26,6 +27,7 @@ REPEAT_AFTER = 60.0
 
 class Events:
     def __init__(self) -> None:
+        self.counting = Counting()
         self._reported: dict[tuple[str, str], float] = {}
         # The number of attempts by how they ended, since the worker started.
         self.ended: Counter[str] = Counter()
@@ -37,6 +39,7 @@ class Events:
         if entry.delivery is None or entry.outcome is None or entry.interrupted:
             if entry.outcome is not None and entry.outcome.name == written == "dead":
                 # Its payload cannot be read: there is no delivery to announce it.
+                self.counting.ended(entry, "dead")
                 self._died(entry.claimed, entry.settlement, None)
             return
         name = entry.outcome.name
@@ -47,7 +50,9 @@ class Events:
             if not entry.uncertain:
                 self.lost(entry)
             return
-        self._finished(entry, "expired" if written == "expired" else name)
+        expired = "expired" in (written, entry.settled_as)
+        self.counting.ended(entry, name, expired=expired)
+        self._finished(entry, "expired" if expired else name)
 
     def lost(self, entry: InFlight) -> None:
         if not entry.lost and entry.delivery is not None:
@@ -78,6 +83,7 @@ class Events:
     def _refused(self, claimed: Claimed, settlement: Settlement) -> None:
         """Announce a message that was claimed and not run: attempts exhausted, or past its deadline."""
         self.ended[settlement.outcome] += 1
+        self.counting.refused(claimed, settlement.outcome)
         if settlement.outcome == "expired":
             logger.warning("Message %s (%s) expired before it began.", claimed.id, claimed.type)
         else:

@@ -249,6 +249,7 @@ class _AtomicRun:
         if not written:
             # The handler ended our transaction behind Django's back, which released the lock.
             raise LeaseLost(self.entry.claimed.id, self.entry.claimed.attempts)
+        self.entry.settled_as = written[settlement.id]
         return outcome
 
     def _settle(self, engine: Engine, scope: AtomicScope, settlement: Settlement) -> dict[int, str]:

@@ -34,6 +34,8 @@ class InFlight:
     control: Control
     state: str = WAITING
     delivery: Delivery | None = None
+    # By this process's clock: when it was claimed, when its handler began, and when that ended.
+    claimed_at: float = field(default_factory=time.monotonic)
     started: float = 0.0
     ended: float = 0.0
     outcome: Outcome | None = None
@@ -41,6 +43,8 @@ class InFlight:
     decided: Outcome | None = None
     # The handler's own transaction has written the outcome already, or nobody can know whether.
     settled: bool = False
+    # What its handler's own transaction has written.
+    settled_as: str | None = None
     settlement: Settlement | None = None
     # It must not run: this is its settlement, known since it was claimed.
     refusal: Settlement | None = None
@@ -74,6 +78,13 @@ class InFlight:
     def seconds(self) -> float:
         """The seconds that the handler ran."""
         return max(0.0, self.ended - self.started) if self.started else 0.0
+
+    @property
+    def waited(self) -> float:
+        """The seconds from when it was due to when its handler began."""
+        since, claimed = self.claimed.due_at, self.claimed.leased_at
+        due_for = (claimed - since).total_seconds() if since is not None else 0.0
+        return due_for + max(0.0, self.started - self.claimed_at)
 
 
 class Load(NamedTuple):

@@ -10,13 +10,14 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 from django.db import Error, connections
 
-from .. import registry
-from ..engines import Engine, Fault, Lane, adopt_own_connection, in_short
+from .. import counts, registry
+from ..engines import Engine, Fault, Lane, Refused, adopt_own_connection, in_short
 from ..maintenance import Maintenance
 from .batch import Batch, BatchResult
 from .events import Events
@@ -126,6 +127,7 @@ class WorkerLoop(threading.Thread):
             self.maintenance = Maintenance(self.options.using)
             while not self._is_over():
                 self._turn()
+            self._write_last_counts()
         except BaseException as error:
             logger.critical("The loop of this worker broke down.", exc_info=True)
             self.error = error
@@ -152,6 +154,7 @@ class WorkerLoop(threading.Thread):
             self.pool.wake()
             self._learn(result, wanted)
             busy = self._maintain() or result.more
+            self._write_counts(self.events.counting.take_due())
             self._idle_turns = 0 if busy or result.settled else self._idle_turns + 1
             if not busy and not self._finds_work(wanted):
                 self._rest(wanted)
@@ -217,6 +220,25 @@ class WorkerLoop(threading.Thread):
                 raise
             logger.error("A part of the housekeeping was refused: %s", in_short(error))
             return False
+
+    def _write_counts(self, taken: Mapping[counts.Place, counts.Count]) -> None:
+        """Write the counts of a minute; those that cannot be written are kept for the next."""
+        if not taken:
+            return
+        try:
+            self.engine.insist(partial(counts.add, taken, self.options.using))
+        except Refused as refused:
+            self.events.counting.put_back(taken)
+            logger.warning("The statistics of this worker were refused: %s", refused)
+        except Error:
+            self.events.counting.put_back(taken)
+            raise
+
+    def _write_last_counts(self) -> None:
+        try:
+            self._write_counts(self.events.counting.take_all())
+        except Error as error:
+            logger.warning("The last statistics of this worker could not be written: %s", in_short(error))
 
     # -- before a rest ------------------------------------------------------------------------------
 

@@ -74,10 +74,11 @@ taken AS (
     RETURNING m.id, m.type, m.payload::text, m.headers::text, m.queue, m.priority, m.attempts, m.max_attempts,
               m.receipt, m.deaths, m.errors::text, m.enqueued_at, m.deadline, m.planned_at, m.leased_at
 )"""
-AGE = itemgetter(0, 2)
 LOOKED = """
-SELECT looked.visible_at, looked.type, looked.id, taken.*, looked.lapse FROM looked LEFT JOIN taken USING (id)
+SELECT looked.type, looked.id, taken.*, looked.visible_at, looked.lapse FROM looked LEFT JOIN taken USING (id)
 """
+TYPE, ID, TAKEN, DUE_AT = 0, 1, 2, 17
+AGE = itemgetter(DUE_AT, ID)
 
 
 def lanes(
@@ -131,14 +132,14 @@ def claim_params(request: ClaimRequest, window: int) -> dict[str, Any]:
 def read_claim(rows: list[Any], request: ClaimRequest, window: int) -> Claim:
     """The answer of LOOKED as a claim, oldest first."""
     rows.sort(key=AGE)
-    unknown = {row[1] for row in rows}.difference(request.types)
+    unknown = {row[TYPE] for row in rows}.difference(request.types)
     # Django's connections are in UTC, and so are their moments.
-    claim = Claim([Claimed(*row[3:]) for row in rows if row[3] is not None], unknown)
+    claim = Claim([Claimed(*row[TAKEN:]) for row in rows if row[TAKEN] is not None], unknown)
     for claimed in claim.rows:
         if claimed.lapse is not None:
             claimed.lapse = _read_lapse(str(claimed.lapse))
-    is_left = [row[3] is None and row[1] not in unknown for row in rows]
-    claim.note_looked(is_left, [row[0] for row in rows], window, DIALECT.read_moment)
+    is_left = [row[TAKEN] is None and row[TYPE] not in unknown for row in rows]
+    claim.note_looked(is_left, [row[DUE_AT] for row in rows], window, DIALECT.read_moment)
     return claim
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ..base import ARCHIVE, TABLE, Engine
 from ..records import MOVED, Claim, ClaimRequest, Settlement
-from .claim import LOOKED, claim_params, claiming, read_claim
+from .claim import DUE_AT, ID, LOOKED, TYPE, claim_params, claiming, read_claim
 from .dialect import DIALECT
 
 GONE = ", ".join(f"m.{name}" for name in (*MOVED, "attempts", "errors", "first_started_at"))
@@ -91,8 +91,8 @@ FOR UPDATE OF m {{waiting}}
 
 # One statement can change a row only once: what it settles, it does not claim.
 OTHERS = "AND (leased_by IS DISTINCT FROM %(process)s OR id <> ALL(%(ids)s::bigint[]))"
-# What was settled, behind what was looked at: as many columns as LOOKED has.
-SETTLED = f"UNION ALL SELECT NULL, outcome, id{', NULL' * 16} FROM held"
+# What was settled, behind what was looked at: as many columns as LOOKED has, and never due.
+SETTLED = f"UNION ALL SELECT outcome, id{', NULL' * 17} FROM held"
 
 
 @cache
@@ -174,9 +174,9 @@ def settle_and_claim(
     params.update(claim_params(request, request.limit))
     sql = _settle_and_claim_sql(DIALECT.now_sql(request.now), request.known_only)
     rows = engine.execute(sql, params)
-    written = {row[2]: row[1] for row in rows if row[0] is None}
+    written = {row[ID]: row[TYPE] for row in rows if row[DUE_AT] is None}
     engine.settle_more(settlements, written, request.now)
-    claim = read_claim([row for row in rows if row[0] is not None], request, request.limit)
+    claim = read_claim([row for row in rows if row[DUE_AT] is not None], request, request.limit)
     return written, claim
 
 

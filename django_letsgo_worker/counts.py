@@ -1,0 +1,173 @@
+"""Counts of what became of messages: the only writer of Statistic.
+
+Each process adds up for itself and brings its counts here, a minute's at once; nothing is read back for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from django.db import Error, transaction
+
+from . import histograms
+from .conf import settings
+from .engines import engine_for, in_short
+from .histograms import Histogram
+from .models import Statistic
+
+logger = logging.getLogger("django_letsgo_worker.statistics")
+
+OUTCOMES = ("succeeded", "failed", "dead", "cancelled", "expired")
+COLUMNS = (*OUTCOMES, "run", "wait")
+# How many rows are made, locked and written at once.
+BATCH = 200
+# How many old rows are deleted at once.
+FORGOTTEN = 1_000
+
+
+class Place(NamedTuple):
+    """A queue, a type, and the minute in which something became of its messages."""
+
+    minute: datetime
+    queue: str
+    type: str
+
+
+@dataclass(slots=True)
+class Count:
+    """How many attempts and messages ended how, and how long they ran and had waited."""
+
+    succeeded: int = 0
+    failed: int = 0
+    dead: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    run: Histogram = field(default_factory=dict)
+    wait: Histogram = field(default_factory=dict)
+
+    def add(self, other: Count) -> None:
+        """Add what another one has counted."""
+        for name in OUTCOMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        histograms.add_to(self.run, other.run)
+        histograms.add_to(self.wait, other.wait)
+
+
+def minute_of(moment: datetime) -> datetime:
+    """Return the beginning of a moment's minute, in UTC."""
+    return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def add(counts: Mapping[Place, Count], using: str) -> None:
+    """Add counts to the rows of their minutes and hours, which are made where they are missing.
+
+    All rows are locked in one order, in one transaction: processes that write together lose nothing.
+    """
+    rows = _by_span(counts)
+    keys = sorted(rows)
+    with transaction.atomic(using=using):
+        for start in range(0, len(keys), BATCH):
+            _add_batch({key: rows[key] for key in keys[start : start + BATCH]}, using)
+
+
+def _by_span(counts: Mapping[Place, Count]) -> dict[tuple[int, datetime, str, str], list[Count]]:
+    """Return what is to be added to the row of each minute and of each hour."""
+    rows: dict[tuple[int, datetime, str, str], list[Count]] = {}
+    for place, count in counts.items():
+        for span, at in ((Statistic.MINUTE, place.minute), (Statistic.HOUR, place.minute.replace(minute=0))):
+            rows.setdefault((span, at, place.queue, place.type), []).append(count)
+    return rows
+
+
+def _add_batch(rows: Mapping[tuple[int, datetime, str, str], Sequence[Count]], using: str) -> None:
+    objects = Statistic.objects.using(using)
+    new = [Statistic(span=span, at=at, queue=queue, type=type) for span, at, queue, type in rows]
+    # First, also because the first statement of a transaction must write where writers exclude each other.
+    objects.bulk_create(new, ignore_conflicts=True)
+    spans, moments, queues, types = (set(column) for column in zip(*rows, strict=True))
+    found = objects.filter(span__in=spans, at__in=moments, queue__in=queues, type__in=types)
+    if engine_for(using).skip_locked:
+        found = found.select_for_update()
+    statistics = [row for row in found.order_by("span", "at", "queue", "type") if _key(row) in rows]
+    for statistic in statistics:
+        _add_to_row(statistic, rows[_key(statistic)])
+    objects.bulk_update(statistics, COLUMNS)
+
+
+def _key(row: Statistic) -> tuple[int, datetime, str, str]:
+    return row.span, row.at, row.queue, row.type
+
+
+def count_of(row: Statistic) -> Count:
+    """Return what a row has counted."""
+    count = Count(row.succeeded, row.failed, row.dead, row.cancelled, row.expired)
+    histograms.add_to(count.run, row.run)
+    histograms.add_to(count.wait, row.wait)
+    return count
+
+
+def _add_to_row(row: Statistic, counts: Sequence[Count]) -> None:
+    total = count_of(row)
+    for count in counts:
+        total.add(count)
+    for name in OUTCOMES:
+        setattr(row, name, getattr(total, name))
+    row.run, row.wait = _sorted(total.run), _sorted(total.wait)
+
+
+def _sorted(histogram: Histogram) -> dict[str, int]:
+    return {str(bucket): histogram[bucket] for bucket in sorted(histogram)}
+
+
+def ended_by_hand(ended: Iterable[tuple[str, str]], outcome: str, clock: datetime, using: str) -> None:
+    """Count messages that ended outside a worker, as queues and types, once their transaction has committed.
+
+    Not in it: the rows of a minute would be locked for as long as the caller's transaction lasts.
+    """
+    numbers = Counter(ended)
+    minute = minute_of(clock)
+    counts = {
+        Place(minute, queue, type): _ended(outcome, number) for (queue, type), number in numbers.items()
+    }
+    if counts:
+        transaction.on_commit(partial(_add_or_say, counts, using), using=using)
+
+
+def _ended(outcome: str, number: int) -> Count:
+    count = Count()
+    setattr(count, outcome, number)
+    return count
+
+
+def _add_or_say(counts: Mapping[Place, Count], using: str) -> None:
+    try:
+        add(counts, using)
+    except Error as error:
+        logger.warning("Statistics of messages that ended could not be written: %s", in_short(error))
+
+
+def forget_batch(*, now: datetime | None = None, using: str | None = None) -> int:
+    """Delete at most 1,000 rows that are older than the settings say; return how many.
+
+    `now` is an aware datetime in place of the database's clock, `using` a database alias, DATABASE of the
+    settings if None.
+    """
+    alias = using or settings().database
+    clock = now or engine_for(alias).clock()
+    keep: dict[Any, float] = {
+        Statistic.MINUTE: settings().keep_statistics_for,
+        Statistic.HOUR: settings().keep_hourly_statistics_for,
+    }
+    deleted = 0
+    for span, days in keep.items():
+        old = Statistic.objects.using(alias).filter(span=span, at__lt=clock - timedelta(days=days))
+        ids = list(old.order_by("at").values_list("pk", flat=True)[: FORGOTTEN - deleted])
+        if ids:
+            deleted += Statistic.objects.using(alias).filter(pk__in=ids).delete()[0]
+    return deleted

@@ -1,0 +1,138 @@
+"""Rates: how many messages and attempts ended how, within a span of time, and how long they ran and waited.
+
+Read from the statistics that workers write each minute: what ended in the last minute may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ..counts import Count, count_of
+from ..histograms import Histogram, percentile
+from ..models import Statistic
+from .snapshot import Snapshot
+
+# Spans of time up to this are read by the minute, longer ones by the hour.
+BY_THE_MINUTE = timedelta(hours=3)
+# At most so many rows of statistics are read; of more, the newest.
+MOST_ROWS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """Half of all attempts took at most `p50` seconds, 95 of 100 at most `p95`, 99 of 100 at most `p99`."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What ended between two moments; `queue` and `type` are None where all are counted together.
+
+    `failed` counts attempts, the last ones of dead letters included, and `attempts` those that succeeded,
+    too; the others count messages. `run` and `wait` are None where no attempt was counted.
+    """
+
+    since: datetime
+    until: datetime
+    queue: str | None
+    type: str | None
+    succeeded: int
+    failed: int
+    dead: int
+    cancelled: int
+    expired: int
+    run: Durations | None
+    wait: Durations | None
+
+    @property
+    def attempts(self) -> int:
+        return self.succeeded + self.failed
+
+    @property
+    def ended(self) -> int:
+        """The number of messages that ended."""
+        return self.succeeded + self.dead + self.cancelled + self.expired
+
+    @property
+    def per_minute(self) -> float:
+        """The number of messages that ended in a minute, on average."""
+        return self.ended * 60 / (self.until - self.since).total_seconds()
+
+    @property
+    def failed_share(self) -> float:
+        """The share of the attempts that failed, from 0 to 1; 0 where there was none."""
+        return self.failed / self.attempts if self.attempts else 0.0
+
+
+def rates(
+    using: str | None = None,
+    *,
+    since: datetime | timedelta = timedelta(hours=1),
+    until: datetime | None = None,
+    queue: str | None = None,
+    type: str | None = None,
+    by: Iterable[str] = ("queue", "type"),
+    step: timedelta | None = None,
+) -> list[Rate]:
+    """Return what ended between `since` and `until`, a rate for each queue and type that had anything.
+
+    `using` is a database alias, the setting DATABASE if None. `since` is an aware datetime or how long ago,
+    `until` an aware datetime, now by the database's clock if None. `queue` and `type` leave out all others.
+    `by` names what is told apart: queue, type, both or, if empty, neither. With `step` there is a rate for
+    each such span of time, in their order. Minutes are whole ones; beyond three hours, whole hours are.
+    """
+    snapshot = Snapshot(using, until)
+    end = snapshot.now
+    begin = end - since if isinstance(since, timedelta) else since
+    span = Statistic.MINUTE if end - begin <= BY_THE_MINUTE else Statistic.HOUR
+    begin = _floor(begin, timedelta(seconds=span))
+    step = max(step, timedelta(seconds=span)) if step else end - begin
+    only = {name: value for name, value in (("queue", queue), ("type", type)) if value is not None}
+    rows = Statistic.objects.using(snapshot.using).filter(span=span, at__gte=begin, at__lt=end, **only)
+    told_apart = frozenset(by)
+    sums: dict[tuple[int, str, str], Count] = {}
+    for row in rows.order_by("-at")[:MOST_ROWS]:
+        key = (
+            (row.at - begin) // step,
+            row.queue if "queue" in told_apart else "",
+            row.type if "type" in told_apart else "",
+        )
+        sums.setdefault(key, Count()).add(count_of(row))
+    return [
+        _rate(sums[key], begin + key[0] * step, min(end, begin + (key[0] + 1) * step), key[1:])
+        for key in sorted(sums)
+    ]
+
+
+def _floor(moment: datetime, span: timedelta) -> datetime:
+    since = moment - datetime.min.replace(tzinfo=UTC)
+    return moment - since % span
+
+
+def _rate(count: Count, since: datetime, until: datetime, names: Sequence[str]) -> Rate:
+    queue, type = names
+    return Rate(
+        since,
+        until,
+        queue or None,
+        type or None,
+        count.succeeded,
+        count.failed,
+        count.dead,
+        count.cancelled,
+        count.expired,
+        _durations(count.run),
+        _durations(count.wait),
+    )
+
+
+def _durations(histogram: Histogram) -> Durations | None:
+    if not histogram:
+        return None
+    p50, p95, p99 = (percentile(histogram, share) or 0.0 for share in (0.5, 0.95, 0.99))
+    return Durations(p50, p95, p99)

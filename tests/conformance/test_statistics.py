@@ -1,0 +1,190 @@
+"""Statistics: what is counted, that counting together loses nothing, and what rates say of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.db.models import QuerySet, Sum
+
+from django_letsgo_worker import Reject, Retry, Snooze, counts, enqueue, inspection, messages
+from django_letsgo_worker.counts import OUTCOMES, Count, Place, minute_of
+from django_letsgo_worker.engines import engine_for
+from django_letsgo_worker.histograms import bounds_of, bucket_of
+from django_letsgo_worker.models import ArchivedMessage, Statistic
+from django_letsgo_worker.testing import drain
+
+pytestmark = pytest.mark.django_db
+
+
+def sums(**filters):
+    rows = Statistic.objects.filter(**{"span": 60} | filters)
+    return {name: number or 0 for name, number in rows.aggregate(**{n: Sum(n) for n in OUTCOMES}).items()}
+
+
+def archived():
+    return Counter(ArchivedMessage.objects.values_list("outcome", flat=True))
+
+
+class TestWhatIsCounted:
+    @pytest.fixture
+    def job(self, handle):
+        @handle("job", max_attempts=2, backoff=0)
+        def run(delivery):
+            if error := delivery.payload:
+                raise {"retry": Retry(), "reject": Reject(), "snooze": Snooze(60)}[error]
+
+    def test_each_attempt_and_each_message_by_its_outcome(self, job):
+        for payload in (None, None, "reject", "retry", "snooze"):
+            enqueue("job", payload)
+        drain()
+        assert sums() == {"succeeded": 2, "failed": 3, "dead": 2, "cancelled": 0, "expired": 0}
+        assert sums(span=3600) == sums()
+
+    def test_attempts_have_a_run_time_and_a_wait(self, job, at):
+        enqueue("job", visible_at=at(0))
+        drain(now=at(100))
+        run, wait = Statistic.objects.filter(span=60).values_list("run", "wait").get()
+        assert sum(run.values()) == 1
+        (bucket,) = wait
+        low, high = bounds_of(int(bucket))
+        assert low <= 100 < high * 1.01
+
+    def test_nothing_is_written_where_nothing_was_handled(self, job, django_assert_num_queries):
+        drain()
+        assert not Statistic.objects.exists()
+
+    @pytest.mark.django_db(transaction=True)
+    def test_messages_that_end_by_hand_or_by_themselves(self, job, at):
+        messages.cancel(enqueue("job").pk)
+        late = enqueue("job", delay=3600, deadline=timedelta(hours=2))
+        messages.expire(now=late.deadline + timedelta(seconds=1))
+        assert sums() == {"succeeded": 0, "failed": 0, "dead": 0, "cancelled": 1, "expired": 1}
+        assert {k: v for k, v in sums().items() if k != "failed" and v} == archived()
+
+    @pytest.mark.django_db(transaction=True)
+    def test_what_is_rolled_back_was_never_cancelled(self, job):
+        message = enqueue("job")
+        with pytest.raises(RuntimeError), engine_for("default").transaction():
+            messages.cancel(message.pk)
+            raise RuntimeError
+        assert not Statistic.objects.exists()
+
+
+class TestAdding:
+    def count(self, at, number=1):
+        return {Place(minute_of(at(0)), "default", f"type:{n}"): Count(succeeded=1) for n in range(number)}
+
+    def test_counts_of_one_minute_are_added_up(self, at):
+        place = Place(minute_of(at(0)), "default", "job")
+        counts.add({place: Count(succeeded=2, run={1: 2})}, "default")
+        counts.add({place: Count(failed=1, run={1: 1, 3: 1}, wait={-7: 1})}, "default")
+        row = Statistic.objects.get(span=60)
+        assert (row.succeeded, row.failed, row.run, row.wait) == (2, 1, {"1": 3, "3": 1}, {"-7": 1})
+
+    def test_an_hour_has_the_sum_of_its_minutes(self, at):
+        hour = minute_of(at(0)).replace(minute=0)
+        places = [Place(hour + timedelta(minutes=n), "default", "job") for n in (0, 7, 59, 60)]
+        counts.add({place: Count(succeeded=1) for place in places}, "default")
+        assert dict(Statistic.objects.filter(span=3600).values_list("at", "succeeded")) == {
+            hour: 3,
+            hour + timedelta(hours=1): 1,
+        }
+
+    def test_more_types_than_fit_into_one_statement(self, at):
+        counts.add(self.count(at, 450), "default")
+        counts.add(self.count(at, 450), "default")
+        assert (Statistic.objects.count(), sums()["succeeded"]) == (900, 900)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAddingTogether:
+    def add_together(self, race, at, *wrappers):
+        place = Place(minute_of(at(0)), "default", "job")
+
+        def add_often():
+            for _ in range(15):
+                engine_for("default").insist(lambda: counts.add({place: Count(succeeded=1)}, "default"))
+
+        rivals = race(*[add_often] * 3, wrappers=wrappers)
+        for rival in rivals:
+            rival.result()
+        return sums()["succeeded"]
+
+    def test_processes_that_write_together_lose_nothing(self, race, at):
+        assert self.add_together(race, at) == 45
+
+    def test_without_the_lock_they_would(self, race, at, monkeypatch, engine):
+        if engine == "sqlite":
+            pytest.skip("There the transaction is the lock.")
+        monkeypatch.setattr(QuerySet, "select_for_update", lambda self, **kwargs: self)
+        assert self.add_together(race, at) < 45
+
+
+class TestForgetting:
+    def test_minutes_and_hours_are_kept_for_their_times(self, at, settings):
+        settings.LETSGO_WORKER = {"KEEP_STATISTICS_FOR": 1, "KEEP_HOURLY_STATISTICS_FOR": 3}
+        day = 86_400
+        for n in range(5):
+            place = Place(minute_of(at(-n * day - 1)), "default", "job")
+            counts.add({place: Count(succeeded=1)}, "default")
+        while counts.forget_batch(now=at(0)):
+            pass
+        kept = Counter(Statistic.objects.values_list("span", flat=True))
+        assert kept == {60: 1, 3600: 3}
+
+
+class TestRates:
+    def test_by_queue_and_type(self, at):
+        minute = minute_of(at(0))
+        counts.add(
+            {
+                Place(minute, "default", "a"): Count(succeeded=6, failed=2, dead=1, run={bucket_of(0.5): 8}),
+                Place(minute, "mail", "a"): Count(succeeded=3),
+                Place(minute - timedelta(hours=2), "default", "a"): Count(succeeded=100),
+            },
+            "default",
+        )
+        until = minute + timedelta(minutes=1)
+        first, second = inspection.rates(until=until)
+        assert (first.queue, first.type, first.succeeded, first.attempts, first.ended) == (
+            "default",
+            "a",
+            6,
+            8,
+            7,
+        )
+        assert (second.queue, second.ended) == ("mail", 3)
+        assert first.failed_share == 0.25
+        assert first.per_minute == 7 / 60
+        assert first.run is not None and first.run.p50 == first.run.p99 == pytest.approx(0.5, rel=0.25)
+        assert first.wait is None
+
+        (together,) = inspection.rates(until=until, by=())
+        assert (together.queue, together.type, together.ended) == (None, None, 10)
+        (of_mail,) = inspection.rates(until=until, queue="mail", by=["type"])
+        assert (of_mail.type, of_mail.ended) == ("a", 3)
+        assert inspection.rates(until=until, type="b") == []
+
+    def test_in_steps(self, at):
+        minute = minute_of(at(0))
+        for n in range(10):
+            place = Place(minute - timedelta(minutes=n), "default", "a")
+            counts.add({place: Count(succeeded=1)}, "default")
+        found = inspection.rates(
+            since=timedelta(minutes=10), until=minute + timedelta(minutes=1), by=(), step=timedelta(minutes=5)
+        )
+        assert [(rate.succeeded, rate.until - rate.since) for rate in found] == [
+            (5, timedelta(minutes=5))
+        ] * 2
+
+    def test_long_spans_are_read_by_the_hour(self, at):
+        hour = minute_of(at(0)).replace(minute=0)
+        counts.add(
+            {Place(hour + timedelta(minutes=n), "default", "a"): Count(succeeded=1) for n in range(9)},
+            "default",
+        )
+        Statistic.objects.filter(span=60).delete()
+        (rate,) = inspection.rates(since=timedelta(days=7), until=hour + timedelta(minutes=10))
+        assert rate.succeeded == 9

@@ -4,6 +4,7 @@ Nothing is written or formatted here: every door asks here and shows the answer 
 Projects may rely on `problems`, `is_alive`, `rates` and `state_of`.
 """
 
+from ..models import LIVE_STATES, in_state
 from .actions import Action, action, manage
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in
@@ -16,13 +17,11 @@ from .schedule_problems import LATE, declared_names, does_something, is_late
 from .snapshot import QueueFacts, Snapshot, alias_of_queue
 from .work import (
     BATCH,
-    LIVE_STATES,
     MOST_COUNTED,
     Work,
     count_capped,
     ended_until,
     first_ones,
-    in_state,
     state_of,
     types_waiting,
 )

@@ -211,15 +211,24 @@ class WorkerLoop(threading.Thread):
 
     def _maintain(self) -> bool:
         """Take a step of the maintenance; what the database refuses of it holds up no message."""
-        if self.inflight.is_closed or self.options.until_empty:
+        if self.inflight.is_closed:
             return False
         try:
-            return self.maintenance.step()
+            return self._work_off() or (not self.options.until_empty and self.maintenance.step())
         except Error as error:
             if self.engine.fault_of(error) is not Fault.REFUSAL:
                 raise
             logger.error("A part of the housekeeping was refused: %s", in_short(error))
             return False
+
+    def _work_off(self) -> bool:
+        """Do a batch of a bulk operation, if one waits."""
+        if self.wakeup.take_operation():
+            self.maintenance.expect_operation()
+        if not self.maintenance.work_off(is_told=self.wakeup.listening):
+            return False
+        self.lanes.forget()
+        return True
 
     def _write_counts(self, taken: Mapping[counts.Place, counts.Count]) -> None:
         """Write the counts of a minute; those that cannot be written are kept for the next."""
@@ -294,6 +303,8 @@ class WorkerLoop(threading.Thread):
         seconds = max(0.0, min(seconds, self.inflight.next_try_in))
         # With nothing to claim there is nothing to look for.
         ended_by = self.wakeup.wait(seconds, self.engine if any(wanted) else None)
+        if ended_by == "written":
+            self.maintenance.expect_operation()
         self.lanes.look_after_rest(ended_by)
 
     def _poll_seconds(self, wanted: Wanted) -> float:

@@ -1,4 +1,4 @@
-"""The forms of the admin: the reason and the length of a pause, and a schedule with its payload.
+"""The forms of the admin: a pause, a bulk operation, and a schedule with its payload.
 
 The model decides what a valid schedule is; the form only shows its errors at their fields.
 """
@@ -16,15 +16,16 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import planning, redaction, registry, validation
+from .. import messages, planning, redaction, registry, validation
 from ..conf import settings
 from ..errors import InvalidMessage
-from ..models import ScheduledJob
+from ..models import BulkOperation, ScheduledJob
 
 if TYPE_CHECKING:
     ScheduledJobModelForm = forms.ModelForm[ScheduledJob]
+    BulkOperationModelForm = forms.ModelForm[BulkOperation]
 else:
-    ScheduledJobModelForm = forms.ModelForm
+    ScheduledJobModelForm = BulkOperationModelForm = forms.ModelForm
 
 HOW_LONG = [
     ("", _("until it is resumed")),
@@ -156,6 +157,50 @@ def _restored_item(key: str, item: Any, before: dict[str, Any]) -> Any:
     if key not in before:
         raise MaskMoved(key)
     return before[key]
+
+
+class OperationForm(BulkOperationModelForm):
+    """A new bulk operation: what is done, to which messages, over how long, and why."""
+
+    type = forms.CharField(
+        label=_("Type"), required=False, widget=ListedInput(registry.types, attrs={"class": "vTextField"})
+    )
+    queue = forms.CharField(label=_("Queue"), required=False)
+    fingerprint = forms.CharField(label=_("Fingerprint"), required=False, help_text=_("Of a failure."))
+    error_class = forms.CharField(  # type: ignore[assignment]
+        label=_("Error class"), required=False, help_text=_("With or without its module.")
+    )
+    state = forms.CharField(
+        label=_("State"),
+        required=False,
+        help_text=_("Ready, retrying or scheduled, of live messages; running too, to cancel them."),
+    )
+    older_than = forms.CharField(label=_("Older than"), required=False, help_text=_("Such as 90s, 10m, 2d."))
+    over = forms.CharField(
+        label=_("Over"),
+        required=False,
+        help_text=_("Such as 10m: spreads the starts of what is retried or redriven evenly. Empty: at once."),
+    )
+    to_queue = forms.CharField(label=_("To queue"), required=False, help_text=_("For what is moved."))
+
+    class Meta:
+        model = BulkOperation
+        fields = ("kind", "reason")
+
+    FILTERS = ("type", "queue", "fingerprint", "error_class", "state", "older_than")
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        names = (*self.FILTERS, "over", "to_queue")
+        options = {name: given[name].strip().lower() if name == "state" else given[name].strip()
+                   for name in names if (given.get(name) or "").strip()}  # fmt: skip
+        if "kind" in given:
+            try:
+                messages.operation_of(given["kind"], **options)
+            except InvalidMessage as error:
+                raise ValidationError(str(error)) from None
+        given["options"] = options
+        return given
 
 
 class ScheduledJobForm(ScheduledJobModelForm):

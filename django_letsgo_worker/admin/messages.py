@@ -1,10 +1,11 @@
-"""Live messages, with their states and the reason why a ready one does not run; cancel.
+"""Live messages, with their states and the reason why a ready one does not run; retry, cancel.
 
 Messages that ended are in the archive.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -67,8 +68,8 @@ class MessageAdmin(MessageFactsAdmin):
     )
     list_filter = (QueueFilter, StateFilter, LiveTypeFilter)
     search_help_text = _("An id, the start of a type, or key: followed by a unique key.")
-    actions = ("cancel",)
-    buttons = {"cancel": _("Cancel this message")}
+    actions = ("retry", "cancel")
+    buttons = {"retry": _("Retry now"), "cancel": _("Cancel this message")}
     first_fields = ("state", "type_shown", "queue_shown", "tries", "enqueued", "visible")
     more_fields = (
         "deadline_shown", "unique_key_shown", "schedule", "planned", "first_started", "leased", "holder",
@@ -181,6 +182,26 @@ class MessageAdmin(MessageFactsAdmin):
             "admin:django_letsgo_worker_archivedmessage_change", args=[pk], current_app=self.admin_site.name
         )
 
+    def offered(self, row: Message) -> tuple[str, ...]:
+        waits = state_of(row, snapshot_of(row).now) in ("retrying", "scheduled")
+        return ("retry", "cancel") if waits else ("cancel",)
+
+    # -- retry -----------------------------------------------------------------------------------------
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "retry_message")
+
+    @admin.action(description=_("Retry selected messages now"), permissions=["retry"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
+        self.demand(request, "retry_message")
+
+        def retry(row: Message) -> object:
+            return messages.retry(row.pk, by=self.who(request), using=self.alias)
+
+        tally, failed = self._each(request, queryset, retry, _t("Retried."))
+        said = ngettext("%(count)d message is due now.", "%(count)d messages are due now.", tally.done)
+        self._tell(request, tally, failed, said)
+
     # -- cancel ----------------------------------------------------------------------------------------
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
@@ -189,35 +210,43 @@ class MessageAdmin(MessageFactsAdmin):
     @admin.action(description=_("Cancel selected messages"), permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
         self.demand(request, "cancel_message")
+
+        def cancel(row: Message) -> object:
+            return messages.cancel(row.pk, using=self.alias)
+
+        tally, failed = self._each(request, queryset, cancel, _t("Cancelled."))
+        said = ngettext("%(count)d message was cancelled.", "%(count)d messages were cancelled.", tally.done)
+        self._tell(request, tally, failed, said)
+
+    # -- both ------------------------------------------------------------------------------------------
+
+    def _each(
+        self, request: HttpRequest, queryset: QuerySet[Message], verb: Callable[[Message], object], what: str
+    ) -> tuple[Tally, dict[int, str]]:
+        """Call a verb for each message; return how many it changed, and why it refused the others."""
         failed: dict[int, str] = {}
 
-        def cancel_batch(rows: list[Message]) -> int:
-            done = [row for row in rows if self._cancelled(row, failed)]
-            self.log(request, done, _t("Cancelled."))
+        def act(rows: list[Message]) -> int:
+            done = []
+            for row in rows:
+                try:
+                    verb(row)
+                except LetsGoError as error:
+                    failed[row.pk] = str(error)
+                else:
+                    done.append(row)
+            self.log(request, done, what)
             return len(done)
 
-        tally = in_batches(first_ones(queryset, failed), cancel_batch)
-        if tally.done >= WINDOW:
-            # A filter finds no more than this many at a time.
-            tally = replace(tally, is_all=False)
-        self._tell(request, tally, failed)
+        tally = in_batches(first_ones(queryset, failed), act)
+        # A filter finds no more than this many at a time.
+        return (replace(tally, is_all=False) if tally.done >= WINDOW else tally), failed
 
-    def _cancelled(self, row: Message, failed: dict[int, str]) -> bool:
-        try:
-            messages.cancel(row.pk, using=self.alias)
-        except LetsGoError as error:
-            failed[row.pk] = str(error)
-            return False
-        return True
-
-    def _tell(self, request: HttpRequest, tally: Tally, failed: dict[int, str]) -> None:
+    def _tell(self, request: HttpRequest, tally: Tally, failed: dict[int, str], said: str) -> None:
         if tally.done:
-            said = ngettext(
-                "%(count)d message was cancelled.", "%(count)d messages were cancelled.", tally.done
-            )
             self.say(request, said % {"count": tally.done})
         elif not failed:
-            self.say(request, _t("Nothing was cancelled: none of them is live any more."), notices.WARNING)
+            self.say(request, _t("Nothing was changed: none of them is live any more."), notices.WARNING)
         for sentence in list(failed.values())[:5]:
             self.say(request, sentence, notices.WARNING)
         if not tally.is_all:

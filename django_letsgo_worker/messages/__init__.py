@@ -6,7 +6,7 @@ people, working_off.py and maintenance.py for the housekeeping. Nothing here run
 
 from .enqueueing import aenqueue, enqueue, enqueue_many, enqueue_occurrence
 from .maintenance import expire, give_up_unknown_types, prune, prune_batch, purge_batch
-from .operating import find_operation, operate, stop_operation, undo_operation
+from .operating import find_operation, operate, operation_of, stop_operation, undo_operation
 from .operations import BulkResult, cancel, discard, discard_many, find, redrive, redrive_many
 from .retrying import retry, retry_many
 from .working_off import forget_operations, work_off_operations
@@ -26,6 +26,7 @@ __all__ = [
     "forget_operations",
     "give_up_unknown_types",
     "operate",
+    "operation_of",
     "prune",
     "prune_batch",
     "purge_batch",

@@ -56,7 +56,7 @@ def operate(
     waits. Raises InvalidMessage for a kind, a filter or an option that cannot be.
     """
     alias = using or settings().database
-    operation = _checked(kind, over, to_queue, filter)
+    operation = operation_of(kind, over=over, to_queue=to_queue, **filter)
     operation.by, operation.reason = validation.storable(by)[:150], validation.storable(reason)[:255]
     operation.created_at = engine_for(alias).clock()
     operation.save(using=alias)
@@ -64,10 +64,14 @@ def operate(
     return operation
 
 
-def _checked(
-    kind: str, over: float | timedelta | str | None, to_queue: str | None, filter: dict[str, Any]
+def operation_of(
+    kind: str,
+    *,
+    over: float | timedelta | str | None = None,
+    to_queue: str | None = None,
+    **filter: Any,
 ) -> BulkOperation:
-    """Return an operation that was not written yet, or refuse what it cannot be."""
+    """Return a bulk operation that is not written; InvalidMessage says why it cannot be: see operate()."""
     if kind not in STATES:
         raise InvalidMessage(f"There is no kind of operation {kind!r}.{suggestion(str(kind), list(STATES))}")
     wanted = filter_of(filter, STATES[kind])

@@ -66,6 +66,7 @@ def traces():
 
 ACTIONS = [
     ("message", "cancel", "cancel_message"),
+    ("message", "retry", "retry_message"),
     ("deadletter", "redrive", "redrive_message"),
     ("deadletter", "discard", "discard_deadletter"),
     ("scheduledjob", "enable", "switch_scheduledjob"),

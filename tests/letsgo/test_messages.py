@@ -311,7 +311,7 @@ class TestDead:
         [
             (
                 (),
-                "Say which to redrive: ids, --type, --queue, --error, --fingerprint, --older-than, --limit or",
+                "Say which to redrive: ids, --type, --queue, --error, --fingerprint, --older-than, --limit",
             ),
             (("1", "--all"), "Give either ids or options, not both."),
             (("1", "--queue", "mails"), "Give either ids or options, not both."),

@@ -202,6 +202,10 @@ class OperationForm(BulkOperationModelForm):
         given["options"] = options
         return given
 
+    def _get_validation_exclusions(self) -> set[str]:
+        # They are checked by the verb, as it takes them: the row has them in other forms.
+        return {*super()._get_validation_exclusions(), "over", "state", "to_queue"}  # type: ignore[misc]
+
 
 class ScheduledJobForm(ScheduledJobModelForm):
     """A schedule; the model's checks report each error at its field."""

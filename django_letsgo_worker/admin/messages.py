@@ -198,7 +198,8 @@ class MessageAdmin(MessageFactsAdmin):
         def retry(row: Message) -> object:
             return messages.retry(row.pk, by=self.who(request), using=self.alias)
 
-        tally, failed = self._each(request, queryset, retry, _t("Retried."))
+        waiting = queryset.filter(visible_at__gt=snapshot(request).now)
+        tally, failed = self._each(request, waiting, retry, _t("Retried."))
         said = ngettext("%(count)d message is due now.", "%(count)d messages are due now.", tally.done)
         self._tell(request, tally, failed, said)
 
@@ -225,10 +226,12 @@ class MessageAdmin(MessageFactsAdmin):
     ) -> tuple[Tally, dict[int, str]]:
         """Call a verb for each message; return how many it changed, and why it refused the others."""
         failed: dict[int, str] = {}
+        seen: set[int] = set()
 
         def act(rows: list[Message]) -> int:
             done = []
             for row in rows:
+                seen.add(row.pk)
                 try:
                     verb(row)
                 except LetsGoError as error:
@@ -238,7 +241,7 @@ class MessageAdmin(MessageFactsAdmin):
             self.log(request, done, what)
             return len(done)
 
-        tally = in_batches(first_ones(queryset, failed), act)
+        tally = in_batches(first_ones(queryset, seen), act)
         # A filter finds no more than this many at a time.
         return (replace(tally, is_all=False) if tally.done >= WINDOW else tally), failed
 

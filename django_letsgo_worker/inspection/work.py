@@ -181,11 +181,11 @@ def ended_until(rows: QuerySet[Any], until: datetime, most: int | None = None) -
         further = ordered.filter(finished_at__gte=at).filter(Q(finished_at__gt=at) | Q(pk__gt=pk))
 
 
-def first_ones(rows: QuerySet[Any], failed: Collection[Any]) -> Iterator[list[Any]]:
-    """Yield the first rows again and again, as long as there are any that have not `failed`.
+def first_ones(rows: QuerySet[Any], seen: Collection[Any]) -> Iterator[list[Any]]:
+    """Yield the first rows again and again, as long as there are any that are not among the `seen` ones.
 
-    For verbs that remove the row, on lists that show only the first rows.
+    For lists that show only the first rows.
     """
     some = rows.only("pk", "type")
-    while batch := list(some.exclude(pk__in=list(failed))[:BATCH]):
+    while batch := list(some.exclude(pk__in=list(seen))[:BATCH]):
         yield batch

@@ -82,6 +82,8 @@ def prepare(model, action, pk):
     """Bring a row into the state where an action changes something."""
     if action == "enable":
         schedules.disable("Nightly")
+    if action == "retry":
+        Message.objects.update(visible_at="2100-01-01T00:00:00Z")
     if action == "resume":
         Queue.objects.create(name=pk, paused_at="2026-01-01T00:00:00Z")
 

@@ -147,7 +147,12 @@ class _Drain:
             )
             self.events.unknown(lane.queue, claim.unknown)
             if claim.rows:
-                self.engine.write_errors(self.process, settlements.note_lost_attempts(claim.rows, self.using))
+                self.events.counting.set_clock(claim.rows[0].leased_at)
+                lost = settlements.note_lost_attempts(claim.rows, self.using)
+                for message in claim.rows:
+                    if message.lost_attempt is not None:
+                        self.events.counting.lost(message)
+                self.engine.write_errors(self.process, lost)
                 return claim.rows[0]
             if any(registry.find(type) for type in claim.unknown):
                 continue  # a receiver of the signal has registered its handler
@@ -164,7 +169,6 @@ class _Drain:
     # -- one delivery ---------------------------------------------------------------------------------
 
     def _take_in(self, claimed: Claimed) -> InFlight:
-        self.events.counting.set_clock(claimed.leased_at)
         payload = settlements.payload_of(claimed) if registry.is_narrowed(claimed.type) else None
         entry = InFlight(claimed, registry.choose(claimed.type, payload), Control())
         entry.refusal = settlements.refusal_of(claimed, self.name, entry.handler.on_dead)

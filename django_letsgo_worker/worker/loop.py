@@ -100,6 +100,8 @@ class WorkerLoop(threading.Thread):
         self._outage_since: float | None = None
         # Whether the database refuses more outcomes than single ones would explain.
         self._is_refused = False
+        # Whether the database refused the last statistics.
+        self._are_counts_refused = False
         self._second_look = False
         # How many turns in a row have found nothing to do.
         self._idle_turns = 0
@@ -236,9 +238,12 @@ class WorkerLoop(threading.Thread):
             return
         try:
             self.engine.insist(partial(counts.add, taken, self.options.using))
+            self._are_counts_refused = False
         except Refused as refused:
             self.events.counting.put_back(taken)
-            logger.warning("The statistics of this worker were refused: %s", refused)
+            if not self._are_counts_refused:
+                logger.warning("The statistics of this worker are refused, and kept: %s", in_short(refused))
+            self._are_counts_refused = True
         except Error:
             self.events.counting.put_back(taken)
             raise

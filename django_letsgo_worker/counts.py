@@ -67,13 +67,23 @@ def minute_of(moment: datetime) -> datetime:
 def add(counts: Mapping[Place, Count], using: str) -> None:
     """Add counts to the rows of their minutes and hours, which are made where they are missing.
 
-    All rows are locked in one order, in one transaction: processes that write together lose nothing.
+    All rows are locked in one order, in one transaction: processes that write together lose nothing. A commit
+    of which nobody knows whether it was carried out is not repeated: nothing is counted twice.
     """
     rows = _by_span(counts)
     keys = sorted(rows)
-    with transaction.atomic(using=using):
-        for start in range(0, len(keys), BATCH):
-            _add_batch({key: rows[key] for key in keys[start : start + BATCH]}, using)
+    if not keys:
+        return
+    is_committing = False
+    try:
+        with transaction.atomic(using=using):
+            for start in range(0, len(keys), BATCH):
+                _add_batch({key: rows[key] for key in keys[start : start + BATCH]}, using)
+            is_committing = True
+    except Error as error:
+        if not (is_committing and engine_for(using).is_outage(error)):
+            raise
+        logger.warning("Statistics of a minute may be missing, their commit broke off: %s", in_short(error))
 
 
 def _by_span(counts: Mapping[Place, Count]) -> dict[tuple[int, datetime, str, str], list[Count]]:
@@ -106,10 +116,8 @@ def _key(row: Statistic) -> tuple[int, datetime, str, str]:
 
 def count_of(row: Statistic) -> Count:
     """Return what a row has counted."""
-    count = Count(row.succeeded, row.failed, row.dead, row.cancelled, row.expired)
-    histograms.add_to(count.run, row.run)
-    histograms.add_to(count.wait, row.wait)
-    return count
+    run, wait = histograms.read(row.run), histograms.read(row.wait)
+    return Count(row.succeeded, row.failed, row.dead, row.cancelled, row.expired, run, wait)
 
 
 def _add_to_row(row: Statistic, counts: Sequence[Count]) -> None:

@@ -123,6 +123,40 @@ class MessageInTransaction(LetsGoError):
         self.message_id = message_id
 
 
+class MessageRunning(LetsGoError):
+    """A handler runs this message: there is nothing to wait for."""
+
+    def __init__(self, message_id: int) -> None:
+        super().__init__(f"Message {message_id} cannot be retried: it is running.")
+        self.message_id = message_id
+
+
+class MessageEnded(LetsGoError):
+    """This message has ended: only dead letters can become live messages again."""
+
+    def __init__(self, message_id: int, outcome: str) -> None:
+        hint = " Redrive it." if outcome == "dead" else ""
+        super().__init__(f"Message {message_id} cannot be retried: it has ended, {outcome}.{hint}")
+        self.message_id = message_id
+        self.outcome = outcome
+
+
+class OperationNotFound(LetsGoError):
+    """No bulk operation has this id."""
+
+    def __init__(self, operation_id: object) -> None:
+        super().__init__(f"There is no bulk operation with the id {operation_id}.")
+        self.operation_id = operation_id
+
+
+class OperationRefused(LetsGoError):
+    """A bulk operation cannot be stopped or undone any longer, or never could be."""
+
+    def __init__(self, operation_id: int, why: str) -> None:
+        super().__init__(f"Bulk operation {operation_id} {why}.")
+        self.operation_id = operation_id
+
+
 class AppsNotReady(LetsGoError):
     """A call that reads or changes a schedule came while Django was loading the apps."""
 

@@ -36,6 +36,14 @@ def add_to(histogram: Histogram, other: Mapping[Any, int]) -> None:
         histogram[int(bucket)] = histogram.get(int(bucket), 0) + count
 
 
+def read(value: Any) -> Histogram:
+    """Return a histogram as JSON gave it back; an empty one for anything that is none."""
+    try:
+        return {int(bucket): int(count) for bucket, count in value.items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}
+
+
 def percentile(histogram: Mapping[int, int], share: float) -> float | None:
     """Return the duration that this share of all, between 0 and 1, does not exceed; None where there is none.
 

@@ -16,6 +16,8 @@ from .engines import engine_for
 from .models import Housekeeping
 
 EVERY = 60.0
+# How often a process that nobody tells of bulk operations looks for them, in seconds.
+LOOK_EVERY = 5.0
 # Chores that count in days are done every tenth turn, and in the first one of a process.
 SELDOM = 10
 
@@ -28,6 +30,24 @@ class Maintenance:
         self._pending: list[Callable[[], int]] = []
         self._asked_at = float("-inf")
         self._turns = 0
+        self._looked_at = float("-inf")
+
+    def work_off(self, *, is_told: bool) -> bool:
+        """Do a batch of a bulk operation, if there is one; return whether there was.
+
+        `is_told`: this process is told of them by expect_operation(), and looks each minute all the same.
+        """
+        if time.monotonic() - self._looked_at < (EVERY if is_told else LOOK_EVERY):
+            return False
+        self._looked_at = time.monotonic()
+        if not messages.work_off_operations(using=self.using):
+            return False
+        self.expect_operation()
+        return True
+
+    def expect_operation(self) -> None:
+        """Look for a bulk operation at the next step."""
+        self._looked_at = float("-inf")
 
     def step(self) -> bool:
         """Do one batch of what is due; return whether there is more at once.
@@ -75,5 +95,6 @@ class Maintenance:
             chores += [
                 lambda: messages.give_up_unknown_types(now=clock, using=using) and 0,
                 lambda: processes.forget_old(now=clock, using=using),
+                lambda: messages.forget_operations(now=clock, using=using),
             ]
         return chores

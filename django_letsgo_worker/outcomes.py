@@ -199,8 +199,18 @@ def redrive_entry(*, at: datetime, by: str, reason: str) -> dict[str, Any]:
     }
 
 
+def retry_entry(*, at: datetime, by: str, reason: str) -> dict[str, Any]:
+    """Return the record of a message that somebody made due before its time."""
+    return {
+        "retry": True,
+        "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "by": storable(by, 200),
+        "reason": storable(reason, 1000),
+    }
+
+
 def attempts_of(errors: list[Any]) -> list[dict[str, Any]]:
-    """Return the entries of a message's errors that are failed attempts; the others are redrives."""
+    """Return the entries of a message's errors that are failed attempts: not redrives, not retries."""
     return [entry for entry in errors if isinstance(entry, dict) and "attempt" in entry]
 
 

@@ -41,7 +41,7 @@ DIFFERS = (
     "insert", "insert_many", "has_leftovers", "reset_session", "remember_session", "abort_connection",
     "data_version", "listen", "tell_revoked", "notify", "set_waiting", "lanes", "lock_held", "claim_within",
     "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked", "atomic_scope",
-    "old_snapshots", "bloated_tables",
+    "old_snapshots", "bloated_tables", "tell_of_operation",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -206,15 +206,18 @@ class Engine:
 
     def listen(
         self, stopping: threading.Event, heard: Callable[[], None]
-    ) -> Iterator[tuple[str, int] | UUID]:
+    ) -> Iterator[tuple[str, int] | UUID | None]:
         """Yield the lanes that have work, and the processes whose messages were revoked, as they are named.
 
-        `heard` is called once it listens.
+        None stands for a bulk operation. `heard` is called once it listens.
         """
         raise NotImplementedError
 
     def tell_revoked(self, processes: Iterable[UUID]) -> None:
         """Tell processes that messages which they hold are theirs no longer, where that is possible."""
+
+    def tell_of_operation(self) -> None:
+        """Tell workers that a bulk operation waits, where that is possible."""
 
     def notify(self, queue: str, priority: int) -> None:
         """Tell idle workers that a lane has work, where that is possible."""
@@ -393,8 +396,3 @@ class Engine:
                     "WHERE id = %(id)s AND receipt = %(receipt)s AND leased_by = %(process)s",
                     {"id": one.id, "receipt": one.receipt, "errors": one.errors, "process": holder},
                 )
-
-    def read_lane(self, row: Sequence[Any]) -> Lane:
-        queue, priority, moment, is_paused, clock = row
-        read = self.dialect.read_moment
-        return Lane(queue, priority, read(moment), bool(is_paused), read(clock))

@@ -28,6 +28,7 @@ from .records import (
     NewRow,
     Settlement,
     choose,
+    lane_of,
 )
 
 LOOKED = (
@@ -89,7 +90,7 @@ def _first_lane(engine: Engine, where: str, place: Lane | None = None) -> list[L
         f"FROM {TABLE} {where} ORDER BY queue, priority, visible_at LIMIT 1",
         params,
     )
-    return [engine.read_lane(row) for row in rows]
+    return [lane_of(row, dialect.read_moment) for row in rows]
 
 
 def claim_within(engine: Engine, request: ClaimRequest, window: int) -> Claim:

@@ -110,6 +110,12 @@ class Lane:
         return max(0.0, (self.next_visible_at - self.read_at).total_seconds())
 
 
+def lane_of(row: Sequence[Any], read: Callable[[Any], datetime | None]) -> Lane:
+    """Return a lane from a row of its queue, priority, first moment, pause and the clock."""
+    queue, priority, moment, is_paused, clock = row
+    return Lane(queue, priority, read(moment), bool(is_paused), read(clock))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRequest:
     """What a process would take from a lane: `free` of any kind, and `prefetch` more of the harmless ones."""

@@ -4,6 +4,7 @@ Nothing is written or formatted here: every door asks here and shows the answer 
 Projects may rely on `problems`, `explain`, `Explanation`, `is_alive`, `rates` and `state_of`.
 """
 
+from ..models import LIVE_STATES, in_state
 from .actions import Action, action, manage
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in
@@ -18,13 +19,11 @@ from .snapshot import QueueFacts, Snapshot, alias_of_queue
 from .timeline import name_of
 from .work import (
     BATCH,
-    LIVE_STATES,
     MOST_COUNTED,
     Work,
     count_capped,
     ended_until,
     first_ones,
-    in_state,
     state_of,
     types_waiting,
 )

@@ -9,9 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ..conf import settings
 from ..counts import Count, count_of
+from ..errors import InvalidMessage
 from ..histograms import Histogram, percentile
 from ..models import Statistic
+from ..validation import check_moment, show
 from .snapshot import Snapshot
 
 # Spans of time up to this are read by the minute, longer ones by the hour.
@@ -84,17 +87,18 @@ def rates(
     `using` is a database alias, the setting DATABASE if None. `since` is an aware datetime or how long ago,
     `until` an aware datetime, now by the database's clock if None. `queue` and `type` leave out all others.
     `by` names what is told apart: queue, type, both or, if empty, neither. With `step` there is a rate for
-    each such span of time, in their order. Minutes are whole ones; beyond three hours, whole hours are.
+    each such span of time, in their order. Minutes are whole ones; hours are, beyond three hours and where
+    the minutes are no longer kept. Raises InvalidMessage for a naive moment, and for other names in `by`.
     """
-    snapshot = Snapshot(using, until)
+    told_apart = _told_apart(by)
+    snapshot = Snapshot(using, None if until is None else check_moment("until", until))
     end = snapshot.now
-    begin = end - since if isinstance(since, timedelta) else since
-    span = Statistic.MINUTE if end - begin <= BY_THE_MINUTE else Statistic.HOUR
+    begin = end - since if isinstance(since, timedelta) else check_moment("since", since)
+    span = _span(snapshot, begin)
     begin = _floor(begin, timedelta(seconds=span))
     step = max(step, timedelta(seconds=span)) if step else end - begin
     only = {name: value for name, value in (("queue", queue), ("type", type)) if value is not None}
     rows = Statistic.objects.using(snapshot.using).filter(span=span, at__gte=begin, at__lt=end, **only)
-    told_apart = frozenset(by)
     sums: dict[tuple[int, str, str], Count] = {}
     for row in rows.order_by("-at")[:MOST_ROWS]:
         key = (
@@ -107,6 +111,20 @@ def rates(
         _rate(sums[key], begin + key[0] * step, min(end, begin + (key[0] + 1) * step), key[1:])
         for key in sorted(sums)
     ]
+
+
+def _told_apart(by: Iterable[str]) -> frozenset[str]:
+    names = None if isinstance(by, str) else frozenset(by)
+    if names is None or not names <= {"queue", "type"}:
+        raise InvalidMessage(f'by is a list of "queue" and "type", not {show(by)}.')
+    return names
+
+
+def _span(snapshot: Snapshot, begin: datetime) -> int:
+    """Return what to read: minutes while they are all kept and not too many, else hours."""
+    is_short = snapshot.now - begin <= BY_THE_MINUTE
+    is_kept = begin >= snapshot.engine.clock() - timedelta(days=settings().keep_statistics_for)
+    return Statistic.MINUTE if is_short and is_kept else Statistic.HOUR
 
 
 def _floor(moment: datetime, span: timedelta) -> datetime:

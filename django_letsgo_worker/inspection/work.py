@@ -7,14 +7,14 @@ queues and workers have to do with it is found in snapshot.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db.models import Q, QuerySet
 
 from ..engines import ARCHIVE, TABLE, AtLeast, Engine, Lane
-from ..models import ArchivedMessage, Message
+from ..models import LIVE_STATES, ArchivedMessage, Message
 
 # Counts end here; a larger number is shown as at least this many.
 MOST_COUNTED = 10_000
@@ -29,24 +29,6 @@ LANES_AT_ONCE = 100
 # -- states ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class LiveState:
-    """A state in SQL and as Q: on which side of the clock `visible_at` is, and the further condition."""
-
-    sign: str
-    sql: str = ""
-    q: Q = field(default_factory=Q)
-
-
-# The same as Message.state_at() says of one row.
-LIVE_STATES = {
-    "ready": LiveState("<="),
-    "running": LiveState(">", "leased_by IS NOT NULL", Q(leased_by__isnull=False)),
-    "retrying": LiveState(
-        ">", "leased_by IS NULL AND attempts > 0", Q(leased_by__isnull=True, attempts__gt=0)
-    ),
-    "scheduled": LiveState(">", "leased_by IS NULL AND attempts = 0", Q(leased_by__isnull=True, attempts=0)),
-}
 LATER = tuple(name for name, state in LIVE_STATES.items() if state.sign == ">")
 
 
@@ -57,12 +39,6 @@ def state_of(message: Message | ArchivedMessage, now: datetime) -> str:
     which messages become visible. The outcomes are succeeded, dead, cancelled and expired.
     """
     return str(message.outcome) if isinstance(message, ArchivedMessage) else message.state_at(now)
-
-
-def in_state(name: str, now: datetime) -> Q:
-    """Return the condition of live messages in a state."""
-    state = LIVE_STATES[name]
-    return Q(**{"visible_at__lte" if state.sign == "<=" else "visible_at__gt": now}) & state.q
 
 
 # -- counts ----------------------------------------------------------------------------------------------

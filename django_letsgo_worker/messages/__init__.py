@@ -1,12 +1,15 @@
 """Verbs on messages: the only writer of Message and ArchivedMessage.
 
-enqueueing.py adds them, settlements.py is for workers, operations.py for people, maintenance.py for the
-housekeeping. Nothing here runs a handler.
+enqueueing.py adds them, settlements.py is for workers; operations.py, retrying.py and operating.py are for
+people, working_off.py and maintenance.py for the housekeeping. Nothing here runs a handler.
 """
 
 from .enqueueing import aenqueue, enqueue, enqueue_many, enqueue_occurrence
 from .maintenance import expire, give_up_unknown_types, prune, prune_batch, purge_batch
+from .operating import find_operation, operate, stop_operation, undo_operation
 from .operations import BulkResult, cancel, discard, discard_many, find, redrive, redrive_many
+from .retrying import retry, retry_many
+from .working_off import forget_operations, work_off_operations
 
 __all__ = [
     "BulkResult",
@@ -19,10 +22,18 @@ __all__ = [
     "enqueue_occurrence",
     "expire",
     "find",
+    "find_operation",
+    "forget_operations",
     "give_up_unknown_types",
+    "operate",
     "prune",
     "prune_batch",
     "purge_batch",
     "redrive",
     "redrive_many",
+    "retry",
+    "retry_many",
+    "stop_operation",
+    "undo_operation",
+    "work_off_operations",
 ]

@@ -6,7 +6,7 @@ a message that an atomic handler holds: that raises MessageInTransaction, or the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,13 +17,16 @@ from django.db.models import JSONField
 from .. import counts
 from ..conf import settings
 from ..engines import ARCHIVE, TABLE, Engine, engine_for
-from ..errors import DuplicateMessage, MessageInTransaction, MessageNotFound
+from ..errors import DuplicateMessage, LetsGoError, MessageInTransaction, MessageNotFound
 from ..models import ArchivedMessage, DeadLetter, Message
 from ..outcomes import redrive_entry, with_entry
 from ..validation import exact_json
+from .enqueueing import enqueue
 from .settlements import kept_outcomes
 
 BATCH = 500
+# Of a redrive: the payload that the dead letter has.
+SAME: Any = object()
 # The columns that a message has in both tables, those that it gets at its end, and those that are JSON.
 _SHARED = tuple(field.attname for field in Message._meta.concrete_fields)
 _ARCHIVED = ArchivedMessage._meta.concrete_fields
@@ -100,16 +103,25 @@ def lock_live(message_id: int, alias: str) -> Message:
 
 def archive(message: Message, outcome: str, clock: datetime, alias: str, **facts: Any) -> ArchivedMessage:
     """Move a locked message to the archive by hand: its holder is revoked."""
-    values = {name: getattr(message, name) for name in _SHARED}
-    values |= {"receipt": message.receipt + 1, "outcome": outcome, "finished_at": clock, **facts}
-    values["error_fingerprint"] = values["error_fingerprint"] or ""
-    archived = ArchivedMessage(**values)
+    return archive_many([message], outcome, clock, alias, **facts)[0]
+
+
+def archive_many(
+    messages: Sequence[Message], outcome: str, clock: datetime, alias: str, **facts: Any
+) -> list[ArchivedMessage]:
+    """Move locked messages to the archive by hand: their holders are revoked."""
+    engine, ended = engine_for(alias), []
+    for message in messages:
+        values = {name: getattr(message, name) for name in _SHARED}
+        values |= {"receipt": message.receipt + 1, "outcome": outcome, "finished_at": clock, **facts}
+        values["error_fingerprint"] = values["error_fingerprint"] or ""
+        ended.append(ArchivedMessage(**values))
     if outcome in kept_outcomes():
-        archived.save(force_insert=True, using=alias)
-    message.delete(using=alias)
-    if message.leased_by is not None:
-        engine_for(alias).tell_revoked([message.leased_by])
-    return archived
+        for group in engine.in_groups(ended, _length):
+            ArchivedMessage.objects.using(alias).bulk_create(group)
+    Message.objects.using(alias).filter(pk__in=[message.pk for message in messages]).delete()
+    engine.tell_revoked({message.leased_by for message in messages if message.leased_by is not None})
+    return ended
 
 
 def _possible(message_ids: Sequence[int]) -> list[int]:
@@ -117,26 +129,59 @@ def _possible(message_ids: Sequence[int]) -> list[int]:
     return [message_id for message_id in message_ids if 0 < message_id < 2**63]
 
 
-def redrive(message_id: int, *, by: str = "", reason: str = "", using: str | None = None) -> Message:
+def redrive(
+    message_id: int, *, payload: Any = SAME, by: str = "", reason: str = "", using: str | None = None
+) -> Message:
     """Make the dead letter `message_id` a live message again, visible now, with no attempt used.
 
     Its errors are kept, with a further entry that says who redrove it (`by`) and why (`reason`), both text;
-    its deadline is cleared. `using` is a database alias, the setting DATABASE if None. Raises
-    MessageNotFound when there is no such dead letter, DuplicateMessage when a live message has its unique
-    key.
+    its deadline is cleared. With a `payload` the dead letter stays, and a copy with that payload is enqueued
+    and returned: its headers say of which dead letter it is one (`redriven_from`), and the dead letter's new
+    entry which message is its copy (`copy`). `using` is a database alias, the setting DATABASE if None.
+    Raises MessageNotFound when there is no such dead letter, DuplicateMessage when a live message has its
+    unique key, InvalidMessage for an unfit payload.
     """
     alias = using or settings().database
     with transaction.atomic(using=alias):
+        if payload is not SAME:
+            return _redrive_copy(message_id, payload, alias, by, reason)
         if _redrive_batch([message_id], alias, by, reason):
             return Message.objects.using(alias).get(pk=message_id)
-        dead = DeadLetter.objects.using(alias).filter(pk__in=_possible([message_id])).first()
-        if dead is None:
-            raise MessageNotFound(message_id, "dead letter")
-        twins = Message.objects.using(alias).filter(type=dead.type, unique_key=dead.unique_key)
-        if dead.unique_key is None or not twins.exists():
-            # Another process is redriving it at this moment.
-            raise MessageInTransaction(message_id)
-        raise DuplicateMessage(dead.type, dead.unique_key, message_id=message_id)
+        raise _why_not_redriven(message_id, alias)
+
+
+def _why_not_redriven(message_id: int, alias: str) -> LetsGoError:
+    dead = DeadLetter.objects.using(alias).filter(pk__in=_possible([message_id])).first()
+    if dead is None:
+        return MessageNotFound(message_id, "dead letter")
+    twins = Message.objects.using(alias).filter(type=dead.type, unique_key=dead.unique_key)
+    if dead.unique_key is None or not twins.exists():
+        # Another process is redriving it at this moment.
+        return MessageInTransaction(message_id)
+    return DuplicateMessage(dead.type, dead.unique_key, message_id=message_id)
+
+
+def _redrive_copy(message_id: int, payload: Any, alias: str, by: str, reason: str) -> Message:
+    """Enqueue a copy of a dead letter with another payload; each says of the other that it is there."""
+    dead = lock_dead([message_id], alias, engine_for(alias))
+    if not dead:
+        raise _why_not_redriven(message_id, alias)
+    (letter,) = dead
+    copy = enqueue(
+        letter.type,
+        payload,
+        queue=letter.queue,
+        priority=letter.priority,
+        max_attempts=letter.max_attempts,
+        unique_key=letter.unique_key,
+        on_conflict="raise",
+        headers={**letter.headers, "redriven_from": letter.pk},
+        using=alias,
+    )
+    entry = redrive_entry(at=engine_for(alias).clock(), by=by, reason=reason) | {"copy": copy.pk}
+    letter.errors = with_entry(letter.errors, entry)
+    letter.save(update_fields=["errors"], using=alias)
+    return copy
 
 
 def redrive_many(
@@ -156,38 +201,69 @@ def redrive_many(
 
 
 def _redrive_batch(message_ids: Sequence[int], alias: str, by: str, reason: str) -> int:
-    engine = engine_for(alias)
-    dead = _lock_dead(message_ids, alias, engine)
-    if not dead:
-        return 0
-    clock = engine.clock()
-    entry = redrive_entry(at=clock, by=by, reason=reason)
-    messages = [_redriven(letter, clock, entry) for letter in dead]
-    for group in engine.in_groups(messages, _length):
-        # A message that was enqueued with the same key meanwhile stays: a constraint that fires would end the
-        # transaction.
-        Message.objects.using(alias).bulk_create(group, ignore_conflicts=True)
-    ids = [message.pk for message in messages]
-    lives = list(Message.objects.using(alias).filter(pk__in=ids).values_list("pk", "queue", "priority"))
-    ArchivedMessage.objects.using(alias).filter(pk__in=[row[0] for row in lives]).delete()
-    for queue, priority in {(row[1], row[2]) for row in lives}:
-        engine.notify(queue, priority)
-    return len(lives)
+    dead = lock_dead(message_ids, alias, engine_for(alias))
+    return len(redrive_locked(dead, alias, by=by, reason=reason))
 
 
-def _lock_dead(message_ids: Sequence[int], alias: str, engine: Engine) -> list[DeadLetter]:
+def lock_dead(message_ids: Sequence[int], alias: str, engine: Engine) -> list[DeadLetter]:
+    """Lock those of the dead letters that nobody else is redriving, inside the current transaction."""
     rows = DeadLetter.objects.using(alias).filter(pk__in=_possible(message_ids)).order_by("pk")
     return list(rows.select_for_update(skip_locked=True) if engine.skip_locked else rows)
 
 
-def _redriven(letter: DeadLetter, clock: datetime, entry: dict[str, Any]) -> Message:
+def redrive_locked(
+    dead: Sequence[DeadLetter],
+    alias: str,
+    *,
+    by: str,
+    reason: str,
+    due_at: Mapping[int, datetime] | None = None,
+) -> list[Message]:
+    """Make locked dead letters live messages, due now or when `due_at` says; return those that live.
+
+    A message that was enqueued with the same key meanwhile stays, and so does the dead letter.
+    """
+    if not dead:
+        return []
+    engine = engine_for(alias)
+    clock = engine.clock()
+    entry = redrive_entry(at=clock, by=by, reason=reason)
+    messages = [_redriven(letter, (due_at or {}).get(letter.pk, clock), entry) for letter in dead]
+    for group in engine.in_groups(messages, _length):
+        # A constraint that fires would end the transaction.
+        Message.objects.using(alias).bulk_create(group, ignore_conflicts=True)
+    ids = [message.pk for message in messages]
+    living = set(Message.objects.using(alias).filter(pk__in=ids).values_list("pk", flat=True))
+    lives = [message for message in messages if message.pk in living]
+    ArchivedMessage.objects.using(alias).filter(pk__in=living).delete()
+    for queue, priority in {(message.queue, message.priority) for message in lives}:
+        engine.notify(queue, priority)
+    return lives
+
+
+def _redriven(letter: DeadLetter, due_at: datetime, entry: dict[str, Any]) -> Message:
     values = {name: getattr(letter, name) for name in _SHARED}
-    values |= {"attempts": 0, "deaths": 0, "receipt": letter.receipt + 1, "visible_at": clock}
+    values |= {"attempts": 0, "deaths": 0, "receipt": letter.receipt + 1, "visible_at": due_at}
     values |= {"deadline": None, "leased_by": None, "leased_at": None}
+    values["error_fingerprint"] = letter.error_fingerprint or None
     return Message(**values | {"errors": with_entry(letter.errors, entry)})
 
 
-def _length(message: Message) -> int:
+def restore_dead(
+    messages: Sequence[Message], before: Mapping[int, Mapping[str, Any]], alias: str, engine: Engine
+) -> None:
+    """Make locked messages that were redriven, and have not begun, the dead letters of `before` again."""
+    letters = []
+    for message in messages:
+        values = {name: getattr(message, name) for name in _SHARED} | dict(before[message.pk])
+        values |= {"receipt": message.receipt + 1, "outcome": "dead", "errors": message.errors[:-1]}
+        letters.append(ArchivedMessage(**values))
+    for group in engine.in_groups(letters, _length):
+        ArchivedMessage.objects.using(alias).bulk_create(group)
+    Message.objects.using(alias).filter(pk__in=[message.pk for message in messages]).delete()
+
+
+def _length(message: Message | ArchivedMessage) -> int:
     return sum(len(exact_json(getattr(message, name))) for name in ("payload", "headers", "errors"))
 
 

@@ -72,7 +72,9 @@ class Migration(migrations.Migration):
                 ("skipped", models.BigIntegerField(db_default=0, default=0, verbose_name="skipped")),
                 ("given_back", models.BigIntegerField(db_default=0, default=0, verbose_name="given back")),
                 ("last_id", models.BigIntegerField(db_default=0, default=0, verbose_name="last message")),
+                ("last_at", MomentField(blank=True, null=True, verbose_name="end of the last message")),
                 ("created_at", MomentField(db_default=Clock(), verbose_name="created at")),
+                ("started_at", MomentField(blank=True, null=True, verbose_name="started at")),
                 ("finished_at", MomentField(blank=True, null=True, verbose_name="finished at")),
             ],
             options={

@@ -4,7 +4,7 @@ Models hold facts and answer questions about them; messages, schedules, processe
 """
 
 from .clock import CLOCK_SQL, machine_clock
-from .message import ArchivedMessage, DeadLetter, Message
+from .message import LIVE_STATES, ArchivedMessage, DeadLetter, Message, in_state
 from .operation import BulkOperation, BulkOperationItem
 from .process import Housekeeping, IdleQueue, Pause, PausedType, Process, Queue
 from .schedule import Occurrence, ScheduledJob
@@ -12,6 +12,7 @@ from .statistic import Failure, Statistic
 
 __all__ = [
     "CLOCK_SQL",
+    "LIVE_STATES",
     "ArchivedMessage",
     "BulkOperation",
     "BulkOperationItem",
@@ -27,5 +28,6 @@ __all__ = [
     "Queue",
     "ScheduledJob",
     "Statistic",
+    "in_state",
     "machine_clock",
 ]

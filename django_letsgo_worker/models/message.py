@@ -5,6 +5,7 @@ The live table holds only what waits or runs, so that a claim costs the same wha
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -114,6 +115,34 @@ class Message(MessageFacts):
         if self.leased_by is not None:
             return "running"
         return "retrying" if self.attempts else "scheduled"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """A state in SQL and as Q: on which side of the clock `visible_at` is, and the further condition."""
+
+    sign: str
+    sql: str = ""
+    q: models.Q = field(default_factory=models.Q)
+
+
+# The same as Message.state_at() says of one row.
+LIVE_STATES = {
+    "ready": LiveState("<="),
+    "running": LiveState(">", "leased_by IS NOT NULL", models.Q(leased_by__isnull=False)),
+    "retrying": LiveState(
+        ">", "leased_by IS NULL AND attempts > 0", models.Q(leased_by__isnull=True, attempts__gt=0)
+    ),
+    "scheduled": LiveState(
+        ">", "leased_by IS NULL AND attempts = 0", models.Q(leased_by__isnull=True, attempts=0)
+    ),
+}
+
+
+def in_state(name: str, now: datetime) -> models.Q:
+    """Return the condition of live messages in a state."""
+    state = LIVE_STATES[name]
+    return models.Q(**{"visible_at__lte" if state.sign == "<=" else "visible_at__gt": now}) & state.q
 
 
 class Outcome(models.TextChoices):

@@ -45,9 +45,11 @@ class BulkOperation(WrittenWhereChanged):
     done = models.BigIntegerField(_("done"), default=0, db_default=0)
     skipped = models.BigIntegerField(_("skipped"), default=0, db_default=0)
     given_back = models.BigIntegerField(_("given back"), default=0, db_default=0)
-    # The progress: messages up to this id are worked off.
+    # The progress: messages up to this one are worked off. Dead letters are in the order of their ends.
     last_id = models.BigIntegerField(_("last message"), default=0, db_default=0)
+    last_at = MomentField(_("end of the last message"), null=True, blank=True)
     created_at = MomentField(_("created at"), db_default=Clock())
+    started_at = MomentField(_("started at"), null=True, blank=True)
     finished_at = MomentField(_("finished at"), null=True, blank=True)
 
     class Meta:

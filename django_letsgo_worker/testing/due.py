@@ -25,7 +25,7 @@ from ..conf import settings
 from ..delivery import Control
 from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
 from ..errors import InvalidMessage, LetsGoError
-from ..messages import settlements
+from ..messages import settlements, work_off_operations
 from ..models import Message, ScheduledJob
 from ..recurrence import Recurrence
 from ..worker import executor
@@ -52,11 +52,12 @@ def drain(
 ) -> int:
     """Handle all that is due, and what that enqueues; return how many deliveries were run.
 
-    Everything happens on this thread and its connection, as a worker would do it: highest priority first,
-    then the oldest. `using` is the alias, that of the settings by default. `queues` are names, None means
-    all; paused ones and unknown types are left alone. `now`, an aware datetime, stands in for the clock:
-    messages are due, and pauses count, as of then. A retry waits until `now` is moved past its pause. Inside
-    a transaction, such as a TestCase's, each delivery has a savepoint, and its callbacks on commit run.
+    Everything happens on this thread and its connection, as a worker would do it: first the bulk
+    operations that wait, then the messages, highest priority first, then the oldest. `using` is the
+    alias, that of the settings by default. `queues` are names, None means all; paused ones and unknown
+    types are left alone. `now`, an aware datetime, stands in for the clock: messages are due, and pauses
+    count, as of then. A retry waits until `now` is moved past its pause. Inside a transaction, such as a
+    TestCase's, each delivery has a savepoint, and its callbacks on commit run.
 
     Raises LetsGoError if there is still work after `at_most` deliveries, InvalidMessage for an invalid queue
     or moment.
@@ -87,6 +88,8 @@ class _Drain:
         self.events = Events()
 
     def run(self) -> int:
+        while work_off_operations(now=self.now, using=self.using):
+            pass
         handled = 0
         while True:
             registered = len(self.engine.connection.run_on_commit)
@@ -144,7 +147,12 @@ class _Drain:
             )
             self.events.unknown(lane.queue, claim.unknown)
             if claim.rows:
-                self.engine.write_errors(self.process, settlements.note_lost_attempts(claim.rows, self.using))
+                self.events.counting.set_clock(claim.rows[0].leased_at)
+                lost = settlements.note_lost_attempts(claim.rows, self.using)
+                for message in claim.rows:
+                    if message.lost_attempt is not None:
+                        self.events.counting.lost(message)
+                self.engine.write_errors(self.process, lost)
                 return claim.rows[0]
             if any(registry.find(type) for type in claim.unknown):
                 continue  # a receiver of the signal has registered its handler
@@ -161,7 +169,6 @@ class _Drain:
     # -- one delivery ---------------------------------------------------------------------------------
 
     def _take_in(self, claimed: Claimed) -> InFlight:
-        self.events.counting.set_clock(claimed.leased_at)
         payload = settlements.payload_of(claimed) if registry.is_narrowed(claimed.type) else None
         entry = InFlight(claimed, registry.choose(claimed.type, payload), Control())
         entry.refusal = settlements.refusal_of(claimed, self.name, entry.handler.on_dead)

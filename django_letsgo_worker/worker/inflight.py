@@ -82,9 +82,10 @@ class InFlight:
     @property
     def waited(self) -> float:
         """The seconds from when it was due to when its handler began."""
-        since, claimed = self.claimed.due_at, self.claimed.leased_at
-        due_for = (claimed - since).total_seconds() if since is not None else 0.0
-        return due_for + max(0.0, self.started - self.claimed_at)
+        claimed, held = self.claimed, self.started - self.claimed_at
+        if claimed.due_at is None:
+            return held
+        return (claimed.leased_at - claimed.due_at).total_seconds() + held
 
 
 class Load(NamedTuple):

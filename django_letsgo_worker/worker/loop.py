@@ -100,6 +100,8 @@ class WorkerLoop(threading.Thread):
         self._outage_since: float | None = None
         # Whether the database refuses more outcomes than single ones would explain.
         self._is_refused = False
+        # Whether the database refused the last statistics.
+        self._are_counts_refused = False
         self._second_look = False
         # How many turns in a row have found nothing to do.
         self._idle_turns = 0
@@ -211,15 +213,24 @@ class WorkerLoop(threading.Thread):
 
     def _maintain(self) -> bool:
         """Take a step of the maintenance; what the database refuses of it holds up no message."""
-        if self.inflight.is_closed or self.options.until_empty:
+        if self.inflight.is_closed:
             return False
         try:
-            return self.maintenance.step()
+            return self._work_off() or (not self.options.until_empty and self.maintenance.step())
         except Error as error:
             if self.engine.fault_of(error) is not Fault.REFUSAL:
                 raise
             logger.error("A part of the housekeeping was refused: %s", in_short(error))
             return False
+
+    def _work_off(self) -> bool:
+        """Do a batch of a bulk operation, if one waits."""
+        if self.wakeup.take_operation():
+            self.maintenance.expect_operation()
+        if not self.maintenance.work_off(is_told=self.wakeup.listening):
+            return False
+        self.lanes.forget()
+        return True
 
     def _write_counts(self, taken: Mapping[counts.Place, counts.Count]) -> None:
         """Write the counts of a minute; those that cannot be written are kept for the next."""
@@ -227,9 +238,12 @@ class WorkerLoop(threading.Thread):
             return
         try:
             self.engine.insist(partial(counts.add, taken, self.options.using))
+            self._are_counts_refused = False
         except Refused as refused:
             self.events.counting.put_back(taken)
-            logger.warning("The statistics of this worker were refused: %s", refused)
+            if not self._are_counts_refused:
+                logger.warning("The statistics of this worker are refused, and kept: %s", in_short(refused))
+            self._are_counts_refused = True
         except Error:
             self.events.counting.put_back(taken)
             raise
@@ -294,6 +308,8 @@ class WorkerLoop(threading.Thread):
         seconds = max(0.0, min(seconds, self.inflight.next_try_in))
         # With nothing to claim there is nothing to look for.
         ended_by = self.wakeup.wait(seconds, self.engine if any(wanted) else None)
+        if ended_by == "written":
+            self.maintenance.expect_operation()
         self.lanes.look_after_rest(ended_by)
 
     def _poll_seconds(self, wanted: Wanted) -> float:

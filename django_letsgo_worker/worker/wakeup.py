@@ -30,6 +30,7 @@ class Wakeup:
         self._lock = threading.Lock()
         self._named: set[tuple[str, int]] = set()
         self._version: int | None = None
+        self._told_of_operation = False
 
     def wake(self) -> None:
         """End the rest."""
@@ -41,6 +42,16 @@ class Wakeup:
         with self._lock:
             self._named.add(lane)
         self._set_off.set()
+
+    def tell_of_operation(self) -> None:
+        """End the rest, since a bulk operation waits."""
+        self._told_of_operation = True
+        self._set_off.set()
+
+    def take_operation(self) -> bool:
+        """Return whether a bulk operation was told of since the last call."""
+        told, self._told_of_operation = self._told_of_operation, False
+        return told
 
     def take(self) -> set[tuple[str, int]]:
         """Return the lanes named since the last call; a wake-up from here on counts for the next rest."""
@@ -90,7 +101,9 @@ class Listener(threading.Thread):
     def _listen(self, engine: Engine) -> None:
         try:
             for named in engine.listen(self.stopping, self._heard):
-                if not isinstance(named, UUID):
+                if named is None:
+                    self.wakeup.tell_of_operation()
+                elif not isinstance(named, UUID):
                     self.wakeup.name(named)
                 elif named == self.process:
                     self.on_revoked()
@@ -105,8 +118,8 @@ class Listener(threading.Thread):
 
     def _heard(self) -> None:
         self.wakeup.listening = True
-        # Notifications that were sent before are lost: the loop looks for their messages.
-        self.wakeup.wake()
+        # Notifications that were sent before are lost: the loop looks for what they were about.
+        self.wakeup.tell_of_operation()
 
     def stop(self) -> None:
         """End it, and its connection, without waiting for the next notification."""

@@ -6,11 +6,13 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError, connections
 from django.db.models import QuerySet, Sum
 
 from django_letsgo_worker import Reject, Retry, Snooze, counts, enqueue, inspection, messages
 from django_letsgo_worker.counts import OUTCOMES, Count, Place, minute_of
 from django_letsgo_worker.engines import engine_for
+from django_letsgo_worker.errors import InvalidMessage
 from django_letsgo_worker.histograms import bounds_of, bucket_of
 from django_letsgo_worker.models import ArchivedMessage, Statistic
 from django_letsgo_worker.testing import drain
@@ -52,8 +54,16 @@ class TestWhatIsCounted:
         assert low <= 100 < high * 1.01
 
     def test_nothing_is_written_where_nothing_was_handled(self, job, django_assert_num_queries):
+        with django_assert_num_queries(0):
+            counts.add({}, "default")
         drain()
         assert not Statistic.objects.exists()
+
+    def test_an_attempt_whose_worker_died_is_a_failed_one(self, job, worker, at):
+        enqueue("job", visible_at=at(0))
+        worker.claim_one(now=at(0), lease_seconds=30)
+        drain(now=at(60))
+        assert sums() == {"succeeded": 1, "failed": 1, "dead": 0, "cancelled": 0, "expired": 0}
 
     @pytest.mark.django_db(transaction=True)
     def test_messages_that_end_by_hand_or_by_themselves(self, job, at):
@@ -92,6 +102,15 @@ class TestAdding:
             hour + timedelta(hours=1): 1,
         }
 
+    @pytest.mark.parametrize("nonsense", [[], "text", {"a": 1}, {"1": None}, None])
+    def test_a_row_that_holds_no_histogram_takes_counts_all_the_same(self, at, nonsense):
+        place = Place(minute_of(at(0)), "default", "job")
+        counts.add({place: Count(succeeded=1, run={1: 1})}, "default")
+        Statistic.objects.update(wait=nonsense if nonsense is not None else [None])
+        counts.add({place: Count(succeeded=1, wait={2: 1})}, "default")
+        row = Statistic.objects.get(span=60)
+        assert (row.succeeded, row.run, row.wait) == (2, {"1": 1}, {"2": 1})
+
     def test_more_types_than_fit_into_one_statement(self, at):
         counts.add(self.count(at, 450), "default")
         counts.add(self.count(at, 450), "default")
@@ -120,6 +139,43 @@ class TestAddingTogether:
             pytest.skip("There the transaction is the lock.")
         monkeypatch.setattr(QuerySet, "select_for_update", lambda self, **kwargs: self)
         assert self.add_together(race, at) < 45
+
+
+@pytest.mark.django_db(transaction=True)
+class TestACommitThatBreaksOff:
+    """The answer of a commit is lost: it may have been carried out, or not."""
+
+    @pytest.fixture
+    def count(self, at):
+        counts.add({Place(minute_of(at(0)), "default", "other"): Count(succeeded=1)}, "default")
+        return lambda: engine_for("default").insist(
+            lambda: counts.add({Place(minute_of(at(0)), "default", "job"): Count(succeeded=1)}, "default")
+        )
+
+    def break_off(self, monkeypatch, *, carried_out):
+        wrapper = type(connections["default"])
+        commit, broken = wrapper.commit, []
+
+        def break_once(self):
+            if carried_out or broken:
+                commit(self)
+            if not broken:
+                broken.append(self)
+                raise OperationalError("the connection broke")
+
+        monkeypatch.setattr(wrapper, "commit", break_once)
+
+    @pytest.mark.parametrize("carried_out", [True, False])
+    def test_is_not_repeated_so_that_nothing_counts_twice(self, count, monkeypatch, carried_out):
+        self.break_off(monkeypatch, carried_out=carried_out)
+        count()
+        assert sums(type="job")["succeeded"] == carried_out
+
+    def test_a_commit_that_is_repeated_would_count_twice(self, count, monkeypatch):
+        monkeypatch.setattr(type(engine_for("default")), "is_outage", lambda self, error: False)
+        self.break_off(monkeypatch, carried_out=True)
+        count()
+        assert sums(type="job")["succeeded"] == 2
 
 
 class TestForgetting:
@@ -188,3 +244,21 @@ class TestRates:
         Statistic.objects.filter(span=60).delete()
         (rate,) = inspection.rates(since=timedelta(days=7), until=hour + timedelta(minutes=10))
         assert rate.succeeded == 9
+
+    def test_a_short_span_whose_minutes_are_forgotten_is_read_by_the_hour(self, at):
+        hour = minute_of(at(-5 * 86_400)).replace(minute=0)
+        counts.add({Place(hour + timedelta(minutes=9), "default", "a"): Count(succeeded=1)}, "default")
+        while counts.forget_batch(now=at(0)):
+            pass
+        (rate,) = inspection.rates(since=hour, until=hour + timedelta(hours=1))
+        assert rate.succeeded == 1
+
+    @pytest.mark.parametrize("by", ["type", ["type", "colour"]])
+    def test_what_is_told_apart_is_a_list_of_known_names(self, by):
+        with pytest.raises(InvalidMessage, match='^by is a list of "queue" and "type", not '):
+            inspection.rates(by=by)
+
+    @pytest.mark.parametrize("name", ["since", "until"])
+    def test_moments_have_a_zone(self, at, name):
+        with pytest.raises(InvalidMessage, match=f"^{name} needs a time zone"):
+            inspection.rates(**{name: at(0).replace(tzinfo=None)})

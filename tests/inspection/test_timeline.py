@@ -185,10 +185,7 @@ def test_a_redrive_stands_between_the_attempts_with_who_and_why():
 def test_a_retry_that_somebody_asked_for_has_who_and_why():
     message = enqueue("t:bad")
     drain()
-    row = Message.objects.get(pk=message.pk)
-    row.errors.append({"retry": True, "at": now().isoformat(), "by": "ben", "reason": ""})
-    row.receipt += 1
-    row.save()
+    messages.retry(message.pk, by="ben")
     found = timeline(message)
 
     assert [one["event"] for one in found] == ["enqueued", "claimed", "failed", "retried"]

@@ -356,7 +356,10 @@ class TestDead:
     @pytest.mark.parametrize(
         ("words", "sentence"),
         [
-            ((), "Say which to redrive: ids, --queue, --type, --error, --limit or --all."),
+            (
+                (),
+                "Say which to redrive: ids, --type, --queue, --error, --fingerprint, --older-than, --limit or",
+            ),
             (("1", "--all"), "Give either ids or options, not both."),
             (("1", "--queue", "mails"), "Give either ids or options, not both."),
             (("--type", "a b"), "is refused"),

@@ -10,10 +10,12 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models import Sum
 
-from django_letsgo_worker import enqueue, enqueue_many, queues
+from django_letsgo_worker import counts, enqueue, enqueue_many, queues
 from django_letsgo_worker.engines import ARCHIVE, TABLE, engine_for
-from django_letsgo_worker.models import ArchivedMessage, DeadLetter, Message, Process
+from django_letsgo_worker.models import ArchivedMessage, DeadLetter, Message, Process, Statistic
+from django_letsgo_worker.worker import counting
 from tests.support import wait_until
 
 from .conftest import SETTINGS
@@ -403,3 +405,27 @@ def dead_letter(type, **facts):
                           max_attempts=1, receipt=1, deaths=0, headers={}, errors=[], **facts)  # fmt: skip
     row.save(force_insert=True)
     return row.pk
+
+
+def test_statistics_that_are_refused_cost_no_message_are_said_once_and_written_later(
+    refuse, handle, start_worker, caplog, monkeypatch
+):
+    monkeypatch.setattr(counting, "MINUTE", 0.2)
+    monkeypatch.setattr(counting, "SPREAD", 0.0)
+    tries = []
+    add = counts.add
+    monkeypatch.setattr(counts, "add", lambda *args: (tries.append(args), add(*args)))
+    handle("t:a")(lambda delivery: None)
+    take_back = refuse("NEW.type = 't:a'", table=Statistic._meta.db_table)
+    enqueue("t:a")
+    thread = start_worker()
+    wait_until(lambda: len(tries) > 2)
+    enqueue("t:a")
+    wait_until(lambda: ArchivedMessage.objects.count() == 2)
+
+    take_back()
+    thread.stop()
+
+    (said,) = [line for line in caplog.messages if "statistics of this worker are refused" in line]
+    assert "refused by the trigger" in said
+    assert Statistic.objects.filter(span=60).aggregate(sum=Sum("succeeded")) == {"sum": 2}

@@ -36,6 +36,7 @@ PLANNER = {
 }
 # Names the processes that hold messages which were cancelled or deleted.
 REVOKED = "letsgo_worker_revoked"
+OPERATIONS = "letsgo_worker_operations"
 # DISCARD ALL, but for what is prepared and planned.
 RESET = (
     "SET SESSION AUTHORIZATION DEFAULT", "RESET ROLE", "RESET ALL", "CLOSE ALL", "UNLISTEN *",
@@ -156,18 +157,24 @@ class PostgreSQLEngine(Engine):
         for process in processes:
             self.execute(f"SELECT pg_notify('{REVOKED}', %(process)s)", {"process": str(process)})
 
+    def tell_of_operation(self) -> None:
+        self.execute(f"SELECT pg_notify('{OPERATIONS}', '')", {})
+
     def listen(
         self, stopping: threading.Event, heard: Callable[[], None]
-    ) -> Iterator[tuple[str, int] | UUID]:
+    ) -> Iterator[tuple[str, int] | UUID | None]:
         self.connection.ensure_connection()
         raw = self.connection.connection
         with self.connection.wrap_database_errors:
-            raw.execute(f"LISTEN {inserting.CHANNEL}; LISTEN {REVOKED}")
+            raw.execute(f"LISTEN {inserting.CHANNEL}; LISTEN {REVOKED}; LISTEN {OPERATIONS}")
         heard()
         while not stopping.is_set():
             with self.connection.wrap_database_errors:
                 notes = list(raw.notifies(timeout=1.0, stop_after=1))
             for note in notes:
+                if note.channel == OPERATIONS:
+                    yield None
+                    continue
                 if note.channel == REVOKED:
                     with suppress(ValueError):
                         yield UUID(note.payload)

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from ..base import IDLE, IS_PAUSED, TABLE, Engine
-from ..records import Claim, Claimed, ClaimRequest, Lane, Lapse
+from ..records import Claim, Claimed, ClaimRequest, Lane, Lapse, lane_of
 from .dialect import DIALECT
 
 SAID = f"UPDATE {IDLE} SET waiting = TRUE WHERE NOT waiting"
@@ -97,7 +97,7 @@ def lanes(
         params["lane_marks"] = [lane.next_visible_at for lane in marked]
     found = ALL_LANES if marked is None else MARKED_LANES
     sql = f"WITH RECURSIVE {said} {found} {LANES.format(clock=DIALECT.clock)}"
-    return [engine.read_lane(row) for row in engine.execute(sql, params)]
+    return [lane_of(row, DIALECT.read_moment) for row in engine.execute(sql, params)]
 
 
 def claim_within(engine: Engine, request: ClaimRequest, window: int) -> Claim:

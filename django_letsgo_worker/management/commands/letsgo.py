@@ -21,6 +21,7 @@ from .. import startup
 from ..letsgo import (
     dead_letters,
     messages,
+    operations,
     overview,
     queues,
     schedule_files,
@@ -50,8 +51,11 @@ class Command(BaseCommand):
         scheduled = verbs.add_noun("schedule", "schedules: what is enqueued, and when")
         schedules.add_to(scheduled)
         schedule_files.add_to(scheduled)
-        messages.add_to(verbs.add_noun("message", "messages, waiting, running or ended"))
+        message = verbs.add_noun("message", "messages, waiting, running or ended")
+        messages.add_to(message)
+        operations.add_retry(message)
         dead_letters.add_to(verbs.add_noun("dead", "dead letters: messages that were given up and kept"))
+        operations.add_to(verbs.add_noun("operation", "bulk operations: what is done to many messages"))
         queues.add_to(verbs.add_noun("queue", "queues and their work"))
         worker = verbs.add_noun("worker", "processes that handle messages")
         workers.add_to(worker)

@@ -6,7 +6,7 @@ The pages decide what is shown, and to whom.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -135,52 +135,45 @@ def link_to(site: str, model: str, pk: Any, text: Any) -> SafeString | str:
         return str(text)
 
 
-def attempts(errors: Any) -> SafeString | str:
-    """Show the record of failed attempts and redrives, newest first, attempts with their tracebacks."""
-    entries = [entry if isinstance(entry, dict) else {"message": entry} for entry in errors or [] if entry]
-    if not entries:
-        return NOTHING
-    return format_html_join(
-        "", "{}", ((_attempt(entry, place == 0),) for place, entry in enumerate(reversed(entries)))
+def sentence(text: Any) -> SafeString:
+    """Show the sentence that a page begins with."""
+    return format_html('<strong class="lg-sentence">{}</strong>', cut(text, 1_000))
+
+
+def timeline(events: Iterable[Mapping[str, Any]]) -> SafeString:
+    """Show what happened, the oldest first, tracebacks folded away but for the newest."""
+    shown = list(events)
+    newest = next((place for place in reversed(range(len(shown))) if shown[place].get("traceback")), None)
+    lines = (
+        (
+            event["event"],
+            _moment(event["at"]),
+            cut(event["sentence"], 1_000),
+            _details(event, place == newest),
+        )
+        for place, event in enumerate(shown)
+    )
+    return format_html(
+        '<ol class="lg-timeline">{}</ol>',
+        format_html_join("", '<li class="lg-{}">{} {}{}</li>', lines),
     )
 
 
-def _attempt(entry: dict[str, Any], is_newest: bool) -> SafeString:
-    if entry.get("redrive"):
-        return _redrive(entry)
-    shown = (
-        '<summary>{}</summary><p class="lg-message">{}</p><p class="lg-why">{}</p>'
-        '<pre class="lg-pre" tabindex="0">{}</pre></details>'
+def _moment(at: datetime) -> SafeString:
+    local = timezone.localtime(at)
+    return format_html(
+        '<time class="lg-why" datetime="{}">{}</time>', at.isoformat(), f"{local:%Y-%m-%d %H:%M:%S}"
     )
-    opening = '<details class="lg-attempt" open>' if is_newest else '<details class="lg-attempt">'
-    message = cut(entry.get("message", ""), 2_000)
-    return format_html(opening + shown, _headline(entry), message, _ran(entry), entry.get("traceback", ""))
 
 
-def _redrive(entry: dict[str, Any]) -> SafeString:
-    by = _("Redriven by %(name)s") % {"name": entry["by"]} if entry.get("by") else _("Redriven")
-    facts = " · ".join(cut(fact) for fact in (entry.get("at"), entry.get("reason")) if fact)
-    return format_html('<p class="lg-attempt"><strong>{}</strong> {}</p>', cut(by), facts)
-
-
-def _headline(entry: dict[str, Any]) -> SafeString:
-    number = _("Attempt %(number)s") % {"number": entry.get("attempt", "?")}
-    return format_html("<strong>{}</strong> {}", number, cut(entry.get("class", "")))
-
-
-def _ran(entry: dict[str, Any]) -> str:
-    facts = [_recorded(entry.get("at", "")), entry.get("process", "")]
-    if isinstance(entry.get("seconds"), (int, float)):
-        facts.insert(1, span(entry["seconds"]))
-    return " · ".join(cut(fact) for fact in facts if fact)
-
-
-def _recorded(at: Any) -> Any:
-    """Return a recorded ISO time as pages show times; other text unchanged."""
-    try:
-        return f"{timezone.localtime(datetime.fromisoformat(at)):%Y-%m-%d %H:%M:%S}"
-    except (TypeError, ValueError, OverflowError):
-        return at
+def _details(event: Mapping[str, Any], is_open: bool) -> SafeString | str:
+    """Return the traceback of a failed attempt, and its words where the sentence cuts them."""
+    if not event.get("traceback"):
+        return ""
+    opening = '<details class="lg-attempt" open>' if is_open else '<details class="lg-attempt">'
+    inside = '<summary>{}</summary><p class="lg-message">{}</p>{}</details>'
+    words = cut(event.get("message", ""), 2_000)
+    return format_html(opening + inside, cut(event["class"]), words, pre(event["traceback"]))
 
 
 def two_lines(first: Any, second: Any) -> SafeString:

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from .. import registry
+from ..inspection import Explanation, explanation_of, name_of
 from . import formatting
 from .base import ReadOnlyAdmin, snapshot_of
 
@@ -34,9 +35,9 @@ class MessageFactsAdmin(ReadOnlyAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         shown = "shown" if self.has_view_payload(request) else "hidden"
         return [
-            (None, {"fields": self.first_fields}),
+            (None, {"fields": ("explained", *self.first_fields)}),
             (_("Payload"), {"fields": [f"{name}_{shown}" for name in self.secret]}),
-            (_("Failed attempts"), {"fields": ["attempts_shown"]}),
+            (_("What happened"), {"fields": ["timeline"]}),
             (_("More"), {"fields": self.more_fields}),
         ]
 
@@ -85,7 +86,8 @@ class MessageFactsAdmin(ReadOnlyAdmin):
     def holder(self, row: Any) -> SafeString | str:
         if row.leased_by is None:
             return formatting.NOTHING
-        return formatting.link_to(self.admin_site.name, "process", row.leased_by, row.leased_by)
+        name = name_of(row.leased_by, snapshot_of(row))
+        return formatting.link_to(self.admin_site.name, "process", row.leased_by, formatting.cut(name))
 
     @admin.display(description=_("schedule"))
     def schedule(self, row: Any) -> SafeString | str:
@@ -117,9 +119,22 @@ class MessageFactsAdmin(ReadOnlyAdmin):
     def headers_hidden(self, row: Any) -> SafeString:
         return formatting.hidden_payload()
 
-    @admin.display(description=_("attempts"))
-    def attempts_shown(self, row: Any) -> SafeString | str:
-        return formatting.attempts(row.errors)
+    # -- why it does not run, and what happened --------------------------------------------------------
+
+    @admin.display(description=_("why"))
+    def explained(self, row: Any) -> SafeString:
+        return formatting.sentence(self._explanation(row).sentence)
+
+    @admin.display(description=_("timeline"))
+    def timeline(self, row: Any) -> SafeString:
+        return formatting.timeline(self._explanation(row).timeline)
+
+    def _explanation(self, row: Any) -> Explanation:
+        """Return the explanation of the row on its page, made once."""
+        found: Explanation | None = getattr(row, "explanation", None)
+        if found is None:
+            found = row.explanation = explanation_of(row, snapshot_of(row))
+        return found
 
 
 def types_beginning(word: str) -> list[str]:

@@ -70,7 +70,7 @@ class MessageAdmin(MessageFactsAdmin):
     search_help_text = _("An id, the start of a type, or key: followed by a unique key.")
     actions = ("retry", "cancel")
     buttons = {"retry": _("Retry now"), "cancel": _("Cancel this message")}
-    first_fields = ("state", "type_shown", "queue_shown", "tries", "enqueued", "visible")
+    first_fields = ("state_alone", "type_shown", "queue_shown", "tries", "enqueued", "visible")
     more_fields = (
         "deadline_shown", "unique_key_shown", "schedule", "planned", "first_started", "leased", "holder",
         "receipt", "deaths",
@@ -128,26 +128,36 @@ class MessageAdmin(MessageFactsAdmin):
 
     @admin.display(description=_("state"))
     def state(self, row: Message) -> SafeString:
+        return formatting.badge(*self._mark(row))
+
+    @admin.display(description=_("state"))
+    def state_alone(self, row: Message) -> SafeString:
+        # The sentence above it says why.
+        kind, label, _why = self._mark(row)
+        return formatting.badge(kind, label)
+
+    def _mark(self, row: Message) -> tuple[str, Any, Any]:
+        """Return the kind and the words of a state's mark, and the reason where it is not good."""
         page = snapshot_of(row)
         state = state_of(row, page.now)
         kind, label = LABELS[state]
         if state == "running" and row.leased_by in {worker.pk for worker in page.silent_workers}:
-            return formatting.badge("warn", label, _("its worker is silent"))
+            return "warn", label, _("its worker is silent")
         if state != "ready":
-            return formatting.badge(kind, label)
+            return kind, label, ""
         if row.queue in page.paused:
-            return formatting.badge("off", _("paused"), _("its queue is paused"))
+            return "off", _("paused"), _("its queue is paused")
         if row.type in page.paused_types:
-            return formatting.badge("off", _("paused"), _("its type is paused"))
+            return "off", _("paused"), _("its type is paused")
         if not page.workers:
-            return formatting.badge("warn", label, _("no worker is running"))
+            return "warn", label, _("no worker is running")
         if not page.is_taken(row.queue, row.type):
-            return formatting.badge("warn", label, _("no worker takes this type from this queue"))
+            return "warn", label, _("no worker takes this type from this queue")
         found = affected_on(row.request)  # type: ignore[attr-defined]
         problem = found.types.get(row.type) or found.queues.get(row.queue)
         if problem is not None:
-            return formatting.badge("warn", label, formatting.cut(problem.sentence, LONGEST_SENTENCE))
-        return formatting.badge(kind, label)
+            return "warn", label, formatting.cut(problem.sentence, LONGEST_SENTENCE)
+        return kind, label, ""
 
     @admin.display(description=_("unique key"))
     def unique_key_shown(self, row: Message) -> str:

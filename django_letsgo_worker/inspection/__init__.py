@@ -1,20 +1,22 @@
 """The truth about the rows, each question answered once: living processes, waiting work, runs, problems.
 
 Nothing is written or formatted here: every door asks here and shows the answer in its own way.
-Projects may rely on `problems`, `is_alive`, `rates` and `state_of`.
+Projects may rely on `problems`, `explain`, `Explanation`, `is_alive`, `rates` and `state_of`.
 """
 
 from ..models import LIVE_STATES, in_state
 from .actions import Action, action, manage
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in
-from .lengths import how_far, in_units, length
+from .explanation import Explanation, explain, explanation_of
+from .lengths import at_clock, how_far, in_units, length, span
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .rates import Durations, Rate, rates
 from .runs import Run, last_runs, newest_runs, next_runs
 from .schedule_problems import LATE, declared_names, does_something, is_late
 from .snapshot import QueueFacts, Snapshot, alias_of_queue
+from .timeline import name_of
 from .work import (
     BATCH,
     MOST_COUNTED,
@@ -40,6 +42,7 @@ __all__ = [
     "Action",
     "Affected",
     "Durations",
+    "Explanation",
     "Problem",
     "QueueFacts",
     "Rate",
@@ -49,12 +52,15 @@ __all__ = [
     "action",
     "affected",
     "alias_of_queue",
+    "at_clock",
     "by_harm",
     "count_capped",
     "counted_by_liveness",
     "declared_names",
     "does_something",
     "ended_until",
+    "explain",
+    "explanation_of",
     "first_ones",
     "how_far",
     "in_state",
@@ -66,6 +72,7 @@ __all__ = [
     "liveness_of",
     "manage",
     "migrate_command",
+    "name_of",
     "newest_runs",
     "next_runs",
     "not_migrated",
@@ -73,6 +80,7 @@ __all__ = [
     "problems_in",
     "rates",
     "serves",
+    "span",
     "state_of",
     "types_waiting",
 ]

@@ -1,4 +1,4 @@
-"""What somebody can press or type about a problem: a verb, a command, and the admin's page for it.
+"""What somebody can press or type: a verb, a command, and the page of the admin for it.
 
 Nothing is done here; where a project has no admin, or not this page, the URL is empty.
 """
@@ -25,14 +25,23 @@ def action(verb: str, command: str = "", place: str = "", **filters: str) -> Act
     return {"verb": verb, "command": command, "url": _url(place, filters) if place else ""}
 
 
+def action_on(verb: str, command: str, place: str, pk: object) -> Action:
+    """Return an action on one row; `place` names its page in the admin by its model."""
+    return {"verb": verb, "command": command, "url": _reversed(f"{place}_change", pk)}
+
+
 def manage(*words: str) -> str:
     """Return a command of manage.py, quoted for a shell."""
     return f"manage.py {shlex.join(words)}"
 
 
 def _url(place: str, filters: dict[str, str]) -> str:
+    url = _reversed(f"{place}_changelist")
+    return f"{url}?{urlencode(filters)}" if url and filters else url
+
+
+def _reversed(page: str, *args: object) -> str:
     try:
-        url = reverse(f"admin:django_letsgo_worker_{place}_changelist")
+        return reverse(f"admin:django_letsgo_worker_{page}", args=args)
     except NoReverseMatch:
         return ""
-    return f"{url}?{urlencode(filters)}" if filters else url

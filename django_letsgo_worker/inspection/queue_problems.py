@@ -36,16 +36,16 @@ def standing(snapshot: Snapshot) -> Iterator[Problem]:
     for queue, some_due in _grouped(due, "queue"):
         if not snapshot.workers_of(queue):
             yield _unserved(snapshot, queue, some_due)
-    unknown = [one for one in due if not _is_known(snapshot, one)]
+    unknown = [one for one in due if not is_known(snapshot, one.queue, one.type)]
     for type, some_due in _grouped(unknown, "type"):
         yield _unknown(snapshot, type, some_due)
 
 
-def _is_known(snapshot: Snapshot, due: Due) -> bool:
+def is_known(snapshot: Snapshot, queue: str, type: str) -> bool:
     """Return whether a living worker knows the type: one of those that serve the queue, if any does."""
-    workers = [worker for worker in snapshot.workers if serves(worker, due.queue)] or snapshot.workers
+    workers = [worker for worker in snapshot.workers if serves(worker, queue)] or snapshot.workers
     # One that has told no types yet is taken to know what this code knows.
-    return any(due.type in (worker.types or registry.types()) for worker in workers)
+    return any(type in (worker.types or registry.types()) for worker in workers)
 
 
 def _not_paused(snapshot: Snapshot) -> list[Due]:
@@ -95,21 +95,24 @@ def _unserved(snapshot: Snapshot, queue: str, due: Sequence[Due]) -> Problem:
 
 def _unknown(snapshot: Snapshot, type: str, due: Sequence[Due]) -> Problem:
     queues = ", ".join(repr(one.queue) for one in due)
-    known = {name for worker in snapshot.workers for name in worker.types or ()}
-    if type in known:
-        cause = f"No living worker that serves {queues} has a handler for {type!r}"
-        cure = "let one that knows the type serve the queue too: `manage.py runworker --queues`."
-    elif registry.find(type) is not None:
-        cause = f"No living worker has a handler for {type!r}, though this code has"
-        cure = "restart the workers with this code: `manage.py runworker`."
-    else:
-        cause = f"No living worker has a handler for {type!r}"
-        cure = "deploy its handler and restart `manage.py runworker`, or cancel its messages."
-        cure += suggestion(type, known)
+    cause, cure = unknown_because(snapshot, type, queues)
     count = _total(due)
     sentence = f"{cause}, but {some(count, 'such message is', 'such messages are')} due in {queues}: {cure}"
     look = action("look", manage("letsgo", "message", "list", "--type", type), "message", type=type)
     return problem("type_unknown", type, sentence, look, since=_oldest(due), count=count)
+
+
+def unknown_because(snapshot: Snapshot, type: str, queues: str) -> tuple[str, str]:
+    """Return why nobody takes a type from these queues, and what to do about it."""
+    known = {name for worker in snapshot.workers for name in worker.types or ()}
+    if type in known:
+        cure = "let one that knows the type serve the queue too: `manage.py runworker --queues`."
+        return f"No living worker that serves {queues} has a handler for {type!r}", cure
+    if registry.find(type) is not None:
+        cause = f"No living worker has a handler for {type!r}, though this code has"
+        return cause, "restart the workers with this code: `manage.py runworker`."
+    cure = "deploy its handler and restart `manage.py runworker`, or cancel its messages."
+    return f"No living worker has a handler for {type!r}", cure + suggestion(type, known)
 
 
 # -- backlogs ----------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from django_letsgo_worker.admin import formatting
@@ -25,13 +27,14 @@ def test_a_length_of_time_on_a_page_has_units_of_people(seconds, said):
     assert formatting.span(seconds) == said
 
 
-def test_the_moment_of_an_attempt_has_the_form_of_its_page(settings):
+def test_a_timeline_has_the_moments_of_its_page_and_folds_tracebacks_away(settings):
     settings.TIME_ZONE = "Asia/Kathmandu"
-    page = formatting.attempts([{"attempt": 1, "at": "2026-11-27T20:59:42.595196+00:00", "seconds": 9.3e-06}])
+    at = datetime(2026, 11, 27, 20, 59, 42, 595196, tzinfo=UTC)
+    failed = {"at": at, "event": "failed", "sentence": "Try 1 failed: <b>", "class": "shop.Bad"}
+    failed |= {"message": "no", "process": "web-1", "traceback": "Traceback <i>"}
+    page = formatting.timeline([{"at": at, "event": "enqueued", "sentence": "Enqueued."}, failed, failed])
 
-    assert "2026-11-28 02:44:42 · &lt; 1 ms" in page
-
-
-@pytest.mark.parametrize("at", [None, 5, "yesterday", ["x"], {}])
-def test_what_is_recorded_as_a_moment_and_is_none_leaves_the_attempt_readable(at):
-    assert "Attempt 1" in formatting.attempts([{"attempt": 1, "at": at}])
+    assert "2026-11-28 02:44:42" in page
+    assert "Try 1 failed: &lt;b&gt;" in page and "Traceback &lt;i&gt;" in page
+    assert page.count("<details") == 2
+    assert page.count('<details class="lg-attempt" open>') == 1

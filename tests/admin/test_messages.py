@@ -164,3 +164,39 @@ def test_a_filtered_list_has_pages(admin_client):
     wanted = [enqueue("mail.send", queue="mail").pk for _ in range(55)]
     first, second = (admin_client.get(list_url("message"), {"queue": "mail", "p": p}) for p in ("1", "2"))
     assert ids_on(first) + ids_on(second) == wanted
+
+
+def test_the_page_of_a_message_begins_with_why_it_waits_and_says_it_once(admin_client):
+    process(queues=["mail"])
+    queues.pause("mail", by="anna", reason="ticket 4711")
+    message = enqueue("mail.send", queue="mail")
+    page = admin_client.get(change_url("message", message.pk)).content.decode()
+
+    sentence = (
+        "Waits: anna paused mail 0s ago (ticket 4711). `manage.py letsgo queue resume mail` ends the pause."
+    )
+    assert page.count(sentence) == 1
+    assert page.index(sentence) < page.index("field-state_alone")
+    assert "its queue is paused" not in page
+    assert "Enqueued into mail." in page
+
+
+@pytest.mark.parametrize("model", ["archivedmessage", "deadletter"])
+def test_the_page_of_a_message_that_ended_begins_with_what_became_of_it(admin_client, model):
+    row = dead_letter()
+    page = admin_client.get(change_url(model, row.pk)).content.decode()
+
+    assert page.index("after 5 of 5 tries: CardDeclined: card declined.") < page.index("field-outcome_shown")
+    assert page.index("Enqueued into billing.") < page.index("Try 2 failed after 250 ms: CardDeclined")
+    assert page.index("Try 2 failed after 250 ms") < page.index("Became a dead letter after 5 of 5 tries.")
+    assert page.count('<details class="lg-attempt"') == 2
+
+
+def test_the_holder_of_a_message_has_its_name(admin_client):
+    worker = process(name="web-7")
+    message = enqueue("mail.send", queue="mail")
+    later = timezone.now() + timedelta(hours=1)
+    Message.objects.filter(pk=message.pk).update(leased_by=worker.pk, leased_at=later, visible_at=later)
+    page = admin_client.get(change_url("message", message.pk)).content.decode()
+
+    assert f'<a href="{change_url("process", worker.pk)}">web-7</a>' in page

@@ -29,7 +29,7 @@ PUBLIC = {
 HOMES = {
     "messages": "find cancel redrive prune",
     "schedules": "add update ensure remove enable disable run_now",
-    "inspection": "is_alive state_of",
+    "inspection": "Explanation explain is_alive state_of",
     "models": "Message ArchivedMessage DeadLetter ScheduledJob Occurrence Process Queue",
     "signals": "message_enqueued delivery_started delivery_finished lease_lost occurrence_fired message_died",
     "testing": "drain fire_due assert_enqueued occurrences_between ImmediateBackend RecordingBackend",

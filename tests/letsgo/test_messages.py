@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -210,6 +211,52 @@ class TestShow:
     def test_a_message_that_is_no_dead_letter_is_not_shown_as_one(self, of_each_state):
         assert "There is no dead letter" in refusal("dead", "show", of_each_state["cancelled"])
         assert "There is no dead letter" in refusal("dead", "show", of_each_state["ready"])
+
+
+class TestWhy:
+    def test_says_why_a_message_waits_what_to_do_and_what_happened(self, settings):
+        settings.TIME_ZONE = "Asia/Kathmandu"
+        id = enqueue("t:x", {"card": "4111"}, delay=600).pk
+        said = letsgo("message", "why", id)
+
+        assert said.lines[0].startswith("Waits until ") and "it was enqueued for then" in said.lines[0]
+        assert said.lines[1:6] == [
+            "", "What to do:",
+            f"  retry    manage.py letsgo message retry {id}",
+            f"  cancel   manage.py letsgo message cancel {id}",
+            "  run      manage.py runworker --queues default",
+        ]  # fmt: skip
+        assert said.lines[6:8] == ["", "What happened:"]
+        assert re.fullmatch(r"  \S+ \S+ \+0545  enqueued   Enqueued into default, .*", said.lines[8])
+        assert "4111" not in said.out
+
+    def test_shows_the_newest_traceback_without_what_a_terminal_may_obey(self):
+        error = {
+            "attempt": 1, "at": "2026-01-01T00:00:00+00:00", "seconds": 0.25, "process": "web-1",
+            "class": "shop.Bad", "message": "no\x1b[2J",
+        }  # fmt: skip
+        dead_letter(7, errors=[{**error, "traceback": "old"}, {**error, "attempt": 2, "traceback": "a\nb"}])
+        said = letsgo("message", "why", 7)
+
+        assert any(r"Try 2 failed after 250 ms: Bad: no\x1b[2J" in line for line in said.lines)
+        assert said.lines[said.lines.index("      a") + 1] == "      b"
+        assert "\x1b" not in said.out and "old" not in said.out
+        assert "manage.py letsgo dead redrive 7" in said.out
+
+    def test_programs_get_all_of_it_in_utc(self):
+        id = enqueue("t:x", {"card": "4111"}, delay=600).pk
+        said = letsgo("message", "why", id, "--json")
+
+        assert list(said.json) == ["id", "code", "sentence", "state", "actions", "timeline"]
+        assert (said.json["id"], said.json["code"], said.json["state"]) == (id, "scheduled", "scheduled")
+        assert [set(one) for one in said.json["actions"]] == [{"verb", "command", "url"}] * 3
+        [enqueued] = said.json["timeline"]
+        assert enqueued["event"] == "enqueued" and enqueued["at"].endswith("+00:00")
+        assert "4111" not in said.out
+
+    def test_a_message_that_is_not_there_is_a_sentence_and_an_error(self):
+        assert refusal("message", "why", 17).startswith("There is no message 17: ")
+        assert refusal("message", "why", 17, "--json").startswith("There is no message 17: ")
 
 
 class TestCancel:

@@ -1,4 +1,4 @@
-"""`letsgo message list|show|cancel`, `letsgo enqueue`, `letsgo prune`: messages, live and archived ones.
+"""`letsgo message list|show|why|cancel`, `letsgo enqueue`, `letsgo prune`: messages, live and archived ones.
 
 Verbs check what a message may be; operations on dead letters are in dead_letters.py.
 """
@@ -6,12 +6,14 @@ Verbs check what a message may be; operations on dead letters are in dead_letter
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.db.models import QuerySet
 
-from ... import messages, registry, validation
+from ... import inspection, messages, registry, validation
 from ...inspection import LIVE_STATES, in_state, state_of
 from ...models import ArchivedMessage, Message
 from ...redaction import redacted
@@ -43,6 +45,8 @@ def add_to(verbs: Verbs) -> None:
     )
     parser = verbs.add("show", show_message, "shows one message, live or archived")
     add_id_and_payload(parser.add_argument)
+    parser = verbs.add("why", why_message, "says why a message does not run, or what became of it")
+    parser.add_argument("id", type=int)
     parser = verbs.add("cancel", cancel_message, "archives a live message as cancelled")
     parser.add_argument("id", type=int)
 
@@ -114,7 +118,7 @@ def _live(call: Call, limit: int) -> Iterator[Message]:
             return
 
 
-# -- show, cancel ----------------------------------------------------------------------------------------
+# -- show, why, cancel -----------------------------------------------------------------------------------
 
 
 def show_message(call: Call) -> None:
@@ -134,6 +138,33 @@ def print_one(call: Call, message: Message | ArchivedMessage) -> None:
         call.out.line(line)
     if not call["shows_payload"]:
         call.out.say("The payload is hidden; --payload shows it.")
+
+
+def why_message(call: Call) -> None:
+    found = inspection.explain(call["id"], call.using)
+    if call.out.as_json:
+        call.out.document({"id": call["id"], **asdict(found)})
+    if found.code == "not_found":
+        raise CommandError(found.sentence)
+    if not call.out.as_json:
+        for line in _why_lines(found):
+            call.out.line(line)
+
+
+def _why_lines(found: inspection.Explanation) -> Iterator[str]:
+    """Yield the sentence, what to do, and what happened, with the traceback of the newest failure."""
+    yield formats.printable(found.sentence)
+    if found.actions:
+        yield from ("", "What to do:")
+        yield from (f"  {one['verb']:<9}{one['command']}" for one in found.actions if one["command"])
+    yield from ("", "What happened:")
+    newest = next((one for one in reversed(found.timeline) if one.get("traceback")), None)
+    for event in found.timeline:
+        said = formats.printable(event["sentence"])
+        yield f"  {formats.moment_text(event['at'])}  {event['event']:<9}  {said}"
+        if event is newest:
+            trace = formats.printable(event["traceback"], keep="\n\t").rstrip()
+            yield from (f"      {line}" for line in trace.splitlines())
 
 
 def cancel_message(call: Call) -> None:

@@ -5,6 +5,8 @@ Retry, Snooze and Reject, which a handler raises on purpose, are not errors and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class LetsGoError(Exception):
     """Root of this app's errors."""
@@ -101,6 +103,25 @@ class MessageNotFound(LetsGoError):
     def __init__(self, message_id: object, wanted: str = "message") -> None:
         super().__init__(f"There is no {wanted} with the id {message_id}.")
         self.message_id = message_id
+
+
+class FailureNotFound(LetsGoError):
+    """No failure has this fingerprint, or one that begins so."""
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__(f"There is no failure whose fingerprint is or begins with {fingerprint!r}.")
+        self.fingerprint = fingerprint
+
+
+class AmbiguousFailure(LetsGoError):
+    """Several failures have this fingerprint, or one that begins so: `choices`, with their types."""
+
+    def __init__(self, fingerprint: str, choices: Sequence[tuple[str, str]]) -> None:
+        which = ", ".join(f"{each} of type {type}" for each, type in choices)
+        super().__init__(
+            f"{fingerprint!r} fits several failures: give more of the fingerprint, or the type: {which}."
+        )
+        self.fingerprint, self.choices = fingerprint, tuple(choices)
 
 
 class UnfitTasks(LetsGoError, ImportError):

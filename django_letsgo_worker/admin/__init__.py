@@ -3,6 +3,6 @@
 Each page is a door: it shows rows, and changes them by calling the verbs of the floors below.
 """
 
-from . import archive, dead_letters, messages, processes, queues, schedules
+from . import archive, dead_letters, failures, messages, processes, queues, schedules
 
-__all__ = ["archive", "dead_letters", "messages", "processes", "queues", "schedules"]
+__all__ = ["archive", "dead_letters", "failures", "messages", "processes", "queues", "schedules"]

@@ -1,10 +1,11 @@
 """The truth about the rows, each question answered once: living processes, waiting work, runs, problems.
 
 Nothing is written or formatted here: every door asks here and shows the answer in its own way.
-Projects may rely on `is_alive` and `state_of`.
+Projects may rely on `failure`, `failures`, `is_alive` and `state_of`.
 """
 
 from .diagnosis import LATE, Problem, declared_names, does_something, further_problems, is_late, problems
+from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, trend_of
 from .lengths import how_far, in_units, length
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves, silent_after
 from .runs import Run, last_runs, newest_runs, next_runs
@@ -24,10 +25,12 @@ from .work import (
 
 __all__ = [
     "BATCH",
+    "FAILURE_STATES",
     "LATE",
     "LIVENESS",
     "LIVE_STATES",
     "MOST_COUNTED",
+    "FailureGroup",
     "Problem",
     "QueueFacts",
     "Run",
@@ -39,8 +42,11 @@ __all__ = [
     "declared_names",
     "does_something",
     "ended_until",
+    "failure",
+    "failures",
     "first_ones",
     "further_problems",
+    "groups_of",
     "how_far",
     "in_state",
     "in_units",
@@ -55,5 +61,6 @@ __all__ = [
     "serves",
     "silent_after",
     "state_of",
+    "trend_of",
     "types_waiting",
 ]

@@ -181,6 +181,7 @@ def _redriven(letter: DeadLetter, clock: datetime, entry: dict[str, Any]) -> Mes
     values = {name: getattr(letter, name) for name in _SHARED}
     values |= {"attempts": 0, "deaths": 0, "receipt": letter.receipt + 1, "visible_at": clock}
     values |= {"deadline": None, "leased_by": None, "leased_at": None}
+    values["error_fingerprint"] = letter.error_fingerprint or None
     return Message(**values | {"errors": with_entry(letter.errors, entry)})
 
 

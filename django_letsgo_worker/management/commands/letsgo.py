@@ -19,6 +19,7 @@ from ...engines import engine_for
 from .. import startup
 from ..letsgo import (
     dead_letters,
+    failures,
     messages,
     overview,
     queues,
@@ -51,6 +52,7 @@ class Command(BaseCommand):
         schedule_files.add_to(scheduled)
         messages.add_to(verbs.add_noun("message", "messages, waiting, running or ended"))
         dead_letters.add_to(verbs.add_noun("dead", "dead letters: messages that were given up and kept"))
+        failures.add_to(verbs.add_noun("failures", "failures: failed attempts in groups, retried or dead"))
         queues.add_to(verbs.add_noun("queue", "queues and their work"))
         worker = verbs.add_noun("worker", "processes that handle messages")
         workers.add_to(worker)

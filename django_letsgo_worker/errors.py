@@ -5,8 +5,6 @@ Retry, Snooze and Reject, which a handler raises on purpose, are not errors and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 
 class LetsGoError(Exception):
     """Root of this app's errors."""
@@ -116,12 +114,12 @@ class FailureNotFound(LetsGoError):
 class AmbiguousFailure(LetsGoError):
     """Several failures have this fingerprint, or one that begins so: `choices`, with their types."""
 
-    def __init__(self, fingerprint: str, choices: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, fingerprint: str, choices: list[tuple[str, str]]) -> None:
         which = ", ".join(f"{each} of type {type}" for each, type in choices)
         super().__init__(
             f"{fingerprint!r} fits several failures: give more of the fingerprint, or the type: {which}."
         )
-        self.fingerprint, self.choices = fingerprint, tuple(choices)
+        self.fingerprint, self.choices = fingerprint, choices
 
 
 class UnfitTasks(LetsGoError, ImportError):

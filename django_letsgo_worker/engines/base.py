@@ -381,16 +381,11 @@ class Engine:
         holder = self.process(process)
         with self.transaction():
             for one in claimed:
+                facts = {"errors": one.errors, "mark": one.lost_fingerprint}
                 self.execute(
-                    f"UPDATE {TABLE} SET errors = %(errors)s, error_fingerprint = %(fingerprint)s "
+                    f"UPDATE {TABLE} SET errors = %(errors)s, error_fingerprint = %(mark)s "
                     "WHERE id = %(id)s AND receipt = %(receipt)s AND leased_by = %(process)s",
-                    {
-                        "id": one.id,
-                        "receipt": one.receipt,
-                        "errors": one.errors,
-                        "process": holder,
-                        "fingerprint": one.lost_fingerprint,
-                    },
+                    {**facts, "id": one.id, "receipt": one.receipt, "process": holder},
                 )
 
     def read_lane(self, row: Sequence[Any]) -> Lane:

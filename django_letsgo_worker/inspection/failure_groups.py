@@ -188,7 +188,10 @@ def _has(table: str, queue: str | None) -> RawSQL:
     # Written out, since a partial index is of no use to a parameter.
     sql += " AND x.outcome = 'dead'" if table == ARCHIVE else ""
     sql += "" if queue is None else " AND x.queue = %s"
-    return RawSQL(f"EXISTS ({sql})", [] if queue is None else [queue], output_field=BooleanField())
+    # Not EXISTS, of which PostgreSQL may make a join that reads all messages.
+    return RawSQL(
+        f"(({sql} LIMIT 1) IS NOT NULL)", [] if queue is None else [queue], output_field=BooleanField()
+    )
 
 
 # -- how many ------------------------------------------------------------------------------------------------
@@ -206,7 +209,7 @@ def _counts(rows: Sequence[Failure], engine: Engine, source: str, queue: str | N
             f"SELECT 1 AS one {source} error_fingerprint = %(mark{place})s AND type = %(type{place})s "
             f"{narrowed} LIMIT {most + 1}"
         )
-        parts.append(f"SELECT {place}, COUNT(*) FROM ({some}) some")
+        parts.append(f"SELECT {place}, COUNT(*) FROM ({some}) counted")
     found = dict(engine.execute(" UNION ALL ".join(parts), params))
     return {place: AtLeast(most) if count > most else count for place, count in found.items()}
 

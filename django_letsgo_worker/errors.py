@@ -103,6 +103,25 @@ class MessageNotFound(LetsGoError):
         self.message_id = message_id
 
 
+class FailureNotFound(LetsGoError):
+    """No failure has this fingerprint, or one that begins so."""
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__(f"There is no failure whose fingerprint is or begins with {fingerprint!r}.")
+        self.fingerprint = fingerprint
+
+
+class AmbiguousFailure(LetsGoError):
+    """Several failures have this fingerprint, or one that begins so: `choices`, with their types."""
+
+    def __init__(self, fingerprint: str, choices: list[tuple[str, str]]) -> None:
+        which = ", ".join(f"{each} of type {type}" for each, type in choices)
+        super().__init__(
+            f"{fingerprint!r} fits several failures: give more of the fingerprint, or the type: {which}."
+        )
+        self.fingerprint, self.choices = fingerprint, choices
+
+
 class UnfitTasks(LetsGoError, ImportError):
     """The backport of Django's tasks, which our backend needs on Django 5.2, is missing or unsuitable."""
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
-from . import counts, messages, processes, queues, schedules
+from . import counts, failures, messages, processes, queues, schedules
 from .engines import engine_for
 from .models import Housekeeping
 
@@ -96,5 +96,6 @@ class Maintenance:
                 lambda: messages.give_up_unknown_types(now=clock, using=using) and 0,
                 lambda: processes.forget_old(now=clock, using=using),
                 lambda: messages.forget_operations(now=clock, using=using),
+                lambda: failures.forget_old(now=clock, using=using),
             ]
         return chores

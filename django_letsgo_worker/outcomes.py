@@ -6,7 +6,6 @@ Nothing is written here; the worker turns the answer into a settlement.
 from __future__ import annotations
 
 import hashlib
-import re
 import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from typing import Any
 from .backoff import Backoff, backoff_seconds
 from .delivery import Delivery
 from .errors import InvalidMessage, InvalidSchedule, WorkerDied
+from .likeness import words_of
 from .validation import check_delay, check_max_attempts, check_seconds, storable
 
 KEPT_ERRORS = 10
@@ -244,14 +244,33 @@ def _is_of_project(file: PurePath) -> bool:
 def fingerprint(error: BaseException) -> str:
     """Return one text for all failures that are the same to a person: by class, place and words.
 
-    Numbers and quoted parts of the words are left out.
+    Left out of the words is what differs from message to message, as likeness.words_of() says.
     """
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _is_of_project(PurePath(frame.filename))] or list(frames)
     place = f"{PurePath(own[-1].filename).name}:{own[-1].name}" if own else ""
-    words = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "*", _text(error)[:1000])
-    text = f"{dotted(error)}|{place}|{words}"
+    text = f"{dotted(error)}|{place}|{words_of(_text(error))}"
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
+
+
+def own_frames(text: str) -> str:
+    """Return a recorded traceback without the frames of libraries; all of it when it has no others."""
+    kept: list[str] = []
+    is_own, has_own = True, False
+    for line in text.splitlines(keepends=True):
+        if line.startswith('  File "'):
+            is_own = _is_of_project(PurePath(line.split('"')[1]))
+            has_own |= is_own
+        elif not line.startswith("    "):
+            is_own = True
+        if is_own:
+            kept.append(line)
+    return "".join(kept) if has_own else text
+
+
+def lost_fingerprint() -> str:
+    """Return the fingerprint of all attempts that ended with their workers."""
+    return fingerprint(WorkerDied(1))
 
 
 def with_entry(errors: Any, entry: dict[str, Any]) -> list[Any]:

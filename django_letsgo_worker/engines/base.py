@@ -385,14 +385,15 @@ class Engine:
         return {id for id, receipt in rows if (id, receipt) in set(leases)}
 
     def write_errors(self, process: UUID, claimed: Sequence[Claimed]) -> None:
-        """Write the errors of messages that this process holds, under the guard."""
+        """Write the errors of messages that this process holds, and the last fingerprint, under the guard."""
         if not claimed:
             return
         holder = self.process(process)
         with self.transaction():
             for one in claimed:
+                facts = {"errors": one.errors, "mark": one.lost_fingerprint}
                 self.execute(
-                    f"UPDATE {TABLE} SET errors = %(errors)s "
+                    f"UPDATE {TABLE} SET errors = %(errors)s, error_fingerprint = %(mark)s "
                     "WHERE id = %(id)s AND receipt = %(receipt)s AND leased_by = %(process)s",
-                    {"id": one.id, "receipt": one.receipt, "errors": one.errors, "process": holder},
+                    {**facts, "id": one.id, "receipt": one.receipt, "process": holder},
                 )

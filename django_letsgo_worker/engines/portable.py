@@ -335,6 +335,7 @@ def _put_back_sql(dialect: Dialect, is_given: bool) -> str:
         "attempts": "COALESCE(s.attempts, m.attempts)",
         "errors": "COALESCE(s.errors, m.errors)",
         "first_started_at": f"COALESCE(m.first_started_at, {dialect.plus_sql(clock, 's.started')})",
+        "error_fingerprint": "COALESCE(NULLIF(s.error_fingerprint, ''), m.error_fingerprint)",
     }
     sets = [dialect.update_column.format(column=c, value=value) for c, value in assignments.items()]
     rows = _settled(dialect, SETTLED)

@@ -170,6 +170,7 @@ class Claimed:
     # The lease that was taken over, if any, and the record of the attempt that ended with it.
     lapse: Lapse | None = None
     lost_attempt: dict[str, Any] | None = None
+    lost_fingerprint: str | None = None
 
     @property
     def has_exhausted_attempts(self) -> bool:
@@ -231,7 +232,8 @@ class Settlement:
     """What is to be written about a message that this process holds.
 
     `outcome` is an archived message's, or "again" (visible after `delay_seconds`, expired if that is
-    beyond its deadline), or "released" (visible now). `attempts` and `errors` None leave them as they are.
+    beyond its deadline), or "released" (visible now). `attempts` and `errors` None leave them as they are,
+    and so does an `error_fingerprint` "" that of a message which goes on.
     """
 
     id: int

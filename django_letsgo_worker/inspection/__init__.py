@@ -1,7 +1,8 @@
 """The truth about the rows, each question answered once: living processes, waiting work, runs, problems.
 
 Nothing is written or formatted here: every door asks here and shows the answer in its own way.
-Projects may rely on `problems`, `explain`, `Explanation`, `is_alive`, `rates` and `state_of`.
+Projects may rely on `problems`, `explain`, `Explanation`, `failure`, `failures`, `is_alive`, `rates` and
+`state_of`.
 """
 
 from ..models import LIVE_STATES, in_state
@@ -9,6 +10,7 @@ from .actions import Action, action, manage
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in
 from .explanation import Explanation, explain, explanation_of
+from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, trend_of
 from .lengths import at_clock, how_far, in_units, length, span
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
@@ -32,6 +34,7 @@ __all__ = [
     "BATCH",
     "CODES",
     "ERROR",
+    "FAILURE_STATES",
     "LATE",
     "LIVENESS",
     "LIVE_STATES",
@@ -43,6 +46,7 @@ __all__ = [
     "Affected",
     "Durations",
     "Explanation",
+    "FailureGroup",
     "Problem",
     "QueueFacts",
     "Rate",
@@ -61,7 +65,10 @@ __all__ = [
     "ended_until",
     "explain",
     "explanation_of",
+    "failure",
+    "failures",
     "first_ones",
+    "groups_of",
     "how_far",
     "in_state",
     "in_units",
@@ -82,5 +89,6 @@ __all__ = [
     "serves",
     "span",
     "state_of",
+    "trend_of",
     "types_waiting",
 ]

@@ -6,13 +6,14 @@ Everything goes in batches, so that no statement holds many rows; when they run 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 
 from django.db import DatabaseError, transaction
 
-from .. import counts
+from .. import counts, failures
 from ..conf import settings
 from ..engines import ARCHIVE, Engine, Fault, engine_for, in_short
 from ..errors import UnknownType
@@ -184,7 +185,30 @@ def _give_up_in_lane(queue: str, priority: int, known: set[str], clock: datetime
             errors=message.errors,
             delivery=None,
         )
+    _record_failures(given_up, clock, alias)
     return len(given_up)
+
+
+def _record_failures(given_up: list[tuple[int, Message]], clock: datetime, alias: str) -> None:
+    counts = Counter(message.type for _, message in given_up)
+    newest = {message.type: (message_id, message) for message_id, message in given_up}
+    failures.record(
+        [
+            failures.FailedAttempts(
+                type=type,
+                fingerprint=fingerprint(UnknownType(type)),
+                error_class=message.errors[-1]["class"],
+                message=message.errors[-1]["message"],
+                traceback="",
+                first_at=clock,
+                last_at=clock,
+                hours={failures.hour_of(clock): counts[type]},
+                message_id=message_id,
+            )
+            for type, (message_id, message) in newest.items()
+        ],
+        using=alias,
+    )
 
 
 def _give_up(message: Message, clock: datetime, alias: str) -> None:

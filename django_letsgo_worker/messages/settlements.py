@@ -20,7 +20,7 @@ from ..delivery import Control, Delivery
 from ..engines import Claimed, NewRow, Settlement, in_short
 from ..errors import InvalidMessage, WorkerDied
 from ..models import Message, Process
-from ..outcomes import Outcome, dotted, error_entry, fingerprint, lost_entry, with_entry
+from ..outcomes import Outcome, dotted, error_entry, fingerprint, lost_entry, lost_fingerprint, with_entry
 from ..validation import MAX_TEXT, exact_json, storable
 from .arguments import Given, row_of
 
@@ -194,6 +194,7 @@ def note_lost_attempts(claimed: Sequence[Claimed], using: str) -> list[Claimed]:
         message.lost_attempt = lost_entry(
             attempt=message.attempts - 1, begun_at=message.lapse.leased_at, process=name, heard_at=heard_at
         )
+        message.lost_fingerprint = lost_fingerprint()
         if not message.has_exhausted_attempts:
             message.errors = exact_json(with_entry(_errors_of(message), message.lost_attempt))
     return [message for message in lost if not message.has_exhausted_attempts]

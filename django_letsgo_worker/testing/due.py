@@ -20,7 +20,7 @@ from asgiref.sync import async_to_sync
 from django.db import connections
 from django.db.models import Min
 
-from .. import counts, registry, schedules, validation
+from .. import counts, failures, registry, schedules, validation
 from ..conf import settings
 from ..delivery import Control
 from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
@@ -96,11 +96,17 @@ class _Drain:
             entry = self._next(may_run=handled < self.at_most)
             if entry is None:
                 counts.add(self.events.counting.take_all(), self.using)
+                self._record_failures()
                 return handled
             if entry.refusal is None:
                 self._deliver(entry)
                 handled += 1
             self._run_callbacks(entry, registered)
+
+    def _record_failures(self) -> None:
+        if not self.events.failures.is_empty:
+            clock = self.now or self.engine.clock()
+            failures.record(self.events.failures.so_far(clock), using=self.using)
 
     def _next(self, *, may_run: bool) -> InFlight | None:
         """Claim a message; what must not run is settled at once."""
@@ -153,6 +159,7 @@ class _Drain:
                     if message.lost_attempt is not None:
                         self.events.counting.lost(message)
                 self.engine.write_errors(self.process, lost)
+                self.events.attempts_lost(lost)
                 return claim.rows[0]
             if any(registry.find(type) for type in claim.unknown):
                 continue  # a receiver of the signal has registered its handler

@@ -259,6 +259,7 @@ class Batch:
         self.inflight.add([self._entry(message, plain[message.type]) for message in claimed])
         if not lost:
             return
+        self.events.attempts_lost(lost)
         try:
             self.engine.insist(partial(self.engine.write_errors, self.process, lost))
         except Refused as refused:

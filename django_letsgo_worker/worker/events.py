@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from .. import registry
 from ..delivery import Delivery
@@ -17,6 +18,7 @@ from ..hints import suggestion
 from ..models import Message
 from ..signals import delivery_finished, lease_lost, message_died, unknown_type
 from .counting import Counting
+from .failure_tally import FailureTally
 from .inflight import InFlight
 
 logger = logging.getLogger("django_letsgo_worker.worker")
@@ -31,12 +33,15 @@ class Events:
         self._reported: dict[tuple[str, str], float] = {}
         # The number of attempts by how they ended, since the worker started.
         self.ended: Counter[str] = Counter()
+        self.failures = FailureTally()
 
     def settled(self, entry: InFlight, written: str | None) -> None:
         """Announce that this process is done with a message; `written` is None when it was not ours."""
         if entry.refusal is not None and written is not None:
             self._refused(entry.claimed, entry.refusal)
         if entry.delivery is None or entry.outcome is None or entry.interrupted:
+            if entry.outcome is not None and entry.outcome.recorded and written in ("dead", "again"):
+                self.failures.note(entry.claimed, entry.settlement)
             if entry.outcome is not None and entry.outcome.name == written == "dead":
                 # Its payload cannot be read: there is no delivery to announce it.
                 self.counting.ended(entry, "dead")
@@ -68,6 +73,8 @@ class Events:
     def _finished(self, entry: InFlight, name: str) -> None:
         assert entry.outcome is not None and entry.delivery is not None
         self.ended[name] += 1
+        if entry.outcome.recorded:
+            self.failures.note(entry.claimed, entry.settlement)
         delivery_finished.send_robust(
             sender=Delivery,
             delivery=entry.delivery,
@@ -84,6 +91,7 @@ class Events:
         """Announce a message that was claimed and not run: attempts exhausted, or past its deadline."""
         self.ended[settlement.outcome] += 1
         self.counting.refused(claimed, settlement.outcome)
+        self.failures.note(claimed, settlement)
         if settlement.outcome == "expired":
             logger.warning("Message %s (%s) expired before it began.", claimed.id, claimed.type)
         else:
@@ -91,6 +99,11 @@ class Events:
                 "Message %s (%s) is a dead letter: its worker died each time.", claimed.id, claimed.type
             )
             self._died(claimed, settlement, None)
+
+    def attempts_lost(self, claimed: Sequence[Claimed]) -> None:
+        """Take in the attempts that ended with their workers, which a claim has found."""
+        for one in claimed:
+            self.failures.note_lost(one)
 
     def _died(self, claimed: Claimed, settlement: Settlement | None, delivery: Delivery | None) -> None:
         errors = json.loads(settlement.errors) if settlement is not None and settlement.errors else []

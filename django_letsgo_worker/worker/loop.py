@@ -130,6 +130,7 @@ class WorkerLoop(threading.Thread):
             while not self._is_over():
                 self._turn()
             self._write_last_counts()
+            self._write_last_failures()
         except BaseException as error:
             logger.critical("The loop of this worker broke down.", exc_info=True)
             self.error = error
@@ -155,6 +156,7 @@ class WorkerLoop(threading.Thread):
             )
             self.pool.wake()
             self._learn(result, wanted)
+            self._write_failures()
             busy = self._maintain() or result.more
             self._write_counts(self.events.counting.take_due())
             self._idle_turns = 0 if busy or result.settled else self._idle_turns + 1
@@ -210,6 +212,16 @@ class WorkerLoop(threading.Thread):
             self.lanes.forget()
         if self.lanes.said_waiting and result.claimed >= sum(wanted) > 0:
             self.lanes.say_busy({row.queue for timed in result.claims for row in timed.claim.rows})
+
+    def _write_failures(self) -> None:
+        if not self.events.failures.due_in:
+            self.events.failures.write(self.engine)
+
+    def _write_last_failures(self) -> None:
+        try:
+            self.events.failures.write(self.engine)
+        except Error as error:
+            logger.warning("The last failures of this worker are not recorded: %s", in_short(error))
 
     def _maintain(self) -> bool:
         """Take a step of the maintenance; what the database refuses of it holds up no message."""
@@ -305,7 +317,7 @@ class WorkerLoop(threading.Thread):
         if self.pool.wake():
             # The waiting messages were expected to take no time; if they do, more threads are needed soon.
             seconds = min(seconds, WAKE_SECONDS)
-        seconds = max(0.0, min(seconds, self.inflight.next_try_in))
+        seconds = max(0.0, min(seconds, self.inflight.next_try_in, self.events.failures.due_in))
         # With nothing to claim there is nothing to look for.
         ended_by = self.wakeup.wait(seconds, self.engine if any(wanted) else None)
         if ended_by == "written":

@@ -55,7 +55,8 @@ back AS (
     UPDATE {TABLE} m
     SET visible_at = {{back}}, leased_by = NULL, leased_at = NULL, deaths = h.new_deaths,
         attempts = COALESCE(h.new_attempts, m.attempts), errors = COALESCE(h.new_errors::json, m.errors),
-        first_started_at = COALESCE(m.first_started_at, h.started_at)
+        first_started_at = COALESCE(m.first_started_at, h.started_at),
+        error_fingerprint = COALESCE(NULLIF(h.error_fingerprint, ''), m.error_fingerprint)
     FROM held h
     WHERE m.id = h.id AND m.id = ANY(%(ids)s::bigint[]) AND h.outcome IN ('again', 'released')
 )"""

@@ -20,6 +20,7 @@ from ...inspection import migrate_command
 from .. import startup
 from ..letsgo import (
     dead_letters,
+    failures,
     messages,
     operations,
     overview,
@@ -56,6 +57,7 @@ class Command(BaseCommand):
         operations.add_retry(message)
         dead_letters.add_to(verbs.add_noun("dead", "dead letters: messages that were given up and kept"))
         operations.add_to(verbs.add_noun("operation", "bulk operations: what is done to many messages"))
+        failures.add_to(verbs.add_noun("failures", "failures: failed attempts in groups, retried or dead"))
         queues.add_to(verbs.add_noun("queue", "queues and their work"))
         worker = verbs.add_noun("worker", "processes that handle messages")
         workers.add_to(worker)

@@ -1,0 +1,157 @@
+"""Failures: failed attempts in groups, retried or dead, with their trend and last traceback. Only to look at.
+
+inspection counts the messages of all rows of a page at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from .. import engines
+from ..errors import FailureNotFound
+from ..inspection import FailureGroup, failure, groups_of
+from ..models import Failure
+from ..outcomes import own_frames
+from . import formatting
+from .base import APP, AtLeast, ReadOnlyAdmin, snapshot, snapshot_of
+from .filters import TypeFilter
+
+KINDS = {"retrying": "warn", "dead": "bad", "over": "off"}
+STATES = {"retrying": _("retrying"), "dead": _("dead"), "over": _("over")}
+# The height of the trend, and the width of one of its hours, in pixels.
+HEIGHT, HOUR = 18, 2
+
+
+@admin.register(Failure)
+class FailureAdmin(ReadOnlyAdmin):
+    """Failures, the one met last first."""
+
+    list_display = (
+        "title_shown", "state_shown", "retrying_shown", "dead_shown", "count", "trend_shown", "last",
+        "first",
+    )  # fmt: skip
+    list_filter = (TypeFilter,)
+    ordering = ("-last_at", "-pk")
+    deferred = ("last_traceback",)
+    actions = ()
+    fields = (
+        "error_class", "message_shown", "type", "state_shown", "retrying_shown", "dead_shown", "count",
+        "trend_shown", "first", "began", "last", "versions_shown", "samples", "fingerprint", "traceback",
+    )  # fmt: skip
+    readonly_fields = fields
+
+    def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        super().look_at(request, rows)
+        for row, group in zip(rows, groups_of(rows, snapshot(request)), strict=True):
+            row.group = group
+
+    def find(self, request: HttpRequest, object_id: str) -> Any:
+        row = super().find(request, object_id)
+        if row is not None:
+            try:
+                row.samples_found = failure(row.fingerprint, row.type, using=self.alias).samples
+            except FailureNotFound:
+                return None
+        return row
+
+    # -- columns ---------------------------------------------------------------------------------------
+
+    @admin.display(description=_("failure"))
+    def title_shown(self, row: Any) -> SafeString:
+        return formatting.two_lines(formatting.cut(row.group.title), formatting.cut(row.type))
+
+    @admin.display(description=_("state"))
+    def state_shown(self, row: Any) -> SafeString:
+        return formatting.badge(KINDS[row.group.state], STATES[row.group.state])
+
+    @admin.display(description=_("retrying"))
+    def retrying_shown(self, row: Any) -> str:
+        return _number(row.group.retrying)
+
+    @admin.display(description=_("dead"))
+    def dead_shown(self, row: Any) -> SafeString | str:
+        group: FailureGroup = row.group
+        if not group.dead or not self.may(row.request, "view_deadletter"):
+            return _number(group.dead)
+        query = urlencode({"error_fingerprint": group.fingerprint, "type": group.type})
+        page = reverse(f"admin:{APP}_deadletter_changelist", current_app=self.admin_site.name)
+        return format_html('<a href="{}?{}">{}</a>', page, query, _number(group.dead))
+
+    @admin.display(description=_("48 hours"))
+    def trend_shown(self, row: Any) -> SafeString:
+        return trend(row.group.trend)
+
+    @admin.display(description=_("first"))
+    def first(self, row: Any) -> SafeString | str:
+        return formatting.when(row.first_at, snapshot_of(row).now)
+
+    @admin.display(description=_("last"))
+    def last(self, row: Any) -> SafeString | str:
+        return formatting.when(row.last_at, snapshot_of(row).now)
+
+    # -- the page of one -------------------------------------------------------------------------------
+
+    @admin.display(description=_("message"))
+    def message_shown(self, row: Any) -> SafeString:
+        return format_html('<p class="lg-message">{}</p>', row.message or formatting.NOTHING)
+
+    @admin.display(description=_("began"))
+    def began(self, row: Any) -> str:
+        return row.group.began or formatting.NOTHING
+
+    @admin.display(description=_("versions"))
+    def versions_shown(self, row: Any) -> str:
+        return formatting.cut(", ".join(row.group.versions)) or formatting.NOTHING
+
+    @admin.display(description=_("messages"))
+    def samples(self, row: Any) -> SafeString | str:
+        if not row.samples_found:
+            return formatting.NOTHING
+        name = f"admin:{APP}_message_change"
+        urls = [(reverse(name, args=[id], current_app=self.admin_site.name), id) for id in row.samples_found]
+        return format_html_join(", ", '<a href="{}">{}</a>', urls)
+
+    @admin.display(description=_("traceback"))
+    def traceback(self, row: Any) -> SafeString | str:
+        text = row.last_traceback
+        return formatting.pre(own_frames(text)) if text else formatting.NOTHING
+
+
+def _number(count: int) -> str:
+    return str(AtLeast(count)) if isinstance(count, engines.AtLeast) else str(count)
+
+
+def trend(counts: Sequence[int]) -> SafeString:
+    """Draw numbers by the hour as bars, with the words for those who do not see them."""
+    most = max(counts, default=0) or 1
+    bars = format_html_join(
+        "",
+        '<rect x="{}" y="{}" width="{}" height="{}"/>',
+        (
+            (place * HOUR, HEIGHT - height, HOUR, height)
+            for place, count in enumerate(counts)
+            if (height := -(-count * HEIGHT // most))
+        ),
+    )
+    words = _t("%(day)s in the last 24 hours, %(before)s in the 24 before") % {
+        "day": sum(counts[-24:]),
+        "before": sum(counts[:-24]),
+    }
+    return format_html(
+        '<svg class="lg-trend" role="img" width="{}" height="{}" fill="currentColor">'
+        "<title>{}</title>{}</svg>",
+        len(counts) * HOUR,
+        HEIGHT,
+        words,
+        bars,
+    )

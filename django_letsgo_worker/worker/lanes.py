@@ -53,7 +53,8 @@ class Lanes:
         self._due_at: dict[tuple[str, int], float] = {}
         # The database's clock when each lane was looked at.
         self._read_at: dict[tuple[str, int], datetime] = {}
-        # By lane: a claim found nothing for this process there, only unknown types and what others have locked.
+        # By lane: a claim found nothing for this process there, only unknown or paused types, and what others
+        # have locked.
         self._not_for_us: dict[tuple[str, int], NotForUs] = {}
         self._looked_at = float("-inf")
         self._turn = 0

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection, connections, transaction
 
-from django_letsgo_worker import enqueue, enqueue_many, queues
+from django_letsgo_worker import enqueue, enqueue_many, messages, queues
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.messages import redrive
 from django_letsgo_worker.models import ArchivedMessage, Process
@@ -175,6 +175,19 @@ def test_a_queue_that_is_resumed_is_handled_long_before_the_poll(waiting):
     saw(waiting, "held", "other")
 
 
+def test_a_type_that_is_resumed_is_handled_long_before_the_poll(waiting, handle):
+    handle("t:other")(lambda delivery: waiting.seen.append("other"))
+    messages.pause_type("t:see")
+    enqueue("t:see", "held")
+    enqueue("t:see", "held elsewhere", queue="another", priority=-7)
+    enqueue("t:other")
+    saw(waiting, "other")
+
+    messages.resume_type("t:see")
+
+    saw(waiting, "held", "held elsewhere", "other")
+
+
 @pytest.fixture
 def claims_in_full_are_rare(monkeypatch):
     """Let claims begin at the mark of their lane for two seconds, as they do where a full one is slow."""
@@ -182,6 +195,21 @@ def claims_in_full_are_rare(monkeypatch):
     monkeypatch.setattr(lanes, "AT_THE_LATEST", 2.0)
     # Looks are quick, so each is at all lanes.
     monkeypatch.setattr(lanes.Watermarks, "note_full_look", lambda *args: None)
+
+
+def test_a_type_that_is_resumed_is_handled_although_claims_begin_behind_it(
+    claims_in_full_are_rare, waiting, handle
+):
+    handle("t:other")(lambda delivery: waiting.seen.append(delivery.payload))
+    messages.pause_type("t:see")
+    enqueue("t:see", "held")
+    for n in range(3):
+        enqueue("t:other", n)
+        saw(waiting, *range(n + 1))
+
+    messages.resume_type("t:see")
+
+    saw(waiting, "held", *range(3))
 
 
 def test_what_became_visible_long_before_it_was_committed_is_handled_long_before_the_poll(

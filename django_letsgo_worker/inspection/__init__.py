@@ -8,7 +8,7 @@ from .diagnosis import LATE, Problem, declared_names, does_something, further_pr
 from .lengths import how_far, in_units, length
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves, silent_after
 from .runs import Run, last_runs, newest_runs, next_runs
-from .snapshot import QueueFacts, Snapshot, alias_of_queue
+from .snapshot import QueueFacts, Snapshot, TypeFacts, alias_of_queue
 from .work import (
     BATCH,
     LIVE_STATES,
@@ -32,6 +32,7 @@ __all__ = [
     "QueueFacts",
     "Run",
     "Snapshot",
+    "TypeFacts",
     "Work",
     "alias_of_queue",
     "count_capped",

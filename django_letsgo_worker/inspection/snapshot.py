@@ -13,12 +13,12 @@ from functools import cached_property
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
-from .. import registry
+from .. import messages, registry
 from ..conf import settings
 from ..engines import Engine, Lane, engine_for
-from ..models import Process, Queue, ScheduledJob
+from ..models import PausedType, Process, Queue, ScheduledJob
 from .liveness import is_alive, serves
-from .work import Work, dead_by_queue, work_in
+from .work import Work, dead_by_queue, waiting_by_type, work_in
 
 
 def alias_of_queue() -> str | None:
@@ -38,6 +38,17 @@ class QueueFacts:
     work: Work
     dead: int
     workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class TypeFacts:
+    """A type: how many messages wait, the living workers that know it, its pause, and if it is known here."""
+
+    name: str
+    waiting: int
+    workers: tuple[str, ...]
+    is_known: bool
+    pause: PausedType | None
 
 
 class Snapshot:
@@ -97,6 +108,26 @@ class Snapshot:
     def workers_of(self, queue: str) -> int:
         """Return how many living workers serve a queue."""
         return sum(1 for worker in self.workers if serves(worker, queue))
+
+    @cached_property
+    def types(self) -> dict[str, TypeFacts]:
+        """The types that are known, wait at the head of a lane or are paused, by name."""
+        pauses = messages.paused_types(using=self.using)
+        waiting = waiting_by_type(self.using, self.lanes)
+        workers: dict[str, list[str]] = {}
+        for worker in self.workers:
+            for type in worker.types or ():
+                workers.setdefault(type, []).append(worker.name)
+        return {
+            name: TypeFacts(
+                name,
+                waiting.get(name, 0),
+                tuple(sorted(workers.get(name, ()))),
+                self.knows(name),
+                pauses.get(name),
+            )
+            for name in sorted({*self.types_known, *waiting, *pauses})
+        }
 
     # -- queues ----------------------------------------------------------------------------------------
 

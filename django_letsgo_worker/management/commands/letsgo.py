@@ -19,6 +19,7 @@ from ...engines import engine_for
 from .. import startup
 from ..letsgo import (
     dead_letters,
+    message_types,
     messages,
     overview,
     queues,
@@ -52,6 +53,7 @@ class Command(BaseCommand):
         messages.add_to(verbs.add_noun("message", "messages, waiting, running or ended"))
         dead_letters.add_to(verbs.add_noun("dead", "dead letters: messages that were given up and kept"))
         queues.add_to(verbs.add_noun("queue", "queues and their work"))
+        message_types.add_to(verbs.add_noun("type", "types of messages and their pauses"))
         worker = verbs.add_noun("worker", "processes that handle messages")
         workers.add_to(worker)
         _add_run(worker)

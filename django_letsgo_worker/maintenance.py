@@ -88,6 +88,7 @@ class Maintenance:
             lambda: counts.forget_batch(now=clock, using=using),
             lambda: messages.expire(now=clock, using=using),
             lambda: queues.resume_due(now=clock, using=using),
+            lambda: messages.resume_due_types(now=clock, using=using),
             lambda: schedules.resume_due(clock, using=using),
         ]
         self._turns += 1

@@ -34,13 +34,7 @@ def pause(
     alias = using or settings().database
     validation.check_name("queue", name)
     clock = engine_for(alias).clock()
-    if seconds is not None:
-        resume_at = clock + timedelta(
-            seconds=validation.check_seconds("seconds", seconds, least_exclusive=True)
-        )
-    elif resume_at is not None:
-        resume_at = validation.check_moment("resume_at", resume_at)
-    facts = {"paused_at": clock, "paused_by": by[:150], "pause_reason": reason[:255], "resume_at": resume_at}
+    facts = messages.pause_facts(clock, by=by, reason=reason, seconds=seconds, resume_at=resume_at)
     queue, _ = Queue.objects.using(alias).update_or_create(name=name, defaults=facts)
     return queue
 

@@ -1,4 +1,4 @@
-"""The forms of the admin: a pause, a bulk operation, and a schedule with its payload.
+"""The forms of the admin: a pause, a purge, a bulk operation, and a schedule with its payload.
 
 The model decides what a valid schedule is; the form only shows its errors at their fields.
 """
@@ -82,6 +82,34 @@ class PauseForm(forms.Form):
                 self.add_error("resume_at", _("Choose one of the two."))
             given["resume_at"] = self.now + timedelta(minutes=int(minutes))
         return given
+
+
+class PurgeForm(forms.Form):
+    """The name of the queue that is purged, typed by hand, and the reason."""
+
+    name = forms.CharField(
+        label=_("Name of the queue"),
+        # What the queue is not called is said in one sentence, whatever is wrong with it.
+        required=False,
+        strip=False,
+        widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
+    )
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=255,
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
+
+    def __init__(self, *args: Any, queue: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue = queue
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if name != self.queue:
+            raise ValidationError(_("This is not the name of the queue, so nothing was deleted."))
+        return name
 
 
 class ListedInput(forms.TextInput):

@@ -1,4 +1,4 @@
-"""Queues: their work, pause and resume; queues without a row are listed too.
+"""Queues: their work, pause, resume and purge; queues without a row are listed too.
 
 The counting is done in inspection.
 """
@@ -18,7 +18,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.urls.resolvers import URLPattern
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -26,8 +26,8 @@ from django.utils.translation import ngettext
 
 from .. import queues, validation
 from ..errors import InvalidMessage, LetsGoError
-from ..inspection import Work
-from ..models import Queue
+from ..inspection import Work, count_capped
+from ..models import Message, Queue
 from . import formatting
 from .base import (
     FILTERS,
@@ -39,7 +39,7 @@ from .base import (
     snapshot,
     snapshot_of,
 )
-from .forms import PauseForm, ReasonActionForm
+from .forms import PauseForm, PurgeForm, ReasonActionForm
 
 
 class QueueChangeList(DoorChangeList):
@@ -152,23 +152,37 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.display(description="")
     def switch(self, row: Any) -> SafeString | str:
-        if not self.has_pause_permission(row.request):
-            return ""
-        if row.is_paused:
-            return self.button(row, "resume", _("Resume"))
-        return format_html('<a class="button lg-button" href="{}">{}</a>', self._pause_url(row), _("Pause…"))
+        links = [
+            format_html('<a class="button lg-button" href="{}">{}</a>', link["url"], link["label"])
+            for link in self._links_of(row.request, row)
+        ]
+        if row.is_paused and self.has_pause_permission(row.request):
+            links.insert(0, self.button(row, "resume", _("Resume")))
+        return format_html_join(" ", "{}", ((link,) for link in links))
 
     def buttons_of(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
-        if not self.has_pause_permission(request):
-            return []
-        if row.is_paused:
-            return super().buttons_of(request, row)
-        return [{"url": self._pause_url(row), "label": _("Pause…"), "name": "pause", "is_link": True}]
+        may_resume = row.is_paused and self.has_pause_permission(request)
+        return [*(super().buttons_of(request, row) if may_resume else ()), *self._links_of(request, row)]
+
+    def _links_of(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """Return the links to pages that ask before they act."""
+        offered = []
+        if not row.is_paused and self.has_pause_permission(request):
+            offered.append(("pause", _("Pause…")))
+        if (row.work.ready or row.work.later) and self.has_purge_permission(request):
+            offered.append(("purge", _("Purge…")))
+        return [
+            {"url": self._page_url(row, name), "label": label, "name": name, "is_link": True}
+            for name, label in offered
+        ]
 
     # -- pause and resume ------------------------------------------------------------------------------
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "pause_queue")
+
+    def has_purge_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "purge_queue")
 
     @admin.action(description=_("Pause selected queues"), permissions=["pause"])
     def pause(self, request: HttpRequest, queryset: Any) -> None:
@@ -209,24 +223,34 @@ class QueueAdmin(ReadOnlyAdmin):
             return queues.names(using=self.alias)
         return request.POST.getlist(ACTION_CHECKBOX_NAME)
 
-    # -- the pause page --------------------------------------------------------------------------------
+    # -- the pages of pause and purge ------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.pause_view)
-        name = "django_letsgo_worker_queue_pause"
-        return [path("<str:object_id>/pause/", view, name=name), *super().get_urls()]
+        own = [
+            path(
+                f"<str:object_id>/{name}/",
+                self.admin_site.admin_view(view),
+                name=f"django_letsgo_worker_queue_{name}",
+            )
+            for name, view in (("pause", self.pause_view), ("purge", self.purge_view))
+        ]
+        return [*own, *super().get_urls()]
 
-    def _pause_url(self, row: Any) -> str:
+    def _page_url(self, row: Any, page: str) -> str:
         filters = urlencode({FILTERS: row.request.GET.urlencode()} if row.request.GET else {})
-        return f"{self.url('pause', quote(row.pk))}{'?' if filters else ''}{filters}"
+        return f"{self.url(page, quote(row.pk))}{'?' if filters else ''}{filters}"
 
-    def pause_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask for the reason and the time to resume, then pause one queue."""
-        if not self.has_pause_permission(request):
+    def _found(self, request: HttpRequest, object_id: str, *, is_allowed: bool) -> Queue:
+        if not is_allowed:
             raise PermissionDenied
         queue = self.find(request, unquote(object_id))
         if queue is None:
             raise Http404
+        return queue
+
+    def pause_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask for the reason and the time to resume, then pause one queue."""
+        queue = self._found(request, object_id, is_allowed=self.has_pause_permission(request))
         form = PauseForm(request.POST or None, now=snapshot(request).now)
         if request.method == "POST" and form.is_valid():
             by, facts = self.who(request), form.cleaned_data
@@ -236,12 +260,47 @@ class QueueAdmin(ReadOnlyAdmin):
             self.log(request, [queue], _t("Paused."))
             self.say(request, _t("The queue %(name)s was paused.") % {"name": queue.name})
             return self.back(request)
+        title = _t("Pause the queue %(name)s") % {"name": formatting.cut(queue.name)}
+        lead = _t("Workers claim nothing more from a paused queue; running handlers finish.")
+        return self._ask(request, form, title=title, lead=lead, verb=_t("Pause"))
+
+    def purge_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask for the queue's name, then delete its live messages."""
+        queue = self._found(request, object_id, is_allowed=self.has_purge_permission(request))
+        form = PurgeForm(request.POST or None, queue=queue.name)
+        if request.method == "POST" and form.is_valid():
+            deleted = queues.purge(queue.name, using=self.alias)
+            said = ngettext("%(count)d message was deleted", "%(count)d messages were deleted", deleted)
+            said %= {"count": deleted}
+            reason = form.cleaned_data["reason"]
+            self.log(
+                request, [queue], _t("Purged: %(said)s.") % {"said": f"{said}: {reason}" if reason else said}
+            )
+            self.say(request, _t("%(said)s from the queue %(name)s.") % {"said": said, "name": queue.name})
+            return self.back(request)
+        count = count_capped(Message.objects.using(self.alias).filter(queue=queue.name))
+        title = _t("Purge the queue %(name)s") % {"name": formatting.cut(queue.name)}
+        lead = _what_goes(count, queue.name)
+        return self._ask(request, form, title=title, lead=lead, verb=_t("Delete the messages"))
+
+    def _ask(self, request: HttpRequest, form: PauseForm | PurgeForm, **texts: str) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            "title": _t("Pause the queue %(name)s") % {"name": formatting.cut(queue.name)},
+            **texts,
             "opts": self.opts,
             "form": form,
             "media": self.media + form.media,
         }
         request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/django_letsgo_worker/pause.html", context)
+        return TemplateResponse(request, "admin/django_letsgo_worker/queue_form.html", context)
+
+
+def _what_goes(count: int, name: str) -> str:
+    """Return what a purge does to so many messages, and how to confirm it."""
+    said = ngettext(
+        "This deletes %(count)s message, even if it runs. Nothing is archived or can be undone.",
+        "This deletes %(count)s messages, even those that run. Nothing is archived or can be undone.",
+        int(count),
+    )
+    asked = _t("To go on, type the name of the queue: %(name)s.")
+    return f"{said} {asked}" % {"count": count, "name": name}

@@ -19,17 +19,16 @@ from uuid import UUID
 from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..models import CLOCK_SQL, ArchivedMessage, IdleQueue, Message, Queue
+from ..models import CLOCK_SQL, ArchivedMessage, IdleQueue, Message
 from .dialect import Dialect
 from .faults import Fault, Refused, code_of
+from .pauses import IS_PAUSED, TYPE_GOES_ON
 from .records import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
 from .upkeep import Bloat, Session
 
 TABLE = Message._meta.db_table
 ARCHIVE = ArchivedMessage._meta.db_table
 IDLE = IdleQueue._meta.db_table
-# Whether the queue that `name` says is paused.
-IS_PAUSED = f"EXISTS (SELECT 1 FROM {Queue._meta.db_table} WHERE name = {{name}} AND paused_at IS NOT NULL)"
 # How often a statement is tried again at once after a deadlock or a busy database.
 TRIES = 5
 # So much text, in characters, no server refuses that takes a payload.
@@ -257,7 +256,7 @@ class Engine:
         return False
 
     def claim(self, request: ClaimRequest) -> Claim:
-        """Take due messages of one lane, past unknown types too; call it inside a transaction."""
+        """Take due messages of one lane, past unknown and paused types too; call it inside a transaction."""
         claim = self.claim_within(request, request.limit)
         if (further := self.claim_further(request, claim)) is not None:
             claim.go_on(further)
@@ -270,7 +269,7 @@ class Engine:
         return self.settle(process, settlements, keep=keep), self.claim_within(request, request.limit)
 
     def claim_further(self, request: ClaimRequest, claim: Claim) -> Claim | None:
-        """Complete a claim whose lane began with types that this process does not know.
+        """Complete a claim whose lane began with types that are paused, or that this process does not know.
 
         It looks once more and further, ten times its limit at the most. None when there is no need.
         """
@@ -287,7 +286,7 @@ class Engine:
         return further
 
     def has_due(self, lane: Lane, types: Sequence[str]) -> bool:
-        """Whether a message of these types is due in a lane whose queue is not paused, locked or not."""
+        """Whether a message of these types is due in a lane, not paused, locked or not."""
         names = {f"type{n}": type for n, type in enumerate(types)}
         if not names:
             return False
@@ -296,7 +295,7 @@ class Engine:
             SELECT 1 FROM {TABLE}
             WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {self.dialect.clock}
               AND type IN ({", ".join(f"%({name})s" for name in names)})
-              AND NOT {IS_PAUSED.format(name="%(queue)s")}
+              AND {TYPE_GOES_ON} AND NOT {IS_PAUSED.format(name="%(queue)s")}
             LIMIT 1
             """,
             {"queue": lane.queue, "priority": lane.priority, "now": self.dialect.now_param(None), **names},

@@ -13,8 +13,9 @@ from typing import Any
 from uuid import UUID
 
 from .atomic import AtomicScope
-from .base import ARCHIVE, IS_PAUSED, TABLE, Engine
+from .base import ARCHIVE, TABLE, Engine
 from .dialect import Dialect
+from .pauses import IS_PAUSED, PAUSED_TYPES, TYPE_GOES_ON, TYPE_READ
 from .records import (
     GOING_ON,
     MOVED,
@@ -32,8 +33,8 @@ from .records import (
 )
 
 LOOKED = (
-    "id", "type", "visible_at", "attempts", "max_attempts", "leased_by IS NOT NULL", "deaths",
-    "leased_by", "leased_at",
+    "id", TYPE_READ.format(is_paused=f"type IN ({PAUSED_TYPES})"), "visible_at", "attempts", "max_attempts",
+    "leased_by IS NOT NULL", "deaths", "leased_by", "leased_at",
 )  # fmt: skip
 CLAIMED = (
     "id", "type", "payload", "headers", "queue", "priority", "attempts", "max_attempts", "receipt", "deaths",
@@ -122,7 +123,7 @@ def _look_sql(dialect: Dialect, is_given: bool, has_start: bool, has_grace: bool
     clock = dialect.given_clock if is_given else dialect.clock
     since = "AND visible_at >= %(start_at)s" if has_start else ""
     if known:
-        since += f" AND type IN ({', '.join(f'%(type{n})s' for n in range(known))})"
+        since += f" AND type IN ({', '.join(f'%(type{n})s' for n in range(known))}) AND {TYPE_GOES_ON}"
     lapsed = ""
     if has_grace:
         lapsed = f"AND (leased_by IS NULL OR visible_at <= {dialect.plus_sql(clock, '%(grace)s')})"

@@ -26,6 +26,10 @@ GOING_ON = ("again", "released")
 LOOK_PAST = 10
 
 
+# What a claim reads as the type of a message whose type is paused: nobody knows it, so it is passed over.
+PAUSED = ""
+
+
 class AtLeast(int):
     """A count that was ended by a limit: it stands for itself or more, and says so wherever it is written."""
 
@@ -216,7 +220,7 @@ class Claim:
 
     @property
     def passed_all(self) -> bool:
-        """Whether it met nothing but types that this process does not know."""
+        """Whether it met nothing but types that are paused, or that this process does not know."""
         return self.looked > 0 and not self.rows and not self.left
 
     def go_on(self, further: Claim) -> None:

@@ -17,7 +17,7 @@ from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .rates import Durations, Rate, rates
 from .runs import Run, last_runs, newest_runs, next_runs
 from .schedule_problems import LATE, declared_names, does_something, is_late
-from .snapshot import QueueFacts, Snapshot, alias_of_queue
+from .snapshot import QueueFacts, Snapshot, TypeFacts, alias_of_queue
 from .timeline import name_of
 from .work import (
     BATCH,
@@ -52,6 +52,7 @@ __all__ = [
     "Rate",
     "Run",
     "Snapshot",
+    "TypeFacts",
     "Work",
     "action",
     "affected",

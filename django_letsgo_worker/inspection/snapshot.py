@@ -14,13 +14,13 @@ from uuid import UUID
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
-from .. import registry
+from .. import messages, registry
 from ..conf import settings
 from ..engines import Engine, Lane, engine_for
 from ..models import PausedType, Process, Queue, ScheduledJob
 from .evidence import Attempts, Due, FailingSchedule, attempts_lately, due_by_type, failing_schedules, held_by
 from .liveness import is_alive, liveness_of, serves
-from .work import Work, dead_by_queue, work_in
+from .work import Work, dead_by_queue, waiting_by_type, work_in
 
 
 def alias_of_queue() -> str | None:
@@ -40,6 +40,17 @@ class QueueFacts:
     work: Work
     dead: int
     workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class TypeFacts:
+    """A type: how many messages wait, the living workers that know it, its pause, and if it is known here."""
+
+    name: str
+    waiting: int
+    workers: tuple[str, ...]
+    is_known: bool
+    pause: PausedType | None
 
 
 class Snapshot:
@@ -131,6 +142,25 @@ class Snapshot:
         """The attempts of the last quarter of an hour, by queue and type."""
         return attempts_lately(self.using, self.now)
 
+    @cached_property
+    def types(self) -> dict[str, TypeFacts]:
+        """The types that are known, wait at the head of a lane or are paused, by name."""
+        waiting = waiting_by_type(self.using, self.lanes)
+        workers: dict[str, list[str]] = {}
+        for worker in self.workers:
+            for type in worker.types or ():
+                workers.setdefault(type, []).append(worker.name)
+        return {
+            name: TypeFacts(
+                name,
+                waiting.get(name, 0),
+                tuple(sorted(workers.get(name, ()))),
+                self.knows(name),
+                self.paused_types.get(name),
+            )
+            for name in sorted({*self.types_known, *waiting, *self.paused_types})
+        }
+
     # -- queues ----------------------------------------------------------------------------------------
 
     @cached_property
@@ -147,7 +177,7 @@ class Snapshot:
 
     @cached_property
     def paused_types(self) -> dict[str, PausedType]:
-        return {row.name: row for row in PausedType.objects.using(self.using).all()}
+        return messages.paused_types(using=self.using)
 
     @cached_property
     def due(self) -> list[Due]:

@@ -1,13 +1,14 @@
 """Verbs on messages: the only writer of Message and ArchivedMessage.
 
-enqueueing.py adds them, settlements.py is for workers; operations.py, retrying.py and operating.py are for
-people, working_off.py and maintenance.py for the housekeeping. Nothing here runs a handler.
+enqueueing.py adds them, settlements.py is for workers; operations.py, retrying.py, operating.py, pausing.py
+are for people; working_off.py and maintenance.py for the housekeeping. Nothing here runs a handler.
 """
 
 from .enqueueing import aenqueue, enqueue, enqueue_many, enqueue_occurrence
 from .maintenance import expire, give_up_unknown_types, prune, prune_batch, purge_batch
 from .operating import find_operation, operate, operation_of, stop_operation, undo_operation
 from .operations import BulkResult, cancel, discard, discard_many, find, redrive, redrive_many
+from .pausing import pause_facts, pause_type, paused_types, resume_due_types, resume_type
 from .retrying import retry, retry_many
 from .working_off import forget_operations, work_off_operations
 
@@ -27,11 +28,16 @@ __all__ = [
     "give_up_unknown_types",
     "operate",
     "operation_of",
+    "pause_facts",
+    "pause_type",
+    "paused_types",
     "prune",
     "prune_batch",
     "purge_batch",
     "redrive",
     "redrive_many",
+    "resume_due_types",
+    "resume_type",
     "retry",
     "retry_many",
     "stop_operation",

@@ -21,6 +21,7 @@ from ..models import ArchivedMessage, Message, Occurrence, Process
 from ..outcomes import dotted, error_entry, fingerprint, with_entry
 from ..signals import message_died
 from .operations import archive
+from .pausing import paused_types
 from .settlements import followers_of
 
 logger = logging.getLogger("django_letsgo_worker.maintenance")
@@ -143,14 +144,15 @@ def _refusal_said(message: Message, engine: Engine) -> Iterator[None]:
 def give_up_unknown_types(*, now: datetime | None = None, using: str | None = None) -> int:
     """Make dead letters of messages that have been due for 24 h and whose type nobody knows.
 
-    Only if a worker of the last 24 h served the queue, and none of them knows the type.
+    Only if a worker of the last 24 h served the queue, and none of them knows the type. What people have
+    paused waits for them.
     """
     alias = using or settings().database
     engine = engine_for(alias)
     clock = now or engine.clock()
     processes = Process.objects.using(alias).filter(kind="worker", heartbeat_at__gte=clock - UNKNOWN_FOR)
     facts = list(processes.values_list("queues", "types"))
-    known = {type for _, types in facts for type in types}
+    known = {type for _, types in facts for type in types} | set(paused_types(using=alias))
     count = 0
     for lane in engine.lanes():
         if any(queues is None or lane.queue in queues for queues, _ in facts):

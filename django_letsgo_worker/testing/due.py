@@ -54,10 +54,10 @@ def drain(
 
     Everything happens on this thread and its connection, as a worker would do it: first the bulk
     operations that wait, then the messages, highest priority first, then the oldest. `using` is the
-    alias, that of the settings by default. `queues` are names, None means all; paused ones and unknown
-    types are left alone. `now`, an aware datetime, stands in for the clock: messages are due, and pauses
-    count, as of then. A retry waits until `now` is moved past its pause. Inside a transaction, such as a
-    TestCase's, each delivery has a savepoint, and its callbacks on commit run.
+    alias, that of the settings by default. `queues` are names, None means all; paused ones, and types that
+    are paused or unknown, are left alone. `now`, an aware datetime, stands in for the clock: messages are
+    due, and pauses count, as of then. A retry waits until `now` is moved past its pause. Inside a
+    transaction, such as a TestCase's, each delivery has a savepoint, and its callbacks on commit run.
 
     Raises LetsGoError if there is still work after `at_most` deliveries, InvalidMessage for an invalid queue
     or moment.

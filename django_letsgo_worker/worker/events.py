@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from .. import registry
 from ..delivery import Delivery
-from ..engines import Claimed, Settlement
+from ..engines import PAUSED, Claimed, Settlement
 from ..hints import suggestion
 from ..models import Message
 from ..signals import delivery_finished, lease_lost, message_died, unknown_type
@@ -119,7 +119,7 @@ class Events:
     def unknown(self, queue: str, types: set[str]) -> None:
         """Say that messages wait here whose types this process does not know."""
         now = time.monotonic()
-        for type in types:
+        for type in types - {PAUSED}:
             if now - self._reported.get((queue, type), float("-inf")) >= REPEAT_AFTER:
                 self._reported[queue, type] = now
                 unknown_type.send_robust(sender=Message, queue=queue, type=type)

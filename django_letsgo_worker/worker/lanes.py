@@ -33,6 +33,15 @@ class TimedClaim(NamedTuple):
     seconds: float
 
 
+class NotForUs(NamedTuple):
+    """Nothing in a lane that became visible up to a moment is for this process, as of when it was noted."""
+
+    until: datetime
+    noted_at: float
+    # Whether it was read from the start; a claim from the mark sees nothing that committed late.
+    is_full: bool
+
+
 class Lanes:
     """The lanes that a worker knows of, found at most once a second while it is busy."""
 
@@ -44,9 +53,9 @@ class Lanes:
         self._due_at: dict[tuple[str, int], float] = {}
         # The database's clock when each lane was looked at.
         self._read_at: dict[tuple[str, int], datetime] = {}
-        # By lane a moment, and when it was noted: nothing that became visible up to the moment is for this
-        # process. A claim found only unknown types there, and rows that others have locked.
-        self._not_for_us: dict[tuple[str, int], tuple[datetime, float]] = {}
+        # By lane: a claim found nothing for this process there, only unknown or paused types, and what others
+        # have locked.
+        self._not_for_us: dict[tuple[str, int], NotForUs] = {}
         self._looked_at = float("-inf")
         self._turn = 0
         # Whether the earliest message of every lane that had any at the last look is still known.
@@ -104,18 +113,29 @@ class Lanes:
             first = behind.get(lane.key) if lane.key in passed else lane
             if first is not None:
                 self._due_at[lane.key] = self._looked_at + first.due_in
+            if lane.key in passed:
+                self._claim_again_in_full(lane.key)
             if lane.read_at is not None:
                 self._read_at[lane.key] = lane.read_at
 
+    def _claim_again_in_full(self, key: tuple[str, int]) -> None:
+        """Claim from the start of a lane that is passed over, if only a claim from its mark found nothing.
+
+        What it passed may be a message that committed late: nobody else would look before the next poll.
+        """
+        if not self._not_for_us[key].is_full:
+            due_at = self.watermarks.full_claim_at(key)
+            self._due_at[key] = min(due_at, self._due_at.get(key, due_at))
+
     def _past_what_is_not_for_us(self, lane: Lane) -> Lane | None:
         """Return from where to look for this process's first message in a lane; None where that is it."""
-        until, noted_at = self._not_for_us.get(lane.key, (None, 0.0))
-        if until is None or lane.next_visible_at is None or lane.next_visible_at > until:
+        noted = self._not_for_us.get(lane.key)
+        if noted is None or lane.next_visible_at is None or lane.next_visible_at > noted.until:
             return None
-        if time.monotonic() - noted_at >= BELIEVED_FOR:
+        if time.monotonic() - noted.noted_at >= BELIEVED_FOR:
             del self._not_for_us[lane.key]
             return None
-        return replace(lane, next_visible_at=until + RIGHT_AFTER)
+        return replace(lane, next_visible_at=noted.until + RIGHT_AFTER)
 
     def look_after_rest(self, ended_by: str) -> None:
         """Forget, after a poll or another process's write, the lanes and what was not for this process."""
@@ -132,22 +152,22 @@ class Lanes:
     def note(self, claims: Iterable[TimedClaim]) -> None:
         """Learn from claims where the next ones may begin, and which lanes are empty."""
         for request, claim, seconds in claims:
-            self.watermarks.note(request, claim, seconds=seconds)
+            is_full = self.watermarks.note(request, claim, seconds=seconds)
             if claim.saw_all and not claim.left:
-                self.drained(request.lane, claim)
+                self.drained(request.lane, claim, is_full=is_full)
 
     def say_busy(self, queues: set[str]) -> None:
         """Take back that this worker waits for these queues: it has as many messages as it can take."""
         self.engine.set_waiting(queues, False)
         self.said_waiting = False
 
-    def drained(self, lane: Lane, claim: Claim) -> None:
+    def drained(self, lane: Lane, claim: Claim, *, is_full: bool = True) -> None:
         """Note that a claim left nothing in a lane that it could have taken."""
         self._due_at.pop(lane.key, None)
         self.are_all_known = False
         until = claim.looked_until or self._read_at.get(lane.key)
         if not claim.rows and until is not None:
-            self._not_for_us[lane.key] = until, time.monotonic()
+            self._not_for_us[lane.key] = NotForUs(until, time.monotonic(), is_full)
 
     @property
     def has_due(self) -> bool:
@@ -205,8 +225,12 @@ class Watermarks:
         may_use_it = key in self._passing or time.monotonic() < self._full_claim_at.get(key, 0.0)
         return self._marks.get(key) if may_use_it else None
 
-    def note(self, request: ClaimRequest, claim: Claim, *, seconds: float) -> None:
-        """Learn from a claim and from how long it took."""
+    def full_claim_at(self, key: tuple[str, int]) -> float:
+        """Return when the next claim of a lane begins at its start."""
+        return self._full_claim_at.get(key, 0.0)
+
+    def note(self, request: ClaimRequest, claim: Claim, *, seconds: float) -> bool:
+        """Learn from a claim and from how long it took; return whether its lane was read from the start."""
         key = request.lane.key
         is_full = request.start_at is None or key in self._passing
         seconds += self._passing.pop(key, 0.0)
@@ -219,6 +243,7 @@ class Watermarks:
             self._marks[key] = claim.looked_until
         elif claim.looked_from is not None:
             self._marks[key] = claim.looked_from - MARGIN
+        return is_full
 
     def of_lanes(self) -> list[Lane] | None:
         """Return the lanes to look at, each from its mark; None: all of them, from the start."""

@@ -15,7 +15,7 @@ from os import getpid
 
 from django.db import Error, IntegrityError, connections
 
-from .. import __version__, processes, registry, validation
+from .. import __version__, messages, processes, registry, validation
 from ..engines import engine_for, engine_on
 from ..models import Message, Process
 from .heartbeat import Heartbeat
@@ -203,6 +203,8 @@ class Worker:
             rows = Message.objects.using(self.options.using).filter(queue=lane.queue, priority=lane.priority)
             rows = rows.filter(visible_at__lte=lane.read_at).order_by("visible_at")
             due.update(rows.values_list("type", flat=True)[: MOST_COUNTED + 1 - due.total()])
+        for type in messages.paused_types(using=self.options.using):
+            del due[type]
         return due
 
 

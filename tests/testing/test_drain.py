@@ -9,10 +9,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone, translation
 
-from django_letsgo_worker import LetsGoError, Reject, Retry, Snooze, enqueue, messages, queues
+from django_letsgo_worker import LetsGoError, Reject, Retry, Snooze, enqueue, enqueue_many, messages, queues
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import InvalidMessage
-from django_letsgo_worker.messages import find
+from django_letsgo_worker.messages import find, pause_type, paused_types, resume_type
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.signals import (
     delivery_finished,
@@ -133,6 +133,19 @@ class TestWhatIsHandled:
         assert drain() == 0
         queues.resume("a")
         assert drain() == 1
+
+    def test_a_paused_type_is_left_alone_however_many_stand_first(self, handle, caplog):
+        handle("t:held")(lambda delivery: None)
+        handle("t:it")(lambda delivery: pause_type("t:it"))
+        pause_type("t:held")
+        enqueue_many([("t:held", n) for n in range(25)])
+        enqueue_many([("t:it", n) for n in range(2)])
+
+        assert drain() == 1
+        resume_type("t:held")
+        assert drain() == 25
+        assert set(paused_types()) == {"t:it"}
+        assert "unknown" not in caplog.text
 
     def test_a_queue_that_a_handler_pauses_is_left_alone_at_once(self, handle):
         handle("t:it")(lambda delivery: queues.pause("default"))

@@ -9,6 +9,7 @@ import pytest
 
 from django_letsgo_worker import Retry, enqueue, logs, queues, schedules
 from django_letsgo_worker.engines import engine_for
+from django_letsgo_worker.messages import pause_type
 from django_letsgo_worker.models import ArchivedMessage, Message, Occurrence, ScheduledJob
 from django_letsgo_worker.testing import fire_due
 from tests.support import wait_until
@@ -63,6 +64,8 @@ def test_what_is_paused_or_of_another_queue_is_not_its_own(handle, last_words):
     enqueue("t:x", queue="paused")
     enqueue("t:x", queue="other")
     enqueue("t:x", queue="mine", delay=3600)
+    pause_type("t:y")
+    enqueue("t:y", queue="mine")
 
     assert last_words(queues=("mine", "paused")) == "Stopped: nothing was handled; nothing is due."
 

@@ -10,9 +10,12 @@ import pytest
 
 from django_letsgo_worker import Retry, Snooze, enqueue, enqueue_many, queues
 from django_letsgo_worker.engines import engine_for
-from django_letsgo_worker.messages import cancel
+from django_letsgo_worker.messages import cancel, pause_type, resume_type
 from django_letsgo_worker.models import ArchivedMessage, Message
+from django_letsgo_worker.worker.wakeup import Wakeup
 from tests.support import wait_until
+
+from .conftest import SETTINGS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -106,6 +109,45 @@ def test_a_queue_that_is_paused_while_a_worker_works_is_left_alone(seen, start_w
 
     assert "after" not in seen
     assert Message.objects.get(queue="q").receipt == 0
+
+
+def test_a_type_that_is_paused_while_a_worker_process_works_is_left_alone_until_it_is_resumed(manage):
+    worker = manage("runworker", env={"LETSGO_WORKER_POLL_SECONDS": "0.1"}, settings_module=SETTINGS)
+    enqueue("work:note", {"n": 0})
+    wait_until(lambda: ArchivedMessage.objects.count() == 1)
+
+    pause_type("work:note", by="anna")
+    enqueue_many([("work:note", {"n": n}) for n in range(1, 101)])
+    others = enqueue_many([("letsgo:scheduled", None)] * 3)
+    wait_until(lambda: ArchivedMessage.objects.filter(pk__in=others).count() == 3, what="what is behind them")
+    assert Message.objects.filter(attempts=0, receipt=0).count() == 100
+
+    resume_type("work:note")
+
+    wait_until(lambda: ArchivedMessage.objects.count() == 104)
+    assert worker.stop() == 0
+    assert "unknown type" not in worker.output
+
+
+def test_a_worker_that_finds_only_paused_types_rests_until_its_poll(
+    handle, start_worker, monkeypatch, caplog
+):
+    rests, wait = [], Wakeup.wait
+
+    def noted(self, seconds, *rest):
+        rests.append(seconds)
+        return wait(self, seconds, *rest)
+
+    monkeypatch.setattr(Wakeup, "wait", noted)
+    handle("t:held")(lambda delivery: None)
+    pause_type("t:held")
+    enqueue_many([("t:held", n) for n in range(50)])
+
+    start_worker(poll_seconds=3600.0)
+
+    wait_until(lambda: rests and rests[-1] > 1000, what="a long rest")
+    assert "unknown type" not in caplog.text
+    assert Message.objects.filter(attempts=0, receipt=0).count() == 50
 
 
 def test_what_runs_when_its_queue_is_paused_comes_to_its_end(handle, start_worker):

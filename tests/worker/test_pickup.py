@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 
 import pytest
 from django.db import connection, connections, transaction
 
-from django_letsgo_worker import enqueue, enqueue_many, queues
+from django_letsgo_worker import enqueue, enqueue_many, messages, queues
+from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.messages import redrive
 from django_letsgo_worker.models import ArchivedMessage, Process
+from django_letsgo_worker.worker import lanes
 from tests.support import ROOT, wait_until
 from tests.testapp.models import Entry
 
@@ -170,6 +173,51 @@ def test_a_queue_that_is_resumed_is_handled_long_before_the_poll(waiting):
     queues.resume("default")
 
     saw(waiting, "held", "other")
+
+
+def test_a_type_that_is_resumed_is_handled_long_before_the_poll(waiting, handle):
+    handle("t:other")(lambda delivery: waiting.seen.append("other"))
+    messages.pause_type("t:see")
+    enqueue("t:see", "held")
+    enqueue("t:see", "held elsewhere", queue="another", priority=-7)
+    enqueue("t:other")
+    saw(waiting, "other")
+
+    messages.resume_type("t:see")
+
+    saw(waiting, "held", "held elsewhere", "other")
+
+
+@pytest.fixture
+def claims_in_full_are_rare(monkeypatch):
+    """Let claims begin at the mark of their lane for two seconds, as they do where a full one is slow."""
+    monkeypatch.setattr(lanes, "SHARE", 1e-9)
+    monkeypatch.setattr(lanes, "AT_THE_LATEST", 2.0)
+    # Looks are quick, so each is at all lanes.
+    monkeypatch.setattr(lanes.Watermarks, "note_full_look", lambda *args: None)
+
+
+def test_a_type_that_is_resumed_is_handled_although_claims_begin_behind_it(
+    claims_in_full_are_rare, waiting, handle
+):
+    handle("t:other")(lambda delivery: waiting.seen.append(delivery.payload))
+    messages.pause_type("t:see")
+    enqueue("t:see", "held")
+    for n in range(3):
+        enqueue("t:other", n)
+        saw(waiting, *range(n + 1))
+
+    messages.resume_type("t:see")
+
+    saw(waiting, "held", *range(3))
+
+
+def test_what_became_visible_long_before_it_was_committed_is_handled_long_before_the_poll(
+    claims_in_full_are_rare, waiting
+):
+    enqueue("t:see", "late", visible_at=engine_for("default").clock() - timedelta(seconds=10))
+
+    saw(waiting, "late")
 
 
 def test_a_dead_letter_that_is_redriven_is_handled_long_before_the_poll(waiting, handle):

@@ -15,7 +15,7 @@ from django_letsgo_worker.delivery import Control
 from django_letsgo_worker.engines import Claim, ClaimRequest, Lane
 from django_letsgo_worker.outcomes import SUCCEEDED
 from django_letsgo_worker.worker.inflight import FINISHED, RUNNING, WAITING, InFlight, InFlightTable
-from django_letsgo_worker.worker.lanes import Lanes, Watermarks
+from django_letsgo_worker.worker.lanes import Lanes, TimedClaim, Watermarks
 from django_letsgo_worker.worker.options import Options
 from django_letsgo_worker.worker.prefetch import MOST_PREFETCHED, Pace, Prefetch
 
@@ -82,6 +82,12 @@ def known(*found, queues=None, paused=()):
     lanes = Lanes(Engine(*found, paused=paused), queues, Watermarks())
     lanes.look(waiting=False)
     return lanes
+
+
+def request(start_at=None):
+    return ClaimRequest(
+        lane=Lane("a", 0), types=["job"], process=UUID(int=1), lease_seconds=30, free=8, start_at=start_at
+    )
 
 
 def due(lanes):
@@ -199,12 +205,37 @@ class TestLanes:
 
         assert due(lanes) == [("a", 0)]
 
+    def test_what_a_claim_from_the_mark_cannot_see_is_claimed_from_the_start_as_soon_as_that_is_due(
+        self, clock
+    ):
+        lanes = known(("a", 0, PAST))
+        lanes.note([TimedClaim(request(), Claim(looked=1, looked_from=NOW, rows=["a message"]), 0.2)])
+        clock.seconds += 1.5
+        lanes.add("a", 0)
+        (lane,) = lanes.due()
+        assert lane.next_visible_at is not None
+        # A message with a moment in the past has come meanwhile; the claim begins behind it.
+        lanes.note([TimedClaim(request(start_at=lane.next_visible_at), Claim(), 0.001)])
+
+        lanes.look(waiting=True)
+
+        assert (due(lanes), lanes.are_all_known) == ([], True)
+        assert lanes.next_due_in() == pytest.approx(0.2 / 0.05 - 1.5)
+        clock.seconds += lanes.next_due_in()
+        (lane,) = lanes.due()
+        assert lane.next_visible_at is None
+
+    def test_what_a_claim_from_the_start_has_seen_is_left_alone_until_the_poll(self, clock):
+        lanes = known(("a", 0, PAST))
+        lanes.note([TimedClaim(request(), Claim(unknown={"stranger"}, looked=1, looked_until=PAST), 0.2)])
+
+        lanes.look(waiting=True)
+
+        assert (due(lanes), lanes.are_all_known, lanes.next_due_in()) == ([], True, None)
+
     def test_only_a_look_at_all_lanes_says_that_all_are_known(self, clock):
         lanes = known(("a", 0, PAST), ("b", 0, PAST))
-        request = ClaimRequest(
-            lane=Lane("a", 0), types=["job"], process=UUID(int=1), lease_seconds=30, free=8
-        )
-        lanes.watermarks.note(request, Claim(looked=1, looked_from=PAST), seconds=0.01)
+        lanes.watermarks.note(request(), Claim(looked=1, looked_from=PAST), seconds=0.01)
         lanes.watermarks.note_full_look(0.01)
 
         lanes.look(waiting=True)

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
 from django_letsgo_worker import enqueue, queues
+from django_letsgo_worker.messages import pause_type
 from django_letsgo_worker.models import ArchivedMessage, Message, Process
 from tests.chaos.proxy import Proxy
 from tests.support import ROOT, database_url, engine_of, wait_until
@@ -48,7 +49,10 @@ def test_until_empty_leaves_what_is_later_unknown_or_paused(handle):
     handle("t:now")(lambda delivery: seen.append(delivery.payload))
     enqueue("t:now", "due")
     queues.pause("paused")
+    handle("t:held")(lambda delivery: seen.append(delivery.payload))
+    pause_type("t:held")
     left = {
+        enqueue("t:held", "of a paused type").pk,
         enqueue("t:now", "later", delay=3600).pk,
         enqueue("t:nobody-knows", "unknown").pk,
         enqueue("t:now", "paused", queue="paused").pk,

@@ -21,6 +21,7 @@ from .. import startup
 from ..letsgo import (
     dead_letters,
     failures,
+    message_types,
     messages,
     operations,
     overview,
@@ -59,6 +60,7 @@ class Command(BaseCommand):
         operations.add_to(verbs.add_noun("operation", "bulk operations: what is done to many messages"))
         failures.add_to(verbs.add_noun("failures", "failures: failed attempts in groups, retried or dead"))
         queues.add_to(verbs.add_noun("queue", "queues and their work"))
+        message_types.add_to(verbs.add_noun("type", "types of messages and their pauses"))
         worker = verbs.add_noun("worker", "processes that handle messages")
         workers.add_to(worker)
         _add_run(worker)

@@ -5,6 +5,7 @@ Workers work them off: see working_off.py.
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,8 @@ from ..hints import suggestion
 from ..models import BulkOperation
 from .filters import filter_of
 from .retrying import RETRIED
+
+logger = logging.getLogger("django_letsgo_worker.messages")
 
 State = BulkOperation.State
 # The states of the messages that each kind is about.
@@ -104,11 +107,11 @@ def _one(rows: QuerySet[BulkOperation], operation_id: int) -> BulkOperation:
     return operation
 
 
-def stop_operation(operation_id: int, *, using: str | None = None) -> BulkOperation:
+def stop_operation(operation_id: int, *, by: str = "", using: str | None = None) -> BulkOperation:
     """Stop the bulk operation `operation_id` and return it: what it has done stays done, the rest is left.
 
-    `using` is a database alias, the setting DATABASE if None. Raises OperationNotFound, and OperationRefused
-    when it has ended.
+    `by`, a text, is logged: it says who does it. `using` is a database alias, the setting DATABASE if None.
+    Raises OperationNotFound, and OperationRefused when it has ended.
     """
     alias = using or settings().database
     with transaction.atomic(using=alias):
@@ -117,16 +120,16 @@ def stop_operation(operation_id: int, *, using: str | None = None) -> BulkOperat
             raise OperationRefused(operation.pk, f"cannot be stopped: it is {operation.state} already")
         operation.state, operation.finished_at = State.STOPPED, engine_for(alias).clock()
         operation.save(using=alias)
+    _log(operation, by)
     return operation
 
 
-def undo_operation(operation_id: int, *, using: str | None = None) -> BulkOperation:
+def undo_operation(operation_id: int, *, by: str = "", using: str | None = None) -> BulkOperation:
     """Take back what the bulk operation `operation_id` did and what has not begun since; return it.
 
     One that goes on is stopped. A worker gives the messages back: a dead letter that was redriven, the time
-    of one that was retried, the queue of one that was moved. `using` is a database alias, the setting
-    DATABASE if None. Raises OperationNotFound, and OperationRefused for a discard or a cancel, and for one
-    that is undone already.
+    of one that was retried, the queue of one that was moved. `by` and `using` are stop_operation()'s. Raises
+    OperationNotFound, and OperationRefused for a discard or a cancel, and for one that is undone already.
     """
     alias = using or settings().database
     with transaction.atomic(using=alias):
@@ -139,8 +142,14 @@ def undo_operation(operation_id: int, *, using: str | None = None) -> BulkOperat
             raise OperationRefused(operation.pk, "cannot be undone: it is undone already")
         operation.state, operation.finished_at = State.UNDONE, None
         operation.save(using=alias)
+    _log(operation, by)
     engine_for(alias).tell_of_operation()
     return operation
+
+
+def _log(operation: BulkOperation, by: str) -> None:
+    who = f" by {validation.storable(by, 150)}" if by else ""
+    logger.info("Bulk operation %s (%s) was %s%s.", operation.pk, operation.kind, operation.state, who)
 
 
 def _locked(operation_id: int, alias: str) -> BulkOperation:

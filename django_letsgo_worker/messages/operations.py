@@ -167,6 +167,8 @@ def _redrive_copy(message_id: int, payload: Any, alias: str, by: str, reason: st
     if not dead:
         raise _why_not_redriven(message_id, alias)
     (letter,) = dead
+    # A row that others inserted may have anything there.
+    headers = letter.headers if isinstance(letter.headers, dict) else {}
     copy = enqueue(
         letter.type,
         payload,
@@ -175,7 +177,7 @@ def _redrive_copy(message_id: int, payload: Any, alias: str, by: str, reason: st
         max_attempts=letter.max_attempts,
         unique_key=letter.unique_key,
         on_conflict="raise",
-        headers={**letter.headers, "redriven_from": letter.pk},
+        headers={**headers, "redriven_from": letter.pk},
         using=alias,
     )
     entry = redrive_entry(at=engine_for(alias).clock(), by=by, reason=reason) | {"copy": copy.pk}
@@ -255,8 +257,8 @@ def restore_dead(
     """Make locked messages that were redriven, and have not begun, the dead letters of `before` again."""
     letters = []
     for message in messages:
-        values = {name: getattr(message, name) for name in _SHARED} | dict(before[message.pk])
-        values |= {"receipt": message.receipt + 1, "outcome": "dead", "errors": message.errors[:-1]}
+        values = {name: getattr(message, name) for name in _SHARED} | {"errors": message.errors[:-1]}
+        values |= {**before[message.pk], "receipt": message.receipt + 1, "outcome": "dead"}
         letters.append(ArchivedMessage(**values))
     for group in engine.in_groups(letters, _length):
         ArchivedMessage.objects.using(alias).bulk_create(group)

@@ -6,22 +6,26 @@ what they may be, is in operating.py.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F, Q
 
 from .. import counts
 from ..conf import settings
-from ..engines import Engine, engine_for
+from ..engines import Engine, Fault, engine_for, in_short
 from ..models import BulkOperation, BulkOperationItem, DeadLetter, Message
+from ..outcomes import KEPT_ERRORS
 from .filters import Filter
 from .operating import State, pending
 from .operations import BATCH, archive_many, discard_many, lock_dead, redrive_locked, restore_dead
 from .retrying import CHANGED, lock_waiting, make_due, tell_lanes
+
+logger = logging.getLogger("django_letsgo_worker.maintenance")
 
 # How many ended operations are forgotten at once.
 FORGOTTEN = 100
@@ -43,7 +47,18 @@ def work_off_operations(*, now: datetime | None = None, using: str | None = None
     """
     alias = using or settings().database
     ids = list(pending(alias).order_by("pk").values_list("pk", flat=True)[:10])
-    return any(_Batch(id, alias, now).do() for id in ids)
+    return any(_is_batch_done(id, alias, now) for id in ids)
+
+
+def _is_batch_done(id: int, alias: str, now: datetime | None) -> bool:
+    """Do a batch of an operation; what the database refuses of it holds up no other."""
+    try:
+        return _Batch(id, alias, now).do()
+    except DatabaseError as error:
+        if engine_for(alias).fault_of(error) is not Fault.REFUSAL:
+            raise
+        logger.error("A batch of the bulk operation %s was refused: %s", id, in_short(error))
+        return False
 
 
 def forget_operations(*, now: datetime, using: str) -> int:
@@ -258,8 +273,11 @@ _REDRIVEN = (
 
 
 def _facts_of(letter: DeadLetter) -> dict[str, Any]:
-    values = {name: getattr(letter, name) for name in _REDRIVEN}
-    return {name: _text(value) for name, value in values.items()}
+    facts = {name: _text(getattr(letter, name)) for name in _REDRIVEN}
+    # Else all of them are there still, before the entry of the redrive.
+    if not isinstance(letter.errors, list) or len(letter.errors) >= KEPT_ERRORS:
+        facts["errors"] = letter.errors
+    return facts
 
 
 def _text(value: Any) -> Any:

@@ -150,6 +150,13 @@ class TestStop:
         assert (stopped.state, stopped.done, stopped.total) == ("stopped", 500, 1000)
         assert (Message.objects.count(), DeadLetter.objects.count()) == (500, 500)
 
+    @pytest.mark.parametrize(("verb", "word"), [("stop_operation", "stopped"), ("undo_operation", "undone")])
+    def test_the_log_says_who_did_it(self, verb, word, caplog):
+        caplog.set_level("INFO", "django_letsgo_worker.messages")
+        operation = messages.operate("redrive")
+        getattr(messages, verb)(operation.pk, by="ada")
+        assert f"Bulk operation {operation.pk} (redrive) was {word} by ada." in caplog.messages
+
     def test_what_has_ended_cannot_be_stopped(self):
         operation = messages.operate("redrive")
         work_off()
@@ -187,6 +194,19 @@ class TestUndo:
         del before[first.pk]
         assert {row["id"]: row for row in DeadLetter.objects.values(*COLUMNS)} == before
         assert not BulkOperationItem.objects.exists()
+
+    @pytest.mark.parametrize(
+        "errors", [[{"attempt": n, "message": "x"} for n in range(10)], {"not": "a list"}]
+    )
+    def test_all_errors_are_given_back_however_many_there_were(self, dead_letter, errors):
+        id = dead_letter(7)
+        DeadLetter.objects.filter(pk=id).update(errors=errors)
+        operation = messages.operate("redrive", over=600)
+        work_off()
+        assert Message.objects.get(pk=id).errors != errors
+        messages.undo_operation(operation.pk)
+        work_off()
+        assert DeadLetter.objects.get(pk=id).errors == errors
 
     def test_one_that_goes_on_is_stopped_and_taken_back(self, dead_letters):
         dead_letters(1000)
@@ -343,6 +363,11 @@ class TestCopies:
         assert (entry["redrive"], entry["copy"], entry["by"], entry["reason"]) == (
             True, copy.pk, "ada", "a new card",
         )  # fmt: skip
+
+    def test_headers_that_are_no_object_are_left_out(self, dead_letter):
+        id = dead_letter(7)
+        DeadLetter.objects.filter(pk=id).update(headers=["odd"])
+        assert messages.redrive(id, payload=8).headers["redriven_from"] == id
 
     def test_none_is_a_payload_too(self, dead_letter):
         assert messages.redrive(dead_letter(7), payload=None).payload is None

@@ -33,6 +33,7 @@ def switch_off(guard: str) -> None:
         "lonely suspects": without_lonely_suspects,
         "one transaction for deaths": without_one_transaction_for_deaths,
         "the fast path": without_the_fast_path,
+        "the progress of operations": without_the_progress_of_operations,
     }[guard](type(engine_on(connection)))
 
 
@@ -113,6 +114,29 @@ def without_one_transaction_for_deaths(engine: type[Engine]) -> None:
         enqueue("work:mourn", {"message": message_id})
 
     message_died.connect(follow, weak=False)
+
+
+def without_the_progress_of_operations(engine: type[Engine]) -> None:
+    """Keep in memory how far a bulk operation is: its row says nothing to whoever follows."""
+    from django_letsgo_worker.messages.working_off import _Batch
+
+    lock, note, kept = _Batch._lock, _Batch._note_progress, dict[int, dict[str, Any]]()
+    progress = ("last_id", "last_at", "done", "skipped")
+
+    def lock_and_recall(self: _Batch) -> Any:
+        operation = lock(self)
+        if operation is not None:
+            known = kept.get(operation.pk, {"last_id": 0, "last_at": None, "done": 0, "skipped": 0})
+            for name, value in known.items():
+                setattr(operation, name, value)
+        return operation
+
+    def note_in_memory(self: _Batch, last: Any) -> None:
+        note(self, last)
+        kept[self.operation.pk] = {name: getattr(self.operation, name) for name in progress}
+
+    _Batch._lock = lock_and_recall  # type: ignore[method-assign]
+    _Batch._note_progress = note_in_memory  # type: ignore[method-assign]
 
 
 def without_the_fast_path(engine: type[Engine]) -> None:

@@ -116,6 +116,35 @@ def test_a_message_from_another_process_is_handled_long_before_the_poll(
     assert worker.stop() == 0
 
 
+def state_of(operation):
+    return messages.find_operation(operation.pk).state
+
+
+def test_a_bulk_operation_and_its_undoing_are_worked_off_long_before_the_poll(waiting):
+    enqueue_many([("t:see", n) for n in range(3)], delay=HOUR)
+
+    retried = messages.operate("retry", type="t:see")
+    saw(waiting, 0, 1, 2)
+    wait_until(lambda: state_of(retried) == "done", timeout=SOON)
+
+    messages.undo_operation(retried.pk)
+    wait_until(lambda: messages.find_operation(retried.pk).finished_at, timeout=SOON)
+    assert state_of(retried) == "undone"
+
+
+def test_a_worker_that_is_not_told_of_a_bulk_operation_would_let_it_wait(waiting, monkeypatch):
+    if connection.vendor != "postgresql":
+        pytest.skip("Elsewhere any write tells a worker.")
+    monkeypatch.setattr(type(engine_for("default")), "tell_of_operation", lambda self: None)
+    operation = messages.operate("cancel", type="t:other")
+
+    for n in range(3):
+        enqueue("t:see", n)
+        saw(waiting, *range(n + 1))
+
+    assert state_of(operation) == "waiting"
+
+
 def test_delayed_messages_are_each_handled_in_their_time(waiting):
     for seconds in (0.5, 1, 1.5, 2, 2.5):
         enqueue("t:see", seconds, delay=seconds)
@@ -273,8 +302,6 @@ def test_listening_begins_anew_when_its_connection_is_cut(engine, manage):
 
 
 def test_without_any_wake_up_the_poll_finds_it(start_worker, handle, monkeypatch):
-    from django_letsgo_worker.engines import engine_for
-
     engine = type(engine_for("default"))
     monkeypatch.setattr(engine, "can_listen", False)
     monkeypatch.setattr(engine, "data_version", lambda self: None)

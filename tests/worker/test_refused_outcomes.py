@@ -12,9 +12,10 @@ import pytest
 from django.db import connection
 from django.db.models import Sum
 
-from django_letsgo_worker import counts, enqueue, enqueue_many, queues
+from django_letsgo_worker import counts, enqueue, enqueue_many, messages, queues
 from django_letsgo_worker.engines import ARCHIVE, TABLE, engine_for
 from django_letsgo_worker.models import ArchivedMessage, DeadLetter, Message, Process, Statistic
+from django_letsgo_worker.testing import drain
 from django_letsgo_worker.worker import counting
 from tests.support import wait_until
 
@@ -429,3 +430,19 @@ def test_statistics_that_are_refused_cost_no_message_are_said_once_and_written_l
     (said,) = [line for line in caplog.messages if "statistics of this worker are refused" in line]
     assert "refused by the trigger" in said
     assert Statistic.objects.filter(span=60).aggregate(sum=Sum("succeeded")) == {"sum": 2}
+
+
+def test_a_bulk_operation_that_is_refused_holds_up_no_other(refuse, caplog):
+    take_back = refuse("NEW.queue = 'refused'", event="UPDATE", table=TABLE)
+    enqueue_many([("t:good", n) for n in range(3)])
+    refused = messages.operate("move", to_queue="refused")
+    other = messages.operate("cancel", type="t:other")
+
+    drain()
+
+    assert messages.find_operation(other.pk).state == "done"
+    assert messages.find_operation(refused.pk).state == "waiting"
+    assert lines_with(caplog, f"A batch of the bulk operation {refused.pk} was refused")
+    take_back()
+    drain()
+    assert Message.objects.filter(queue="refused").count() == 3

@@ -30,6 +30,13 @@ def action_on(verb: str, command: str, place: str, pk: object) -> Action:
     return {"verb": verb, "command": command, "url": _reversed(f"{place}_change", pk)}
 
 
+def action_on_many(verb: str, command: str = "", **filters: str) -> Action:
+    """Return an action that is a bulk operation: its page is the form that begins one, filled in."""
+    url = _reversed("bulkoperation_add")
+    query = urlencode({"kind": verb, **filters})
+    return {"verb": verb, "command": command, "url": f"{url}?{query}" if url else ""}
+
+
 def manage(*words: str) -> str:
     """Return a command of manage.py, quoted for a shell."""
     return f"manage.py {shlex.join(words)}"

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from ..engines import ARCHIVE, AtLeast
 from ..models import Failure, Statistic
 from . import work
-from .actions import action, manage
+from .actions import action, action_on_many, manage
 from .problem import ERROR, WARNING, Problem, problem, some
 from .snapshot import Snapshot
 
@@ -50,7 +50,7 @@ def failing(snapshot: Snapshot) -> Iterator[Problem]:
             sentence,
             action("look", place="message", type=type, state="retrying"),
             action("pause", pause),
-            action("retry", retry),
+            action_on_many("retry", retry, type=type),
             since=_refined(begun.get(type), type, newest),
             count=failed[type],
             severity=ERROR if share >= MOST else WARNING,
@@ -125,7 +125,7 @@ def dead_letters(snapshot: Snapshot) -> Iterator[Problem]:
         "",
         sentence,
         action("look", manage("letsgo", "dead", "list"), "deadletter"),
-        action("redrive", redrive, "deadletter"),
+        action_on_many("redrive", redrive),
         since=engine.dialect.read_moment(first),
         count=total,
         severity=WARNING if new else "",

@@ -12,7 +12,7 @@ from .. import registry
 from ..engines import ARCHIVE, AtLeast
 from ..hints import suggestion
 from ..models import Pause
-from .actions import action, manage
+from .actions import action, action_on_many, manage
 from .evidence import Due
 from .lengths import how_far, length
 from .liveness import serves
@@ -99,7 +99,8 @@ def _unknown(snapshot: Snapshot, type: str, due: Sequence[Due]) -> Problem:
     count = _total(due)
     sentence = f"{cause}, but {some(count, 'such message is', 'such messages are')} due in {queues}: {cure}"
     look = action("look", manage("letsgo", "message", "list", "--type", type), "message", type=type)
-    return problem("type_unknown", type, sentence, look, since=_oldest(due), count=count)
+    cancel = action_on_many("cancel", type=type)
+    return problem("type_unknown", type, sentence, look, cancel, since=_oldest(due), count=count)
 
 
 def unknown_because(snapshot: Snapshot, type: str, queues: str) -> tuple[str, str]:

@@ -17,6 +17,8 @@ from .inflight import InFlight
 
 # A minute's counts are written within this many seconds of its end: not by a whole fleet at one moment.
 SPREAD = 10.0
+# While attempts fail, counts are written so soon, in seconds: somebody may be watching.
+SOON = 5.0
 MINUTE = 60.0
 # Minutes that could not be written are kept, up to so many rows.
 MOST_KEPT = 100_000
@@ -29,6 +31,8 @@ class Counting:
         self._open: dict[tuple[str, str], Count] = {}
         self._closed: dict[Place, Count] = {}
         self._write_at = float("inf")
+        # Since when there are failed attempts that are not written.
+        self._failing_since: float | None = None
         # The database's clock less this process's, in seconds; and the open minute.
         self._ahead = 0.0
         self._minute = 0
@@ -52,11 +56,9 @@ class Counting:
             count.expired += 1
         if name == "succeeded":
             count.succeeded += 1
-        elif name == "retry":
-            count.failed += 1
-        elif name == "dead":
-            count.failed += 1
-            count.dead += 1
+        elif name in ("retry", "dead"):
+            count.dead += name == "dead"
+            self._note_failed(count)
         else:
             return
         run, wait = bucket_of(entry.ended - entry.started), bucket_of(entry.waited)
@@ -65,7 +67,12 @@ class Counting:
 
     def lost(self, claimed: Claimed) -> None:
         """Count an attempt whose worker died with it."""
-        self._of(claimed).failed += 1
+        self._note_failed(self._of(claimed))
+
+    def _note_failed(self, count: Count) -> None:
+        count.failed += 1
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
 
     def refused(self, claimed: Claimed, outcome: str) -> None:
         """Count a message that ended without an attempt."""
@@ -85,7 +92,9 @@ class Counting:
     # -- what is written -----------------------------------------------------------------------------------
 
     def take_due(self) -> Mapping[Place, Count]:
-        """Return the counts that are to be written now; none, but for once a minute."""
+        """Return the counts that are to be written now: once a minute, sooner while attempts fail."""
+        if self._failing_since is not None and time.monotonic() - self._failing_since >= SOON:
+            return self.take_all()
         if self._open and self._current_minute() != self._minute:
             self._close()
             if self._write_at == float("inf"):
@@ -94,8 +103,19 @@ class Counting:
             return {}
         return self._take()
 
+    @property
+    def due_in(self) -> float:
+        """The seconds until there is something to do for take_due(); infinite while nothing was counted."""
+        now = time.monotonic()
+        due_at = [self._write_at]
+        if self._failing_since is not None:
+            due_at.append(self._failing_since + SOON)
+        if self._open:
+            due_at.append(now + MINUTE - (now + self._ahead) % MINUTE)
+        return max(0.0, min(due_at) - now)
+
     def take_all(self) -> Mapping[Place, Count]:
-        """Return all counts: the process ends."""
+        """Return all counts, those of the open minute too."""
         self._close()
         return self._take()
 
@@ -108,7 +128,7 @@ class Counting:
 
     def _take(self) -> Mapping[Place, Count]:
         counts, self._closed = self._closed, {}
-        self._write_at = float("inf")
+        self._write_at, self._failing_since = float("inf"), None
         return counts
 
     def _close(self) -> None:

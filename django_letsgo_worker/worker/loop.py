@@ -317,7 +317,8 @@ class WorkerLoop(threading.Thread):
         if self.pool.wake():
             # The waiting messages were expected to take no time; if they do, more threads are needed soon.
             seconds = min(seconds, WAKE_SECONDS)
-        seconds = max(0.0, min(seconds, self.inflight.next_try_in, self.events.failures.due_in))
+        to_write = min(self.events.failures.due_in, self.events.counting.due_in)
+        seconds = max(0.0, min(seconds, self.inflight.next_try_in, to_write))
         # With nothing to claim there is nothing to look for.
         ended_by = self.wakeup.wait(seconds, self.engine if any(wanted) else None)
         if ended_by == "written":

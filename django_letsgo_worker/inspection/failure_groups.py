@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import BooleanField, Q, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import QuerySet
 
 from ..engines import ARCHIVE, TABLE, AtLeast, Engine
 from ..errors import AmbiguousFailure, FailureNotFound, InvalidMessage
@@ -22,10 +21,13 @@ from .lengths import length
 from .snapshot import Snapshot
 from .work import MOST_COUNTED
 
-FAILURES = Failure._meta.db_table
+# Where the messages are. The outcome is written out: a partial index is of no use to a parameter.
+LIVE, DEAD = f"FROM {TABLE} WHERE", f"FROM {ARCHIVE} WHERE outcome = 'dead' AND"
 FAILURE_STATES = ("retrying", "dead", "over")
-# The most groups of one list, the rows that all of its counts may read, and the least that each may.
-MOST_LISTED, MOST_READ, LEAST_COUNTED = 200, 60_000, 200
+# The most groups of one list, and those that are looked at for it; SQLite takes 500 SELECTs in one.
+MOST_LISTED, MOST_LOOKED_AT = 200, 400
+# The messages that all counts of a list may read, and the least that each may.
+MOST_READ, LEAST_COUNTED = 60_000, 200
 # The number of messages that are shown of a failure, and how long after a start it began with that version.
 SAMPLES, NEW_FOR = 3, timedelta(days=1)
 # As many characters of a message as a title has.
@@ -91,13 +93,18 @@ def failures(
 
     `type` chooses those of one type, `since` (aware) those met then or later, `state` those with messages
     that are still retried (retrying), with dead letters (dead), or with neither (over). With `queue` only
-    messages of that queue are counted, and failures without any are left out. `using` is a database alias,
-    the setting DATABASE if None. Raises InvalidMessage for an invalid type, queue, moment or state.
+    messages of that queue are counted, among the first ten thousand of a failure, and failures without any
+    are left out. With a queue or a state, the 400 failures that were met last are looked at. `using` is a
+    database alias, the setting DATABASE if None. Raises InvalidMessage for an invalid type, queue, moment or
+    state.
     """
     page = Snapshot(using)
-    rows = _matching(page, type, queue, since, state)
-    found = list(rows.order_by("-last_at", "-pk")[: max(0, min(limit, MOST_LISTED))])
-    return groups_of(found, page, queue=queue)
+    rows = _rows(page, type, since)
+    most = max(0, min(limit, MOST_LISTED))
+    if state is None and queue is None:
+        return groups_of(list(rows[:most]), page)
+    found = _narrowed(list(rows[:MOST_LOOKED_AT]), page, queue, state)
+    return groups_of(found[:most], page, queue=queue)
 
 
 def failure(fingerprint: str, type: str | None = None, *, using: str | None = None) -> FailureGroup:
@@ -127,8 +134,7 @@ def groups_of(rows: Sequence[Failure], page: Snapshot, *, queue: str | None = No
     """Return the groups of these rows, by three statements at most."""
     if not rows:
         return []
-    live = _counts(rows, page.engine, f"FROM {TABLE} WHERE", queue)
-    dead = _counts(rows, page.engine, f"FROM {ARCHIVE} WHERE outcome = 'dead' AND", queue)
+    live, dead = (_counts(rows, page.engine, source, queue) for source in (LIVE, DEAD))
     return [
         FailureGroup(
             fingerprint=row.fingerprint,
@@ -159,59 +165,57 @@ def trend_of(row: Failure, now: datetime) -> tuple[int, ...]:
 # -- which ---------------------------------------------------------------------------------------------------
 
 
-def _matching(
-    page: Snapshot, type: str | None, queue: str | None, since: datetime | None, state: str | None
-) -> QuerySet[Failure]:
-    rows = Failure.objects.using(page.using).defer("last_traceback")
+def _rows(page: Snapshot, type: str | None, since: datetime | None) -> QuerySet[Failure]:
+    rows = Failure.objects.using(page.using).defer("last_traceback").order_by("-last_at", "-pk")
     if type is not None:
         rows = rows.filter(type=check_name("type", type))
-    if since is not None:
-        rows = rows.filter(last_at__gte=check_moment("since", since))
+    return rows if since is None else rows.filter(last_at__gte=check_moment("since", since))
+
+
+def _narrowed(rows: Sequence[Failure], page: Snapshot, queue: str | None, state: str | None) -> list[Failure]:
+    """Return those whose messages are in a state, or in a queue at all, by two statements."""
     if state is not None and state not in FAILURE_STATES:
         raise InvalidMessage(f"A failure is {', '.join(FAILURE_STATES[:-1])} or over, not {state!r}.")
     if queue is not None:
         check_name("queue", queue)
-    live, dead = _has(TABLE, queue), _has(ARCHIVE, queue)
-    conditions = {
-        None: Q() if queue is None else Q(live) | Q(dead),
-        "retrying": Q(live),
-        "dead": Q(dead),
-        "over": ~Q(live) & ~Q(dead),
-    }
-    return rows.filter(conditions[state])
-
-
-def _has(table: str, queue: str | None) -> RawSQL:
-    """Whether a failure has a message in this table, found through the partial index."""
-    same = f"x.error_fingerprint = {FAILURES}.fingerprint AND x.type = {FAILURES}.type"
-    sql = f"SELECT 1 FROM {table} x WHERE {same}"
-    # Written out, since a partial index is of no use to a parameter.
-    sql += " AND x.outcome = 'dead'" if table == ARCHIVE else ""
-    sql += "" if queue is None else " AND x.queue = %s"
-    # Not EXISTS, of which PostgreSQL may make a join that reads all messages.
-    return RawSQL(
-        f"(({sql} LIMIT 1) IS NOT NULL)", [] if queue is None else [queue], output_field=BooleanField()
-    )
+    most = 1 if queue is None else None
+    live, dead = (_counts(rows, page.engine, source, queue, most) for source in (LIVE, DEAD))
+    found = []
+    for n, row in enumerate(rows):
+        is_in = {"retrying": live[n] > 0, "dead": dead[n] > 0, "over": not (live[n] or dead[n])}
+        if is_in[state] if state is not None else not is_in["over"]:
+            found.append(row)
+    return found
 
 
 # -- how many ------------------------------------------------------------------------------------------------
 
 
-def _counts(rows: Sequence[Failure], engine: Engine, source: str, queue: str | None) -> dict[int, int]:
-    """Count the messages of each failure by one statement, in all no more than MOST_READ."""
-    most = max(LEAST_COUNTED, min(MOST_COUNTED, MOST_READ // len(rows)))
-    narrowed = "" if queue is None else "AND queue = %(queue)s"
+def _counts(
+    rows: Sequence[Failure], engine: Engine, source: str, queue: str | None, most: int | None = None
+) -> dict[int, int]:
+    """Count the messages of each failure by one statement: in all it reads no more than MOST_READ of them.
+
+    The failures' values are in the statement itself, not joined: the planner then knows which are rare.
+    """
+    if not rows:
+        return {}
+    most = most or max(LEAST_COUNTED, min(MOST_COUNTED, MOST_READ // len(rows)))
+    wanted = "COUNT(*)" if queue is None else "SUM(CASE WHEN queue = %(queue)s THEN 1 ELSE 0 END)"
     params: dict[str, Any] = {"queue": queue}
     parts = []
-    for place, row in enumerate(rows):
-        params |= {f"mark{place}": row.fingerprint, f"type{place}": row.type}
+    for n, row in enumerate(rows):
+        params |= {f"mark{n}": row.fingerprint, f"type{n}": row.type}
         some = (
-            f"SELECT 1 AS one {source} error_fingerprint = %(mark{place})s AND type = %(type{place})s "
-            f"{narrowed} LIMIT {most + 1}"
+            f"SELECT queue {source} error_fingerprint = %(mark{n})s AND type = %(type{n})s LIMIT {most + 1}"
         )
-        parts.append(f"SELECT {place}, COUNT(*) FROM ({some}) counted")
-    found = dict(engine.execute(" UNION ALL ".join(parts), params))
-    return {place: AtLeast(most) if count > most else count for place, count in found.items()}
+        parts.append(f"SELECT {n}, COUNT(*), {wanted} FROM ({some}) counted")
+    found = engine.execute(" UNION ALL ".join(parts), params)
+    return {n: _capped(int(count or 0), looked > most, most) for n, looked, count in found}
+
+
+def _capped(count: int, is_cut: bool, most: int) -> int:
+    return AtLeast(min(count, most)) if is_cut else count
 
 
 def _samples(engine: Engine, row: Failure) -> tuple[int, ...]:

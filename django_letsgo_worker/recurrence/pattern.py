@@ -98,10 +98,12 @@ class Pattern:
     ) -> Iterator[tuple[int, int]]:
         years: Sequence[int] = range(first[0], last[0] + 1)
         if self.years is not None:
-            years = [year for year in years if year in self.years]
+            years = sorted(year for year in self.years if first[0] <= year <= last[0])
         months = sorted(self.months)[::direction]
         for year in years[::direction]:
-            yield from ((year, month) for month in months if first <= (year, month) <= last)
+            for month in months:
+                if first <= (year, month) <= last:
+                    yield year, month
 
 
 def _full_minute_from(wall: datetime) -> datetime:

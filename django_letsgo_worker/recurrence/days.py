@@ -1,19 +1,44 @@
 """Days of a month that a pair of day fields means: a calendar, with no clock in it.
 
-Text is read elsewhere. Weekdays are numbered 0 = Sunday to 6 = Saturday throughout.
+Text is read elsewhere. Weekdays are numbered 0 = Sunday to 6 = Saturday throughout. The rules are
+tuples because each step looks their days up, and a dataclass takes three times as long to be hashed.
 """
 
 import calendar
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 SUNDAY, SATURDAY = 0, 6
 EVERY_MONTH_DAY = frozenset(range(1, 32))
 EVERY_WEEKDAY = frozenset(range(7))
 
 
-@dataclass(frozen=True, slots=True)
-class MonthDays:
+class Month(NamedTuple):
+    """All that tells one month's days from another's: there are only 28 of these."""
+
+    first_weekday: int
+    length: int
+
+    def weekday(self, day: int) -> int:
+        return (self.first_weekday + day - 1) % 7
+
+    def nearest_weekday(self, day: int) -> int:
+        """Return the day from Monday to Friday nearest to `day` without leaving the month."""
+        weekday = self.weekday(day)
+        if weekday == SATURDAY:
+            return day - 1 if day > 1 else day + 2
+        if weekday == SUNDAY:
+            return day + 1 if day < self.length else day - 2
+        return day
+
+
+@lru_cache(maxsize=4096)
+def month_of(year: int, month: int) -> Month:
+    monday_is_0, length = calendar.monthrange(year, month)
+    return Month((monday_is_0 + 1) % 7, length)
+
+
+class MonthDays(NamedTuple):
     """The day-of-month field: plain numbers, L (last day), LW (last weekday) and nW (weekday nearest n)."""
 
     numbers: frozenset[int] = frozenset()
@@ -29,20 +54,18 @@ class MonthDays:
     def is_whole(self) -> bool:
         return self.numbers == EVERY_MONTH_DAY
 
-    def matching(self, year: int, month: int) -> set[int]:
-        length = calendar.monthrange(year, month)[1]
-        days = {day for day in self.numbers if day <= length}
+    def matching(self, month: Month) -> set[int]:
+        days = {day for day in self.numbers if day <= month.length}
         if self.includes_last:
-            days.add(length)
+            days.add(month.length)
         if self.includes_last_weekday:
-            days.add(_nearest_weekday(year, month, length, length))
+            days.add(month.nearest_weekday(month.length))
         # 31W in a short month names no day at all, as in Quartz; clamping would invent a run.
-        days.update(_nearest_weekday(year, month, day, length) for day in self.nearest if day <= length)
+        days.update(month.nearest_weekday(day) for day in self.nearest if day <= month.length)
         return days
 
 
-@dataclass(frozen=True, slots=True)
-class WeekDays:
+class WeekDays(NamedTuple):
     """The day-of-week field: weekdays, d#n (the n-th of the month) and dL (the last of the month)."""
 
     numbers: frozenset[int] = frozenset()
@@ -57,10 +80,10 @@ class WeekDays:
     def is_whole(self) -> bool:
         return self.numbers == EVERY_WEEKDAY
 
-    def matching(self, year: int, month: int) -> set[int]:
-        length = calendar.monthrange(year, month)[1]
-        first = _weekday(year, month, 1)
-        return {day for day in range(1, length + 1) if self._matches((first + day - 1) % 7, day, length)}
+    def matching(self, month: Month) -> set[int]:
+        return {
+            day for day in range(1, month.length + 1) if self._matches(month.weekday(day), day, month.length)
+        }
 
     def _matches(self, weekday: int, day: int, length: int) -> bool:
         return (
@@ -70,17 +93,12 @@ class WeekDays:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class DayRule:
+class DayRule(NamedTuple):
     """Both day fields together: both must match, or either may."""
 
     month_days: MonthDays
     week_days: WeekDays
     both_must_match: bool
-
-    @property
-    def is_plain(self) -> bool:
-        return self.month_days.is_plain and self.week_days.is_plain
 
     @property
     def is_every_day(self) -> bool:
@@ -89,22 +107,8 @@ class DayRule:
 
 
 @lru_cache(maxsize=16384)
-def days_in(rule: DayRule, year: int, month: int) -> tuple[int, ...]:
-    """Return the matching days of one month, in order."""
-    by_month = rule.month_days.matching(year, month)
-    by_week = rule.week_days.matching(year, month)
+def days_in(rule: DayRule, month: Month) -> tuple[int, ...]:
+    """Return the matching days of a month, in order."""
+    by_month = rule.month_days.matching(month)
+    by_week = rule.week_days.matching(month)
     return tuple(sorted(by_month & by_week if rule.both_must_match else by_month | by_week))
-
-
-def _nearest_weekday(year: int, month: int, day: int, length: int) -> int:
-    """Return the day from Monday to Friday nearest to `day` without leaving the month."""
-    weekday = _weekday(year, month, day)
-    if weekday == SATURDAY:
-        return day - 1 if day > 1 else day + 2
-    if weekday == SUNDAY:
-        return day + 1 if day < length else day - 2
-    return day
-
-
-def _weekday(year: int, month: int, day: int) -> int:
-    return (calendar.weekday(year, month, day) + 1) % 7

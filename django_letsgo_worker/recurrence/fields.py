@@ -5,16 +5,29 @@
 
 import re
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NoReturn
+
+from croniter import croniter
 
 from django_letsgo_worker.errors import InvalidSchedule
 
 from .days import EVERY_MONTH_DAY, EVERY_WEEKDAY, DayRule, MonthDays, WeekDays
 
 ANY_DAY = "?"
-MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
+# The bounds and the names are croniter's, by the place of the field in the text. The text itself is read
+# here: croniter takes 5-5 for every minute, and several times as long.
+MINUTES, HOURS, MONTH_DAYS, MONTHS = ((low, high, high) for low, high in croniter.RANGES[:4])
+MONTH_NAMES, WEEKDAY_NAMES = (
+    {name.upper(): number for name, number in names.items()} for names in croniter.ALPHACONV[3:5]
+)
+
+# Compiled, for these are tried on each term of every schedule.
+NEAREST_WEEKDAY = re.compile(r"([0-9]+)W")
+LAST_WEEKDAY = re.compile(r"([0-9A-Z]+)L")
+NTH_WEEKDAY = re.compile(r"([0-9A-Z]+)#([0-9]+)")
+LETTER_OF_DAYS = re.compile(r"[LW#]")
 TERM = re.compile(r"(?P<first>\*|[0-9A-Z]+)(?:-(?P<last>[0-9A-Z]+))?(?:/(?P<step>[0-9]+))?")
 
 
@@ -33,23 +46,20 @@ class Field:
     rate_unit: str = ""
 
 
-MINUTE = Field("minute", 0, 59, 59, rate_unit="minutes")
-HOUR = Field("hour", 0, 23, 23, rate_unit="hours")
-DAY_OF_MONTH = Field("day-of-month", 1, 31, 31, rate_unit="days")
-MONTH = Field("month", 1, 12, 12, names={name: number for number, name in enumerate(MONTHS, 1)})
+MINUTE = Field("minute", *MINUTES, rate_unit="minutes")
+HOUR = Field("hour", *HOURS, rate_unit="hours")
+DAY_OF_MONTH = Field("day-of-month", *MONTH_DAYS, rate_unit="days")
+MONTH = Field("month", *MONTHS, names=MONTH_NAMES)
 # Both 0 and 7 are Sunday, yet 1/2 ends at Saturday, as in Vixie's cron and its descendants.
-DAY_OF_WEEK = Field(
-    "day-of-week", 0, 7, 6, names={name: number for number, name in enumerate(WEEKDAYS)}, rate_unit="days"
-)
-AWS_DAY_OF_WEEK = Field(
-    "day-of-week", 1, 7, 7, names={name: number for number, name in enumerate(WEEKDAYS, 1)}, rate_unit="days"
-)
+DAY_OF_WEEK = Field("day-of-week", 0, 7, 6, names=WEEKDAY_NAMES, rate_unit="days")
+AWS_WEEKDAY_NAMES = {name: number + 1 for name, number in WEEKDAY_NAMES.items()}
+AWS_DAY_OF_WEEK = Field("day-of-week", 1, 7, 7, names=AWS_WEEKDAY_NAMES, rate_unit="days")
 AWS_YEAR = Field("year", 1970, 2199, 2199)
 
 
 def read(kind: Field, text: str) -> frozenset[int]:
     """Return the numbers that a field's upper-case text allows, or raise InvalidSchedule."""
-    return frozenset(number for term in terms(kind, text) for number in read_term(kind, term))
+    return frozenset(chain.from_iterable(read_term(kind, term) for term in terms(kind, text)))
 
 
 def terms(kind: Field, text: str) -> list[str]:
@@ -186,10 +196,11 @@ def read_month_days(text: str, *, any_step: bool = False) -> MonthDays:
     for term in terms(DAY_OF_MONTH, text):
         if term in ("L", "LW"):
             words.add(term)
-        elif match := re.fullmatch(r"([0-9]+)W", term):
+        elif match := NEAREST_WEEKDAY.fullmatch(term):
             nearest.add(number(DAY_OF_MONTH, term, match[1]))
         else:
-            _refuse_near_misses_of_month_days(term)
+            if LETTER_OF_DAYS.search(term):
+                _refuse_near_misses_of_month_days(term)
             numbers.update(read_term(DAY_OF_MONTH, term, any_step=any_step))
     return MonthDays(frozenset(numbers), frozenset(nearest), "L" in words, "LW" in words)
 
@@ -209,12 +220,13 @@ def read_week_days(text: str, *, aws: bool, any_step: bool = False) -> WeekDays:
     for term in terms(kind, text):
         if aws and term == "L":
             numbers.add(kind.names["SAT"])  # AWS: the last day of the week
-        elif match := re.fullmatch(r"([0-9A-Z]+)L", term):
+        elif match := LAST_WEEKDAY.fullmatch(term):
             last.add(sunday_is_0(number(kind, term, match[1])))
-        elif match := re.fullmatch(r"([0-9A-Z]+)#([0-9]+)", term):
+        elif match := NTH_WEEKDAY.fullmatch(term):
             nth.add((sunday_is_0(number(kind, term, match[1])), _which(kind, term, match[2])))
         else:
-            _refuse_near_misses_of_week_days(kind, term)
+            if LETTER_OF_DAYS.search(term):
+                _refuse_near_misses_of_week_days(kind, term)
             numbers.update(read_term(kind, term, any_step=any_step))
     return WeekDays(frozenset(map(sunday_is_0, numbers)), frozenset(nth), frozenset(last))
 

@@ -5,22 +5,20 @@ it.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from copy import copy
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from croniter import croniter
+from .days import DayRule, days_in, month_of
 
-from .days import EVERY_MONTH_DAY, EVERY_WEEKDAY, DayRule, days_in
-
-A_SECOND, A_MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
-EVERY_MINUTE, EVERY_HOUR, EVERY_MONTH = frozenset(range(60)), frozenset(range(24)), frozenset(range(1, 13))
+A_MINUTE = timedelta(minutes=1)
+LAST_MINUTE = 24 * 60 - 1
+EVERY_HOUR, EVERY_MONTH = frozenset(range(24)), frozenset(range(1, 13))
 
 # Twenty-eight successive years hold every kind of year: each weekday on 1 January, common and leap.
 EVERY_KIND_OF_YEAR = range(2000, 2028)
+
+Day = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,110 +34,80 @@ class Pattern:
     days: DayRule
     is_interval: bool
     years: frozenset[int] | None = None
-    minutes_of_day: tuple[int, ...] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        of_day = tuple(sorted(hour * 60 + minute for hour in self.hours for minute in self.minutes))
-        object.__setattr__(self, "minutes_of_day", of_day)
 
     @property
     def ever_matches(self) -> bool:
         years = EVERY_KIND_OF_YEAR if self.years is None else sorted(self.years)
-        return any(days_in(self.days, year, month) for year in years for month in self.months)
+        return any(days_in(self.days, month_of(year, month)) for year in years for month in self.months)
 
     def matches(self, wall: datetime) -> bool:
-        return self.count(wall, wall + timedelta.resolution) == 1
+        return self.matches_within(wall, wall + timedelta.resolution)
+
+    def matches_within(self, start: datetime, end: datetime) -> bool:
+        return next(self.forwards(start, end), None) is not None
 
     def forwards(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Yield the matches in [start, end), oldest first."""
-        start = _full_minute_from(start)
-        if self.years is None and self.days.is_plain:
-            return _walk(self._plain_text(), not self.days.both_must_match, start, end)
-        return self._forwards_by_calendar(start, end)
-
-    def _forwards_by_calendar(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        for midnight in self._midnights(start, end):
-            walls = (midnight + minute * A_MINUTE for minute in self.minutes_of_day)
-            yield from (wall for wall in walls if start <= wall < end)
+        return self._walk(start, end, 1)
 
     def backwards(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """Yield the matches in [start, end), newest first; meant for ranges of a year or so."""
-        for midnight in reversed(list(self._midnights(start, end))):
-            walls = (midnight + minute * A_MINUTE for minute in reversed(self.minutes_of_day))
-            yield from (wall for wall in walls if start <= wall < end)
+        """Yield the matches in [start, end), newest first."""
+        return self._walk(start, end, -1)
+
+    def _walk(self, start: datetime, end: datetime, direction: int) -> Iterator[datetime]:
+        hours, minutes = sorted(self.hours)[::direction], sorted(self.minutes)[::direction]
+        for day, since, until in self._days(start, end, direction):
+            for hour in hours:
+                # By whole hours first, lest the first match of a day cost by the minutes before it.
+                if since - 60 < hour * 60 <= until:
+                    for minute in minutes:
+                        if since <= hour * 60 + minute <= until:
+                            yield datetime(*day, hour, minute)
 
     def count(self, start: datetime, end: datetime) -> int:
         """Count the matches in [start, end) day by day: the cost does not grow with the matches in a day."""
-        if start >= end:
-            return 0
-        start, end = _full_minute_from(start), _full_minute_from(end)
-        total = 0
-        for midnight in self._midnights(start, end):
-            total += len(self.minutes_of_day)
-            if midnight <= start:
-                total -= self._count_before(start - midnight)
-            if end < midnight + timedelta(days=1):
-                total -= len(self.minutes_of_day) - self._count_before(end - midnight)
+        hours, minutes = sorted(self.hours), sorted(self.minutes)
+
+        def count_before(minute_of_day: int) -> int:
+            hour, minute = divmod(minute_of_day, 60)
+            within_hour = bisect_left(minutes, minute) if hour in self.hours else 0
+            return bisect_left(hours, hour) * len(minutes) + within_hour
+
+        whole_day, total = len(hours) * len(minutes), 0
+        for _, since, until in self._days(start, end):
+            is_whole = since == 0 and until == LAST_MINUTE
+            total += whole_day if is_whole else count_before(until + 1) - count_before(since)
         return total
 
-    def _count_before(self, time_of_day: timedelta) -> int:
-        return bisect_left(self.minutes_of_day, time_of_day // A_MINUTE)
+    def _days(self, start: datetime, end: datetime, direction: int = 1) -> Iterator[tuple[Day, int, int]]:
+        """Yield the matching days that [start, end) touches, and the first and last minute of each in it."""
+        if start >= end:
+            return
+        first, last = _full_minute_from(start), _full_minute_from(end) - A_MINUTE
+        first_day, last_day = (first.year, first.month, first.day), (last.year, last.month, last.day)
+        for year, month in self._months(first_day[:2], last_day[:2], direction):
+            for number in days_in(self.days, month_of(year, month))[::direction]:
+                day = (year, month, number)
+                if first_day <= day <= last_day:
+                    since = first.hour * 60 + first.minute if day == first_day else 0
+                    until = last.hour * 60 + last.minute if day == last_day else LAST_MINUTE
+                    yield day, since, until
 
-    def _midnights(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """Yield the beginnings of the matching days that touch [start, end), oldest first."""
+    def _months(
+        self, first: tuple[int, int], last: tuple[int, int], direction: int
+    ) -> Iterator[tuple[int, int]]:
+        years: Sequence[int] = range(first[0], last[0] + 1)
         if self.years is not None:
-            end = min(end, datetime(max(self.years) + 1, 1, 1))
-        first = start.replace(hour=0, minute=0, second=0, microsecond=0)
-        year, month = start.year, start.month
-        while (year, month) <= (end.year, end.month):
-            if month in self.months and (self.years is None or year in self.years):
-                midnights = (datetime(year, month, day) for day in days_in(self.days, year, month))
-                yield from (midnight for midnight in midnights if first <= midnight < end)
-            year, month = year + month // 12, month % 12 + 1
-
-    def _plain_text(self) -> str:
-        """Spell the fields as lists of numbers, the only form that we give to croniter.
-
-        The text as written would not do: croniter reads 5-5 as every minute, and 1-31 as a star.
-        """
-        month_days, week_days = self.days.month_days.numbers, self.days.week_days.numbers
-        if self.days.is_every_day:
-            month_days, week_days = EVERY_MONTH_DAY, EVERY_WEEKDAY
-        spelled = (
-            (self.minutes, EVERY_MINUTE),
-            (self.hours, EVERY_HOUR),
-            (month_days, EVERY_MONTH_DAY),
-            (self.months, EVERY_MONTH),
-            (week_days, EVERY_WEEKDAY),
-        )
-        return " ".join("*" if own == every else ",".join(map(str, sorted(own))) for own, every in spelled)
+            years = sorted(year for year in self.years if first[0] <= year <= last[0])
+        months = sorted(self.months)[::direction]
+        for year in years[::direction]:
+            for month in months:
+                if first <= (year, month) <= last:
+                    yield year, month
 
 
 def _full_minute_from(wall: datetime) -> datetime:
     """Round up to a full minute: matches lie on full minutes only."""
-    cut = wall.replace(second=0, microsecond=0)
-    return cut if cut == wall else cut + A_MINUTE
-
-
-# croniter walks plain five-field patterns forwards over naive wall time, and nothing else. Time zones, text
-# as users write it and day forms beyond lists of numbers are kept from it: it reads them otherwise than we
-# promise, or gets them wrong around a clock change.
-
-
-def _walk(text: str, either_day: bool, start: datetime, end: datetime) -> Iterator[datetime]:
-    """Yield the wall times in [start, end) that match five fields of plain numbers.
-
-    `start` is a whole minute. `either_day` joins the day fields with *or* where neither is a star, else both
-    must match.
-    """
-    # A copy, because the position is kept inside: threads that share the parsed one would move each other.
-    walker = copy(_parsed(text, either_day))
-    wall: datetime = walker.get_next(datetime, start_time=start - A_SECOND)
-    while wall < end:
-        yield wall
-        wall = walker.get_next(datetime)
-
-
-@lru_cache(maxsize=4096)
-def _parsed(text: str, either_day: bool) -> croniter:
-    return croniter(text, EPOCH, day_or=either_day)
+    if wall.second or wall.microsecond:
+        return wall.replace(second=0, microsecond=0) + A_MINUTE
+    return wall

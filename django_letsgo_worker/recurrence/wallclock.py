@@ -11,6 +11,7 @@ hour only in the first pass.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from . import english, zones
 from .base import Newest
@@ -33,14 +34,13 @@ class WallClock:
     def after(self, moment: datetime) -> Iterator[datetime]:
         start = zones.clamp(moment) + timedelta.resolution
         while start < zones.LATEST:
-            new_year = datetime(start.year + 1, 1, 1)
-            for span in zones.spans_between(self.zone, start, new_year):
-                yield from map(_aware, self._instants(span))
-            # Sparse patterns: leap to the year of the next match, a day early because of the offset.
-            following = next(self.pattern.forwards(new_year - A_DAY, zones.LATEST), None)
+            span = zones.span_from(self.zone, start)
+            yield from map(_aware, self._instants(span))
+            # Sparse patterns: leap to the span of the next match, a day early because of the offset.
+            following = next(self.pattern.forwards(span.end - A_DAY, zones.LATEST), None)
             if following is None:
                 return
-            start = max(new_year, datetime((following - A_DAY).year, 1, 1))
+            start = max(span.end, following - A_DAY)
 
     def newest_between(self, after: datetime, until: datetime, limit: int) -> Newest:
         start, end = (zones.clamp(moment) + timedelta.resolution for moment in (after, until))
@@ -48,10 +48,7 @@ class WallClock:
         total = 0
         for span in reversed(zones.spans_between(self.zone, start, end)):
             total += self._count(span)
-            for instant in self._instants_backwards(span):
-                if len(newest) >= limit:
-                    break
-                newest.append(_aware(instant))
+            newest += map(_aware, islice(self._instants_backwards(span), limit - len(newest)))
         return Newest(newest[::-1], total)
 
     def moves(self, occurrence: datetime) -> bool:
@@ -83,7 +80,7 @@ class WallClock:
         first = span.start + span.offset
         if self.pattern.is_interval or span.gap_from is None or first - span.gap_from > LONGEST_GAP:
             return False
-        return self.pattern.count(span.gap_from, first) > 0 and not self.pattern.matches(first)
+        return self.pattern.matches_within(span.gap_from, first) and not self.pattern.matches(first)
 
 
 def _aware(instant: datetime) -> datetime:

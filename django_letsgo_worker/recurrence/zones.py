@@ -4,7 +4,7 @@ Nothing here knows what a schedule is: time is only cut into spans of one UTC of
 """
 
 import zoneinfo
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -15,7 +15,7 @@ from django_letsgo_worker.hints import nearest
 # Since 1970 the closest two clock changes of any zone are 167 hours apart (Recife, October 2000), an hour
 # less than a week; a longer stride steps over both and sees no change at all.
 STRIDE = timedelta(days=3)
-A_SECOND = timedelta(seconds=1)
+A_SECOND, A_DAY = timedelta(seconds=1), timedelta(days=1)
 
 # Python's calendar ends with 9999, and the next match of a pattern may be 40 years off (29 February on a
 # Monday, around 2100): between these bounds no search runs off the calendar.
@@ -73,14 +73,18 @@ def _refusal(name: object) -> str:
 
 
 def clamp(moment: datetime) -> datetime:
-    """Return an aware moment as naive UTC, kept within the calendar that can be searched."""
-    bounded = min(max(moment, EARLIEST.replace(tzinfo=UTC)), LATEST.replace(tzinfo=UTC))
-    return bounded.astimezone(UTC).replace(tzinfo=None)
+    """Return an aware moment of UTC as a naive one, kept within the calendar that can be searched."""
+    return min(max(moment.replace(tzinfo=None), EARLIEST), LATEST)
 
 
 def wall_at(name: str, moment: datetime) -> datetime:
     """Return what the zone's clock shows at an aware moment, naive."""
     return moment.astimezone(zoneinfo.ZoneInfo(name)).replace(tzinfo=None)
+
+
+def span_from(name: str, start: datetime) -> Span:
+    """Return the span that holds `start`, cut there."""
+    return next(_cut(span, start, span.end) for span in spans_of_year(name, start.year) if start < span.end)
 
 
 def spans_between(name: str, start: datetime, end: datetime) -> list[Span]:
@@ -91,44 +95,54 @@ def spans_between(name: str, start: datetime, end: datetime) -> list[Span]:
 
 
 def _cut(span: Span, start: datetime, end: datetime) -> Span:
+    if start <= span.start and span.end <= end:
+        return span
     gap_from = span.gap_from if start <= span.start else None
-    return replace(span, start=max(span.start, start), end=min(span.end, end), gap_from=gap_from)
+    return Span(max(span.start, start), min(span.end, end), span.offset, span.unseen_from, gap_from)
 
 
 @lru_cache(maxsize=4096)
 def spans_of_year(name: str, year: int) -> tuple[Span, ...]:
     """Cut a UTC year into spans, oldest first; kept, because the search takes a tenth of a millisecond."""
-    new_year, end = datetime(year, 1, 1), datetime(year + 1, 1, 1)
+    zone, new_year, end = zoneinfo.ZoneInfo(name), datetime(year, 1, 1), datetime(year + 1, 1, 1)
     # Two days more: a clock put back late in the old year repeats its wall times in the new one.
-    begin = new_year - timedelta(days=2)
-    shown_until = begin + _offset(name, begin)
+    begin = new_year - 2 * A_DAY
+    shown_until = begin + _offset(zone, begin)
     spans = []
-    for start, stop in pairwise([begin, *_changes(name, begin, end), end]):
-        offset = _offset(name, start)
+    for start, stop in pairwise([begin, *_changes(zone, begin, end), end]):
+        offset = _offset(zone, start)
         gap_from = shown_until if shown_until < start + offset else None
         spans.append(Span(start, stop, offset, max(start + offset, shown_until), gap_from))
         shown_until = max(stop + offset, shown_until)
     return tuple(_cut(span, new_year, end) for span in spans if span.end > new_year)
 
 
-def _changes(name: str, begin: datetime, end: datetime) -> list[datetime]:
-    """List the moments in (begin, end) at which the offset becomes another."""
-    stops = [begin]
-    while stops[-1] < end - A_SECOND:
-        stops.append(min(stops[-1] + STRIDE, end - A_SECOND))
-    offsets = [_offset(name, stop) for stop in stops]
-    edges = zip(pairwise(stops), pairwise(offsets), strict=True)
-    return [_change_within(name, *stretch) for stretch, (old, new) in edges if old != new]
+def _changes(zone: zoneinfo.ZoneInfo, begin: datetime, end: datetime) -> list[datetime]:
+    """List the moments in (begin, end) at which the offset becomes another.
+
+    The search is over wall times, whose offset costs a tenth of a moment's. A day more on both sides covers
+    every offset.
+    """
+    strides = range((end - begin + 2 * A_DAY) // STRIDE + 2)
+    walls = [begin - A_DAY + number * STRIDE for number in strides]
+    edges = zip(pairwise(walls), pairwise(map(zone.utcoffset, walls)), strict=True)
+    changes = [_change_within(zone, *stretch) for stretch, (old, new) in edges if old != new]
+    return [moment for moment in changes if begin < moment < end]
 
 
-def _change_within(name: str, before: datetime, after: datetime) -> datetime:
-    """Return the first second in (before, after] whose offset is not that of `before`."""
-    old = _offset(name, before)
+def _change_within(zone: zoneinfo.ZoneInfo, before: datetime, after: datetime) -> datetime:
+    """Return the moment between two wall times at which the offset of `before` gives way to another."""
+    old = _offset_at_wall(zone, before)
     while after - before > A_SECOND:
         middle = before + (after - before) // (2 * A_SECOND) * A_SECOND
-        before, after = (middle, after) if _offset(name, middle) == old else (before, middle)
-    return after
+        before, after = (middle, after) if _offset_at_wall(zone, middle) == old else (before, middle)
+    # What the clock skips or shows twice has the old offset, so that `after` is the first wall time behind.
+    return after - max(old, _offset_at_wall(zone, after))
 
 
-def _offset(name: str, utc: datetime) -> timedelta:
-    return utc.replace(tzinfo=UTC).astimezone(zoneinfo.ZoneInfo(name)).utcoffset() or timedelta(0)
+def _offset(zone: zoneinfo.ZoneInfo, utc: datetime) -> timedelta:
+    return utc.replace(tzinfo=UTC).astimezone(zone).utcoffset() or timedelta(0)
+
+
+def _offset_at_wall(zone: zoneinfo.ZoneInfo, wall: datetime) -> timedelta:
+    return zone.utcoffset(wall) or timedelta(0)

@@ -391,21 +391,6 @@ def test_the_newest_of_a_range_are_the_last_of_a_walk_through_it(expression, cha
 
 
 @steady
-@given(fields(0, 59), fields(0, 23), fields(1, 31), fields(1, 12), fields(0, 7, 6))
-def test_croniter_and_our_own_calendar_walk_alike(minute, hour, month_day, month, week_day):
-    expression = f"{minute} {hour} {month_day} {month} {week_day}"
-    if not is_possible(expression):
-        return
-    pattern = Recurrence.parse(expression)._form.pattern
-    start, end = datetime(2027, 1, 1), datetime(2029, 1, 1)
-
-    by_croniter = islice(pattern.forwards(start, end), 200)
-    by_calendar = islice(pattern._forwards_by_calendar(start, end), 200)
-
-    assert list(by_croniter) == list(by_calendar)
-
-
-@steady
 @given(st.text(max_size=300))
 def test_any_text_is_read_or_refused_in_a_sentence(text):
     try:

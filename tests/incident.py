@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import connection
+from django.db.models import F
 
 from django_letsgo_worker import enqueue, enqueue_many, queues, schedules
 from django_letsgo_worker.engines import engine_for
@@ -35,6 +36,8 @@ class Incident:
 
     def __init__(self, manage: Callable[..., Managed]) -> None:
         self._manage = manage
+        # Whether the handlers of processes that are started from now on do their work.
+        self.is_over = False
         # This process knows the types, too, as a web process of the site does: in a register of this test.
         sys.modules.pop(HANDLERS, None)
         self.quiet: list[str] = importlib.import_module(HANDLERS).QUIET
@@ -55,8 +58,8 @@ class Incident:
             process.kill()
         let_a_minute_pass("web-1", "clock-1", "clock-2")
 
-    def start(self, *arguments: str, is_over: bool = False) -> Managed:
-        over = {"INCIDENT_OVER": "1"} if is_over else {}
+    def start(self, *arguments: str) -> Managed:
+        over = {"INCIDENT_OVER": "1"} if self.is_over else {}
         return self._manage(*arguments, env=ENVIRONMENT | over)
 
     def _is_in_trouble(self) -> bool:
@@ -71,7 +74,7 @@ def let_a_minute_pass(*names: str) -> None:
     dead = Process.objects.filter(name__in=names)
     clock = engine_for("default").clock()
     ids = list(dead.values_list("pk", flat=True))
-    dead.update(heartbeat_at=clock - timedelta(minutes=1))
+    dead.update(heartbeat_at=F("heartbeat_at") - timedelta(minutes=1))
     Message.objects.filter(leased_by__in=ids).update(visible_at=clock - timedelta(seconds=50))
 
 

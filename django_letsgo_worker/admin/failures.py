@@ -1,4 +1,4 @@
-"""Failures: failed attempts in groups, retried or dead, with their trend and last traceback. Only to look at.
+"""Failures: failed attempts in groups, retried or dead, with their trend and last traceback.
 
 inspection counts the messages of all rows of a page at once.
 """
@@ -25,9 +25,11 @@ from ..outcomes import own_frames
 from . import formatting
 from .base import APP, AtLeast, ReadOnlyAdmin, snapshot, snapshot_of
 from .filters import TypeFilter
+from .operations import PERMISSIONS
 
 KINDS = {"retrying": "warn", "dead": "bad", "over": "off"}
 STATES = {"retrying": _("retrying"), "dead": _("dead"), "over": _("over")}
+BUTTONS = {"retry": _("Retry…"), "redrive": _("Redrive…"), "discard": _("Discard…")}
 # The height of the trend, and the width of one of its hours, in pixels.
 HEIGHT, HOUR = 18, 2
 
@@ -98,6 +100,22 @@ class FailureAdmin(ReadOnlyAdmin):
     @admin.display(description=_("last"))
     def last(self, row: Any) -> SafeString | str:
         return formatting.when(row.last_at, snapshot_of(row).now)
+
+    def buttons_of(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """Return the bulk operations that this user may begin on its messages: forms that are filled in."""
+        counts = {"retry": row.group.retrying, "redrive": row.group.dead, "discard": row.group.dead}
+        page = reverse(f"admin:{APP}_bulkoperation_add", current_app=self.admin_site.name)
+        query = {"type": row.type, "fingerprint": row.fingerprint}
+        return [
+            {
+                "url": f"{page}?{urlencode({'kind': kind, **query})}",
+                "label": BUTTONS[kind],
+                "name": kind,
+                "is_link": True,
+            }
+            for kind, count in counts.items()
+            if count and self.may(request, PERMISSIONS[kind])
+        ]
 
     # -- the page of one -------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Failures in the admin: a list and a page to look at, and nothing to press yet."""
+"""Failures in the admin: a list, a page, and the bulk operations that begin there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from django_letsgo_worker.failures import FailedAttempts, hour_of, record
 from django_letsgo_worker.models import Failure, Message
 from tests.browser.rows import change_url, dead_letter, list_url
 
+from .test_permissions import client_with
 from .test_speed import statements
+
+__all__ = ["client_with"]
 
 pytestmark = pytest.mark.django_db
 
@@ -59,6 +62,18 @@ def test_its_page_has_the_traceback_and_links_to_messages(admin_client):
 
     assert "/srv/shop/handlers.py" in page
     assert change_url("message", live) in page and change_url("message", dead) in page
+
+
+def test_its_page_leads_to_the_operations_on_its_messages_that_one_may_begin(admin_client, client_with):
+    row, _live, _dead = fail()
+    kinds = ["retry", "redrive", "discard"]
+    filled_in = "/bulkoperation/add/?kind={}&amp;type=billing.charge&amp;fingerprint=f1"
+    page = admin_client.get(change_url("failure", row.pk)).content.decode()
+    assert [kind for kind in kinds if filled_in.format(kind) in page] == kinds
+
+    client = client_with("view_failure", "redrive_message")
+    page = client.get(change_url("failure", row.pk)).content.decode()
+    assert [kind for kind in kinds if filled_in.format(kind) in page] == ["redrive"]
 
 
 def test_nothing_can_be_added_changed_or_deleted(admin_client):

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -17,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from .. import engines
+from .. import engines, messages
 from ..errors import FailureNotFound
 from ..inspection import FailureGroup, failure, groups_of
 from ..models import Failure
@@ -25,11 +26,14 @@ from ..outcomes import own_frames
 from . import formatting
 from .base import APP, AtLeast, ReadOnlyAdmin, snapshot, snapshot_of
 from .filters import TypeFilter
+from .forms import ReasonActionForm
 from .operations import PERMISSIONS
 
 KINDS = {"retrying": "warn", "dead": "bad", "over": "off"}
 STATES = {"retrying": _("retrying"), "dead": _("dead"), "over": _("over")}
-BUTTONS = {"retry": _("Retry…"), "redrive": _("Redrive…"), "discard": _("Discard…")}
+OPERATIONS = {"retry": _("Retry…"), "redrive": _("Redrive…"), "discard": _("Discard…")}
+# Of so many failures at once the types are paused.
+MOST_TYPES = 1_000
 # The height of the trend, and the width of one of its hours, in pixels.
 HEIGHT, HOUR = 18, 2
 
@@ -45,7 +49,9 @@ class FailureAdmin(ReadOnlyAdmin):
     list_filter = (TypeFilter,)
     ordering = ("-last_at", "-pk")
     deferred = ("last_traceback",)
-    actions = ()
+    actions = ("pause_type", "resume_type")
+    buttons = {"pause_type": _("Pause the type"), "resume_type": _("Resume the type")}
+    action_form = ReasonActionForm
     fields = (
         "error_class", "message_shown", "type", "state_shown", "retrying_shown", "dead_shown", "count",
         "trend_shown", "first", "began", "last", "versions_shown", "samples", "fingerprint", "traceback",
@@ -106,16 +112,45 @@ class FailureAdmin(ReadOnlyAdmin):
         counts = {"retry": row.group.retrying, "redrive": row.group.dead, "discard": row.group.dead}
         page = reverse(f"admin:{APP}_bulkoperation_add", current_app=self.admin_site.name)
         query = {"type": row.type, "fingerprint": row.fingerprint}
-        return [
+        return super().buttons_of(request, row) + [
             {
                 "url": f"{page}?{urlencode({'kind': kind, **query})}",
-                "label": BUTTONS[kind],
+                "label": OPERATIONS[kind],
                 "name": kind,
                 "is_link": True,
             }
             for kind, count in counts.items()
             if count and self.may(request, PERMISSIONS[kind])
         ]
+
+    # -- its type ----------------------------------------------------------------------------------------
+
+    def offered(self, row: Any) -> tuple[str, ...]:
+        return ("resume_type",) if row.type in snapshot_of(row).paused_types else ("pause_type",)
+
+    def has_pause_type_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "pause_type")
+
+    @admin.action(description=_("Pause the types of selected failures"), permissions=["pause_type"])
+    def pause_type(self, request: HttpRequest, queryset: QuerySet[Failure]) -> None:
+        self.demand(request, "pause_type")
+        by, reason = self.who(request), request.POST.get("reason", "").strip()
+        for name in self._types(request, queryset, _t("Paused the type.")):
+            messages.pause_type(name, by=by, reason=reason, using=self.alias)
+            self.say(request, _t("The type %(name)s was paused.") % {"name": name})
+
+    @admin.action(description=_("Resume the types of selected failures"), permissions=["pause_type"])
+    def resume_type(self, request: HttpRequest, queryset: QuerySet[Failure]) -> None:
+        self.demand(request, "pause_type")
+        for name in self._types(request, queryset, _t("Resumed the type.")):
+            messages.resume_type(name, by=self.who(request), using=self.alias)
+            self.say(request, _t("The type %(name)s was resumed.") % {"name": name})
+
+    def _types(self, request: HttpRequest, queryset: QuerySet[Failure], what: str) -> list[str]:
+        """Return the types of failures, and log what is done to them."""
+        rows = {row.type: row for row in queryset[:MOST_TYPES]}
+        self.log(request, list(rows.values()), what)
+        return sorted(rows)
 
     # -- the page of one -------------------------------------------------------------------------------
 

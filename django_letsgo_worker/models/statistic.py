@@ -70,4 +70,4 @@ class Failure(models.Model):
         indexes = [models.Index(fields=["last_at"], name="letsgo_failure_last")]
 
     def __str__(self) -> str:
-        return f"{self.error_class} in {self.type}"
+        return f"{self.error_class.rpartition('.')[2]} in {self.type}"

@@ -9,14 +9,22 @@ from django.test import Client
 
 from django_letsgo_worker import enqueue, schedules
 from django_letsgo_worker.messages import find
-from django_letsgo_worker.models import DeadLetter, Message, Process, Queue, ScheduledJob
+from django_letsgo_worker.models import (
+    DeadLetter,
+    Failure,
+    Message,
+    PausedType,
+    Process,
+    Queue,
+    ScheduledJob,
+)
 from tests.browser.rows import change_url, dead_letter, do_url, list_url, process
 
 pytestmark = pytest.mark.django_db
 
 SEES_EVERYTHING = [
     f"view_{name}"
-    for name in ("message", "archivedmessage", "deadletter", "scheduledjob", "process", "queue")
+    for name in ("message", "archivedmessage", "deadletter", "scheduledjob", "process", "queue", "failure")
 ]
 
 
@@ -48,6 +56,9 @@ def make(model):
         return schedules.add("Nightly", "@daily", "mail.send").pk
     if model == "process":
         return process().pk
+    if model == "failure":
+        moment = "2026-01-01T00:00:00Z"
+        return Failure.objects.create(type="mail.send", fingerprint="f", first_at=moment, last_at=moment).pk
     enqueue("mail.send", queue="mail")
     return "mail"
 
@@ -60,6 +71,7 @@ def traces():
         list(ScheduledJob.objects.values_list("enabled", "switched_at", "last_run_at")),
         list(Process.objects.values_list("stop_requested")),
         list(Queue.objects.values_list("name", "paused_at")),
+        list(PausedType.objects.values_list("name")),
         LogEntry.objects.count(),
     ]
 
@@ -73,6 +85,8 @@ ACTIONS = [
     ("scheduledjob", "disable", "switch_scheduledjob"),
     ("scheduledjob", "run_now", "run_scheduledjob"),
     ("process", "stop", "stop_process"),
+    ("failure", "pause_type", "pause_type"),
+    ("failure", "resume_type", "pause_type"),
     ("queue", "pause", "pause_queue"),
     ("queue", "resume", "pause_queue"),
 ]
@@ -82,6 +96,8 @@ def prepare(model, action, pk):
     """Bring a row into the state where an action changes something."""
     if action == "enable":
         schedules.disable("Nightly")
+    if action == "resume_type":
+        PausedType.objects.create(name="mail.send", paused_at="2026-01-01T00:00:00Z")
     if action == "retry":
         Message.objects.update(visible_at="2100-01-01T00:00:00Z")
     if action == "resume":

@@ -13,7 +13,7 @@ from django.urls import clear_url_caches
 from django_letsgo_worker import Snooze, enqueue, enqueue_many, inspection, messages, queues
 from django_letsgo_worker.engines import AtLeast
 from django_letsgo_worker.inspection import explanation
-from django_letsgo_worker.models import Message, PausedType, Process
+from django_letsgo_worker.models import Message, Process
 from django_letsgo_worker.testing import drain
 from tests.inspection.troubles import MINUTE, now, process
 from tests.support import table
@@ -149,7 +149,7 @@ def test_a_paused_queue_is_named_with_who_and_why():
 
 
 def test_a_paused_type_is_named_with_who_and_why():
-    PausedType.objects.create(name="t:x", paused_at=now(), paused_by="ben", pause_reason="ticket 4712")
+    messages.pause_type("t:x", by="ben", reason="ticket 4712")
     message = enqueue("t:x")
     found = explained(message)
 
@@ -157,7 +157,7 @@ def test_a_paused_type_is_named_with_who_and_why():
     assert found.sentence.startswith("Waits: ben paused the type t:x 0s ago (ticket 4712).")
     assert commands(found)["resume"] == "manage.py letsgo type resume t:x"
 
-    PausedType.objects.all().delete()
+    messages.resume_type("t:x")
     assert explained(message).code == "ready"
 
 
@@ -201,7 +201,7 @@ def test_how_many_are_before_it_in_its_lane_is_counted():
 def test_those_before_it_that_nobody_takes_do_not_count():
     enqueue_many([("t:strange", 1), ("t:bad", 2)])
     message = enqueue("t:x")
-    PausedType.objects.create(name="t:bad", paused_at=now())
+    messages.pause_type("t:bad")
 
     assert explained(message).code == "ready"
 

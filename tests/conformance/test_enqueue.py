@@ -74,7 +74,7 @@ def test_what_is_not_said_has_its_default(row):
         "id": 0, "type": "job", "payload": None, "headers": {}, "queue": "default", "priority": 0,
         "visible_at": 0, "enqueued_at": 0, "deadline": None, "attempts": 0, "max_attempts": 10, "receipt": 0,
         "leased_by": None, "leased_at": None, "deaths": 0, "first_started_at": None, "unique_key": None,
-        "scheduled_job_id": None, "planned_at": None, "errors": [],
+        "scheduled_job_id": None, "planned_at": None, "errors": [], "error_fingerprint": None,
     }  # fmt: skip
     assert message.visible_at == message.enqueued_at
 

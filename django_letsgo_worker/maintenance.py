@@ -25,8 +25,10 @@ SELDOM = 10
 class Maintenance:
     """The part of one process in the maintenance; step() never does more than a batch."""
 
-    def __init__(self, using: str) -> None:
+    def __init__(self, using: str, last: Callable[[], object] = lambda: None) -> None:
         self.using = using
+        # What else the process does in its turn, after all chores.
+        self._last = last
         self._pending: list[Callable[[], int]] = []
         self._asked_at = float("-inf")
         self._turns = 0
@@ -81,6 +83,10 @@ class Maintenance:
         rows.bulk_create([Housekeeping(id=1, taken_at=clock)], ignore_conflicts=True)
         return True
 
+    def _do_last(self) -> int:
+        self._last()
+        return 0
+
     def _chores(self, clock: datetime) -> list[Callable[[], int]]:
         using = self.using
         chores: list[Callable[[], int]] = [
@@ -99,4 +105,5 @@ class Maintenance:
                 lambda: messages.forget_operations(now=clock, using=using),
                 lambda: failures.forget_old(now=clock, using=using),
             ]
+        chores.append(self._do_last)
         return chores

@@ -78,6 +78,14 @@ schedule_failed = DocumentedSignal(
     """
 )
 
+problems_found = DocumentedSignal(
+    """Sent once a minute by the process that does the housekeeping, with all that is wrong; see inspection.
+
+    Nothing is searched for unless it has receivers. `sender`: the class Problem. `problems`: a list of them,
+    the worst first, empty if all is well.
+    """
+)
+
 message_died = DocumentedSignal(
     """Sent after the commit that makes a message a dead letter.
 

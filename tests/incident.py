@@ -23,7 +23,7 @@ HANDLERS = "tests.incident_handlers"
 ENVIRONMENT = {
     "LETSGO_WORKER_AUTODISCOVER": "",
     "LETSGO_WORKER_IMPORTS": HANDLERS,
-    "LETSGO_WORKER_LEASE_SECONDS": "2",
+    "LETSGO_WORKER_LEASE_SECONDS": "5",
 }
 WEB_1 = ("runworker", "--name", "web-1", "--queues", "videos,images")
 WEB_2 = ("runworker", "--name", "web-2", "--queues", "billing,mail,images,default,report,webhook")

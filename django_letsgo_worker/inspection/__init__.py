@@ -8,7 +8,7 @@ Projects may rely on `problems`, `explain`, `Explanation`, `failure`, `failures`
 from ..models import LIVE_STATES, in_state
 from .actions import Action, action, manage
 from .database_problems import migrate_command, not_migrated
-from .diagnosis import Affected, affected, problems, problems_in
+from .diagnosis import Affected, affected, problems, problems_in, tell_problems
 from .explanation import Explanation, explain, explanation_of
 from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, trend_of
 from .lengths import at_clock, how_far, in_units, length, span
@@ -90,6 +90,7 @@ __all__ = [
     "serves",
     "span",
     "state_of",
+    "tell_problems",
     "trend_of",
     "types_waiting",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..signals import problems_found
 from . import database_problems, failure_problems, process_problems, queue_problems, schedule_problems
 from .problem import Problem, by_harm
 from .snapshot import Snapshot
@@ -54,6 +55,12 @@ def problems_in(snapshot: Snapshot) -> list[Problem]:
     if unfit is not None:
         return [unfit]
     return by_harm(problem for search in SEARCHES for problem in search(snapshot))
+
+
+def tell_problems(using: str) -> None:
+    """Send the list to the receivers of the signal; nothing is searched for where there is none."""
+    if problems_found.has_listeners(Problem):
+        problems_found.send_robust(sender=Problem, problems=problems(using))
 
 
 # -- marks -------------------------------------------------------------------------------------------------

@@ -7,10 +7,13 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_letsgo_worker import Reject, enqueue, registry, signals
+from django_letsgo_worker import Reject, enqueue, queues, registry, signals
 from django_letsgo_worker.contrib.slack import apps, conf, notices
-from django_letsgo_worker.models import ArchivedMessage, Message, ScheduledJob
+from django_letsgo_worker.inspection import problems, tell_problems
+from django_letsgo_worker.maintenance import Maintenance
+from django_letsgo_worker.models import ArchivedMessage, Housekeeping, Message, ScheduledJob
 from django_letsgo_worker.schedules import run_now
+from tests.browser.rows import process
 from tests.slackserver import slack_fixture, work_off
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,6 +54,47 @@ def waiting():
 
 def all_but(kind):
     return [one for one in KINDS if one != kind]
+
+
+class TestProblems:
+    @pytest.fixture
+    def unserved(self):
+        """A worker lives, and nobody serves the queue of a message."""
+        enqueue("t:waits", queue="search")
+        process(queues=["other"], types=["t:waits"])
+
+    def turn(self):
+        Housekeeping.objects.all().delete()
+        maintenance = Maintenance("default", lambda: tell_problems("default"))
+        while maintenance.step():
+            pass
+
+    def test_an_error_is_announced_once_in_the_words_of_the_list(self, slack, unserved, handle):
+        handle("t:waits", lambda delivery: None)
+        (problem,) = [one for one in problems() if one.severity == "error"]
+        self.turn()
+        self.turn()
+        assert waiting() == [f"*Problem*: {problem.sentence}"]
+
+    def test_notices_are_no_errors(self, slack):
+        queues.pause("search")
+        process()
+        self.turn()
+        assert waiting() == []
+
+    def test_what_another_notice_says_is_not_said_twice(self, slack, settings):
+        enqueue("t:nobody-knows")
+        process()
+        self.turn()
+        assert waiting() == []
+        settings.LETSGO_SLACK_NOTIFY = ["problems"]
+        self.turn()
+        assert "t:nobody-knows" in waiting()[0]
+
+    def test_it_can_be_switched_off_and_then_nothing_is_said(self, slack, settings, unserved):
+        settings.LETSGO_SLACK_NOTIFY = all_but("problems")
+        self.turn()
+        assert waiting() == []
 
 
 class TestADeadLetter:

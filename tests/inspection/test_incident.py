@@ -94,8 +94,7 @@ def test_the_incident_is_told_and_mended(incident, admin_client):
     for worker in workers:
         worker.stop()
     incident.start("runworker", "--name", "web-1")
-    wait_until(lambda: inspection.problems() == [], what="all is well")
-    assert said("letsgo", "doctor").strip() == "All is well."
+    wait_until(lambda: doctor() == "All is well.", what="all is well")
 
 
 def says_the_same_everywhere(admin_client):
@@ -173,6 +172,14 @@ def left():
     """What is not done yet, but for what waits for hours."""
     rows = Message.objects.exclude(type="parcel:book").filter(scheduled_job_id=None)
     return rows.exists() or ArchivedMessage.objects.filter(outcome="dead").exists()
+
+
+def doctor():
+    """What it says; a busy machine may be late with a heartbeat, for a moment."""
+    try:
+        return said("letsgo", "doctor").strip()
+    except CommandError as error:
+        return str(error)
 
 
 def said(*words):

@@ -375,6 +375,8 @@ class TestSchedules:
             row.planned_from = template.planned_from
             rows.append(row)
         ScheduledJob.objects.bulk_create(rows, batch_size=500)
+        # Where that takes long, the processes would have fallen silent.
+        Process.objects.update(heartbeat_at=engine_for("default").clock())
 
         [problem] = problems()
 

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .. import setting
 
-SWITCHES = ("contact", "stripe", "dead", "unknown", "schedules", "tenant")
+SWITCHES = ("contact", "stripe", "dead", "unknown", "schedules", "problems", "tenant")
 # The events of Stripe's that a person wants to hear of; an invoice alone causes half a dozen more.
 STRIPE_EVENTS = (
     "customer.subscription.created",

@@ -11,7 +11,7 @@ from ...errors import MessageNotFound
 from ...outcomes import Reject, Snooze
 from ...registry import handler
 from . import client, conf, notices, turns
-from .outbox import DEAD, TYPE, announce, send_slack_message
+from .outbox import DEAD, QUEUE, TYPE, announce, send_slack_message
 
 # Seconds: the first tries soon, for a slip of the network; the last spread over hours, for an outage.
 BACKOFF = [2, 10, 60, 300, 900, 1_800, 3_600]
@@ -19,7 +19,7 @@ BACKOFF = [2, 10, 60, 300, 900, 1_800, 3_600]
 MOST_DEAD, DEAD_WINDOW = 10, timedelta(hours=1)
 
 
-@handler(TYPE, queue="letsgo-slack", max_attempts=12, backoff=BACKOFF)
+@handler(TYPE, queue=QUEUE, max_attempts=12, backoff=BACKOFF)
 def send_to_slack(delivery: Delivery) -> None:
     """Send one message when it is its turn; nothing happens when Slack has been switched off since."""
     url = conf.slack_url()
@@ -54,7 +54,7 @@ def _judge(answer: client.Answer) -> None:
     raise Reject(f"{said}.")
 
 
-@handler(DEAD, queue="letsgo-slack", atomic=True)
+@handler(DEAD, queue=QUEUE, atomic=True)
 def announce_dead_letter(delivery: Delivery) -> None:
     """Tell Slack of a dead letter, unless it has heard of enough like it; atomic, so that it is told once."""
     if not isinstance(delivery.payload, dict):

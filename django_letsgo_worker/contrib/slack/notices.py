@@ -156,6 +156,11 @@ def unknown_type(queue: str, type: str) -> Mrkdwn:
     )
 
 
+def problem(sentence: str) -> Mrkdwn:
+    """Return the notice of something that is wrong, in the words of every door."""
+    return mrkdwn("*Problem*: {}", short(sentence, 1_000))
+
+
 def broken_schedule(name: str, problem: str) -> Mrkdwn:
     """Return the notice of a schedule that cannot be planned or fired."""
     return _lines(mrkdwn("*Broken schedule*: {}", short(name)), quoted(short(problem, 1_000)))

@@ -19,6 +19,7 @@ from ... import registry, signals
 from ...conf import settings
 from ...delivery import Delivery
 from ...errors import InvalidMessage
+from ...inspection import ERROR, Problem
 from ...messages import enqueue
 from ...models import ArchivedMessage, Message, ScheduledJob
 from . import conf, notices
@@ -26,8 +27,14 @@ from . import conf, notices
 TYPE = "letsgo:slack"
 # Follows each dead letter that is to be announced, in the transaction that makes it one.
 DEAD = "letsgo:slack:dead"
+QUEUE = "letsgo-slack"
 # A notice that could not be sent for so long is of no use: it is archived as expired.
 USEFUL_FOR = timedelta(days=1)
+
+# What is wrong with these, Slack cannot be told.
+OURS = (TYPE, DEAD, QUEUE)
+# Problems that are announced when they arise, by the kind of notice that does it.
+SAID_OTHERWISE = {"type_unknown": "unknown", "schedule_broken": "schedules"}
 
 Blocks = Sequence[Mapping[str, Any]]
 
@@ -90,6 +97,7 @@ def connect() -> None:
     registry.follow_deaths(DEAD, wants_death)
     signals.unknown_type.connect(on_unknown_type, Message, dispatch_uid=f"{prefix}.unknown")
     signals.schedule_failed.connect(on_schedule_failed, ScheduledJob, dispatch_uid=f"{prefix}.schedule")
+    signals.problems_found.connect(on_problems, Problem, dispatch_uid=f"{prefix}.problems")
     signals.delivery_finished.connect(on_delivery_finished, Delivery, dispatch_uid=f"{prefix}.finished")
 
 
@@ -111,6 +119,16 @@ def on_schedule_failed(schedule: ScheduledJob, problem: str, **kwargs: Any) -> N
     if problem and conf.notifies("schedules"):
         mark = hashlib.blake2b(problem.encode("utf-8", "replace")).hexdigest()
         announce(f"schedule {schedule.pk} {mark}", notices.broken_schedule(schedule.name, problem))
+
+
+def on_problems(problems: Sequence[Problem], **kwargs: Any) -> None:
+    """Announce, once a day, each error of the list of problems that no other notice is about."""
+    if not conf.notifies("problems"):
+        return
+    for problem in problems:
+        is_said = conf.notifies(SAID_OTHERWISE.get(problem.code, ""))
+        if problem.severity == ERROR and not is_said and problem.about not in OURS:
+            announce(f"problem {problem.code} {problem.about}", notices.problem(problem.sentence))
 
 
 def on_delivery_finished(delivery: Delivery, outcome: str, **kwargs: Any) -> None:

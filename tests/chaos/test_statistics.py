@@ -29,6 +29,7 @@ def test_workers_that_end_have_written_all_that_they_counted(fleet):
     enqueue_many([("work:effect", {"n": n}) for n in range(300)] + [("work:reject", None)] * 20)
     first, second = fleet.start("--until-empty"), fleet.start()
     first.wait_for_line("Stopped")
+    second.wait_for_line("Worker ")
     # Another message follows the death of each that was rejected.
     wait_until(lambda: ArchivedMessage.objects.count() == 340)
     assert second.stop() == 0
@@ -52,6 +53,7 @@ def test_what_killed_workers_had_not_written_is_all_that_is_missing(fleet, seed,
         killed.append(worker)
     by_the_killed = ArchivedMessage.objects.count()
     last = fleet.start(LEASE_SECONDS=1)
+    last.wait_for_line("Worker ")
     wait_until(lambda: ArchivedMessage.objects.count() == numbers)
     assert last.stop() == 0
     assert killed and numbers - by_the_killed <= counted() <= numbers

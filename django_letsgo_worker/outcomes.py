@@ -191,18 +191,16 @@ def lost_entry(
 
 def redrive_entry(*, at: datetime, by: str, reason: str) -> dict[str, Any]:
     """Return the record of a redrive: attempts are counted from 1 again after it."""
-    return {
-        "redrive": True,
-        "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "by": storable(by, 200),
-        "reason": storable(reason, 1000),
-    }
+    return {"redrive": True, **_by_whom(at, by, reason)}
 
 
 def retry_entry(*, at: datetime, by: str, reason: str) -> dict[str, Any]:
     """Return the record of a message that somebody made due before its time."""
+    return {"retry": True, **_by_whom(at, by, reason)}
+
+
+def _by_whom(at: datetime, by: str, reason: str) -> dict[str, str]:
     return {
-        "retry": True,
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
         "by": storable(by, 200),
         "reason": storable(reason, 1000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 from datetime import timedelta
@@ -94,7 +95,7 @@ def test_the_incident_is_told_and_mended(incident, admin_client):
     for worker in workers:
         worker.stop()
     incident.start("runworker", "--name", "web-1")
-    wait_until(lambda: doctor() == "All is well.", what="all is well")
+    wait_until(doctor_is_content, what="all is well", timeout=60)
 
 
 def says_the_same_everywhere(admin_client):
@@ -174,12 +175,13 @@ def left():
     return rows.exists() or ArchivedMessage.objects.filter(outcome="dead").exists()
 
 
-def doctor():
-    """What it says; a busy machine may be late with a heartbeat, for a moment."""
-    try:
-        return said("letsgo", "doctor").strip()
-    except CommandError as error:
-        return str(error)
+def doctor_is_content():
+    """All is well; a busy machine may be late with a heartbeat, for a moment."""
+    out = StringIO()
+    with contextlib.suppress(CommandError):
+        call_command("letsgo", "doctor", stdout=out, stderr=StringIO())
+    print(out.getvalue())
+    return out.getvalue().strip() == "All is well."
 
 
 def said(*words):

@@ -18,7 +18,8 @@ from tests.browser.rows import list_url
 from tests.incident import CHARGES, DEAD, WEB_1, Incident
 from tests.support import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# A dozen processes are started, and four of them killed: a busy machine needs its time.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
 # Code and name, severity, count, and the commands and forms that mend it.
 TROUBLES = {

@@ -38,10 +38,12 @@ def events(settings, monkeypatch):
     monkeypatch.setattr(context, "_carriers", dict(context._carriers))
     context.register(apps.NAME, apps.ScopeOfDelivery())
     settings.LETSGO_WORKER = {"CONTEXT": ["sentry", "correlation_id"], "SCHEDULE": ""}
-    sentry_sdk.init(dsn="https://key@sentry.invalid/1", transport=Kept, traces_sample_rate=1.0)
+    # Without that of Django: it patches Django's cursors for good, and other tests of this process see it.
+    quiet = {"auto_enabling_integrations": False}
+    sentry_sdk.init(dsn="https://key@sentry.invalid/1", transport=Kept, traces_sample_rate=1.0, **quiet)
     yield sentry_sdk.get_client().transport.events
     sentry_sdk.get_client().close()
-    sentry_sdk.init()
+    sentry_sdk.init(**quiet)
 
 
 @pytest.fixture(params=["worker", "drain"])

@@ -62,12 +62,11 @@ class BulkOperationAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("state"))
     def state_shown(self, row: BulkOperation) -> SafeString:
-        why = ""
         if row.finished_at is None and not snapshot_of(row).workers:
             return formatting.badge("warn", row.get_state_display(), _("no worker is running"))
         if row.state == State.UNDONE and row.finished_at is None:
             return formatting.badge("busy", row.get_state_display(), _("a worker gives them back"))
-        return formatting.badge(KINDS[row.state], row.get_state_display(), why)
+        return formatting.badge(KINDS[row.state], row.get_state_display())
 
     @admin.display(description=_("done"))
     def progress(self, row: BulkOperation) -> SafeString:

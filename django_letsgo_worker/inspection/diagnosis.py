@@ -5,6 +5,7 @@ What makes each problem is in the module of its search; problems of settings and
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,8 @@ from ..signals import problems_found
 from . import database_problems, failure_problems, process_problems, queue_problems, schedule_problems
 from .problem import Problem, by_harm
 from .snapshot import Snapshot
+
+logger = logging.getLogger("django_letsgo_worker.inspection")
 
 SEARCHES: tuple[Callable[[Snapshot], Iterator[Problem]], ...] = (
     failure_problems.failing,
@@ -59,8 +62,15 @@ def problems_in(snapshot: Snapshot) -> list[Problem]:
 
 def tell_problems(using: str) -> None:
     """Send the list to the receivers of the signal; nothing is searched for where there is none."""
-    if problems_found.has_listeners(Problem):
-        problems_found.send_robust(sender=Problem, problems=problems(using))
+    if not problems_found.has_listeners(Problem):
+        return
+    try:
+        found = problems(using)
+    except Exception:
+        # Who asks does it beside its work, which goes on.
+        logger.exception("The problems could not be searched for.")
+        return
+    problems_found.send_robust(sender=Problem, problems=found)
 
 
 # -- marks -------------------------------------------------------------------------------------------------

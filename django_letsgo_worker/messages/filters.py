@@ -85,11 +85,9 @@ def filter_of(given: dict[str, Any], states: tuple[str, ...]) -> Filter:
         if name in values and not isinstance(values[name], str):
             raise InvalidMessage(f"{name} is text, not {validation.show(values[name])}.")
     if values.get("state", states[0]) not in states:
-        raise InvalidMessage(
-            f"state is {', '.join(states[:-1])} or {states[-1]}, not {validation.show(values['state'])}."
-            if len(states) > 1
-            else f"state can only be {states[0]} here, not {validation.show(values['state'])}."
-        )
+        *others, last = states
+        may_be = f"is {', '.join(others)} or {last}," if others else f"can only be {last} here,"
+        raise InvalidMessage(f"state {may_be} not {validation.show(values['state'])}.")
     if "older_than" in values:
         values["older_than"] = validation.check_delay("older_than", values["older_than"])
     return Filter(**values)

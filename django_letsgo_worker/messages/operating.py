@@ -75,9 +75,7 @@ def operation_of(
     **filter: Any,
 ) -> BulkOperation:
     """Return a bulk operation that is not written; InvalidMessage says why it cannot be: see operate()."""
-    if kind not in STATES:
-        raise InvalidMessage(f"There is no kind of operation {kind!r}.{suggestion(str(kind), list(STATES))}")
-    wanted = filter_of(filter, STATES[kind])
+    wanted = filter_of(filter, states_of(kind))
     if (to_queue is not None) != (kind == "move"):
         raise InvalidMessage("to_queue says where messages are moved: it is for move, and move needs it.")
     if over is not None and kind not in SPREAD:
@@ -89,6 +87,13 @@ def operation_of(
         to_queue="" if to_queue is None else validation.check_name("queue", to_queue),
         over=timedelta(seconds=seconds) if seconds else None,
     )
+
+
+def states_of(kind: str) -> tuple[str, ...]:
+    """Return the states of the messages that a kind is about; InvalidMessage if there is no such kind."""
+    if kind not in STATES:
+        raise InvalidMessage(f"There is no kind of operation {kind!r}.{suggestion(str(kind), list(STATES))}")
+    return STATES[kind]
 
 
 def find_operation(operation_id: int, *, using: str | None = None) -> BulkOperation:

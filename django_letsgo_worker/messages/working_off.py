@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.models import F, Q
 
 from .. import counts
@@ -20,13 +20,15 @@ from ..conf import settings
 from ..engines import Engine, Fault, engine_for, in_short
 from ..models import BulkOperation, BulkOperationItem, DeadLetter, Message
 from ..outcomes import KEPT_ERRORS
-from .filters import Filter
-from .operating import State, pending
+from .filters import filter_of
+from .operating import State, pending, states_of
 from .operations import BATCH, archive_many, discard_many, lock_dead, redrive_locked, restore_dead
 from .retrying import CHANGED, lock_waiting, make_due, tell_lanes
 
 logger = logging.getLogger("django_letsgo_worker.maintenance")
 
+# So many operations go on at once; others wait until one of them has ended.
+MOST_AT_ONCE = 100
 # How many ended operations are forgotten at once.
 FORGOTTEN = 100
 
@@ -46,7 +48,7 @@ def work_off_operations(*, now: datetime | None = None, using: str | None = None
     None.
     """
     alias = using or settings().database
-    ids = list(pending(alias).order_by("pk").values_list("pk", flat=True)[:10])
+    ids = list(pending(alias).order_by("pk").values_list("pk", flat=True)[:MOST_AT_ONCE])
     return any(_is_batch_done(id, alias, now) for id in ids)
 
 
@@ -54,11 +56,17 @@ def _is_batch_done(id: int, alias: str, now: datetime | None) -> bool:
     """Do a batch of an operation; what the database refuses of it holds up no other."""
     try:
         return _Batch(id, alias, now).do()
-    except DatabaseError as error:
+    except Error as error:
         if engine_for(alias).fault_of(error) is not Fault.REFUSAL:
             raise
         logger.error("A batch of the bulk operation %s was refused: %s", id, in_short(error))
         return False
+    except Exception:
+        # A row that no verb has written may hold anything: it must not end a worker each time.
+        logger.exception("Bulk operation %s is stopped: it cannot be worked off.", id)
+        clock = now or engine_for(alias).clock()
+        pending(alias).filter(pk=id).update(state=State.STOPPED, finished_at=clock)
+        return True
 
 
 def forget_operations(*, now: datetime, using: str) -> int:
@@ -90,6 +98,7 @@ class _Batch:
                 return False
             self.operation = operation
             self.clock = self.now or self.engine.clock()
+            self.filter = filter_of(operation.filter, states_of(operation.kind))
             if operation.state == State.UNDONE:
                 self._give_back()
             else:
@@ -132,7 +141,7 @@ class _Batch:
 
     def _rows(self) -> Any:
         """Return what the filter found when the operation began: what was enqueued, or died, until then."""
-        wanted, began = Filter(**self.operation.filter), self.operation.created_at
+        wanted, began = self.filter, self.operation.created_at
         if self._is_about_dead_letters:
             return wanted.dead(began, self.alias).filter(finished_at__lte=began)
         # A state is one of then: a message that is due meanwhile is no longer retrying.

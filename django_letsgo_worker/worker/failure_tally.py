@@ -15,6 +15,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from django.db import Error
+
 from .. import __version__, failures
 from ..engines import Claimed, Engine, Refused, Settlement, in_short
 from ..failures import OTHER, FailedAttempts, hour_of
@@ -95,6 +97,11 @@ class FailureTally:
                     in_short(refused),
                 )
             self._is_refused = True
+        except Error:
+            raise
+        except Exception:
+            # A group's row that somebody wrote by hand: these attempts are missing there, and no others.
+            logger.exception("Failures could not be recorded.")
         else:
             self._is_refused = False
         self.clear()

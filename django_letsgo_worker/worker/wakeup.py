@@ -45,12 +45,14 @@ class Wakeup:
 
     def tell_of_operation(self) -> None:
         """End the rest, since a bulk operation waits."""
-        self._told_of_operation = True
+        with self._lock:
+            self._told_of_operation = True
         self._set_off.set()
 
     def take_operation(self) -> bool:
         """Return whether a bulk operation was told of since the last call."""
-        told, self._told_of_operation = self._told_of_operation, False
+        with self._lock:
+            told, self._told_of_operation = self._told_of_operation, False
         return told
 
     def take(self) -> set[tuple[str, int]]:

@@ -278,6 +278,31 @@ class TestWhatIsRefused:
         assert not BulkOperation.objects.exists()
 
 
+class TestRowsThatNobodyChecked:
+    """A shell or a script may have written the row: it ends no worker, and holds up no other operation."""
+
+    @pytest.mark.parametrize(
+        "facts",
+        [
+            {"filter": {"tpye": "job"}},
+            {"filter": ["job"]},
+            {"filter": {"older_than": "soon"}},
+            {"kind": "lock"},
+        ],
+        ids=str,
+    )
+    def test_one_that_cannot_be_read_is_stopped_and_the_next_goes_on(self, dead_letters, caplog, facts):
+        ids = dead_letters(2)
+        unreadable = BulkOperation.objects.create(**{"kind": "redrive"} | facts)
+        messages.operate("redrive")
+        work_off()
+        unreadable.refresh_from_db()
+        assert (unreadable.state, unreadable.done) == ("stopped", 0)
+        assert unreadable.finished_at is not None
+        assert f"Bulk operation {unreadable.pk} is stopped: it cannot be worked off" in caplog.text
+        assert Message.objects.count() == len(ids)
+
+
 @pytest.mark.django_db(transaction=True)
 class TestKills:
     """A process that dies within a batch leaves it undone; so does an error."""

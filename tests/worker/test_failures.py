@@ -42,6 +42,18 @@ def test_what_fails_is_one_group_while_it_is_still_retried(failing, start_worker
     assert set(Message.objects.values_list("error_fingerprint", flat=True)) == {group.fingerprint}
 
 
+def test_a_row_that_somebody_wrote_by_hand_ends_no_worker(failing, work_off, caplog):
+    enqueue("t:fails")
+    work_off()
+    Failure.objects.update(recent={"not": "pairs"})
+    enqueue("t:fails")
+    enqueue("t:fails")
+    work_off()
+
+    assert Message.objects.filter(attempts=1, leased_by=None).count() == 3
+    assert "Failures could not be recorded." in caplog.text
+
+
 def test_a_worker_that_ends_writes_the_last_ones(failing, work_off):
     enqueue_many([("t:fails", n) for n in range(30)])
     enqueue("t:fails", max_attempts=1)

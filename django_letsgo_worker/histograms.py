@@ -1,4 +1,4 @@
-"""Histograms of durations in fixed logarithmic buckets: they can be added up, whoever counted them.
+"""Histograms of durations in fixed logarithmic buckets, so that any two can be added up.
 
 A bucket is at most a quarter wide, so that a percentile is right to that, over any span of time.
 """

@@ -195,7 +195,7 @@ def redrive_entry(*, at: datetime, by: str, reason: str) -> dict[str, Any]:
 
 
 def retry_entry(*, at: datetime, by: str, reason: str) -> dict[str, Any]:
-    """Return the record of a message that somebody made due before its time."""
+    """Return the record of a retry by hand, which made a message due early."""
     return {"retry": True, **_by_whom(at, by, reason)}
 
 

@@ -252,7 +252,7 @@ class MessageAdmin(MessageFactsAdmin):
             return len(done)
 
         tally = in_batches(first_ones(queryset, seen), act)
-        # A filter finds no more than this many at a time.
+        # A filter finds at most this many at a time.
         return (replace(tally, is_all=False) if tally.done >= WINDOW else tally), failed
 
     def _tell(self, request: HttpRequest, tally: Tally, failed: dict[int, str], said: str) -> None:

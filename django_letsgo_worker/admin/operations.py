@@ -36,7 +36,7 @@ KINDS = {"waiting": "wait", "running": "busy", "stopped": "off", "undone": "off"
 
 @admin.register(BulkOperation)
 class BulkOperationAdmin(ReadOnlyAdmin):
-    """Bulk operations, newest first; a new one is begun by whoever may do what it does."""
+    """Bulk operations, newest first. To begin one, a user needs the permission for what it does."""
 
     form = OperationForm
     list_display = ("what", "state_shown", "progress", "who_and_why", "created")

@@ -1,4 +1,4 @@
-"""What somebody can press or type: a verb, a command, and the page of the admin for it.
+"""What people can do about a problem: a verb, the command, and the page of the admin.
 
 Nothing is done here; where a project has no admin, or not this page, the URL is empty.
 """

@@ -153,7 +153,7 @@ def _obstacle(row: Message, snapshot: Snapshot) -> Cause | None:
 
 def _paused(kind: str, name: str, row: Pause, now: datetime) -> Cause:
     resume = manage("letsgo", kind, "resume", name)
-    by = row.paused_by or "somebody"
+    by = row.paused_by or "someone"
     since = f" {how_far(row.paused_at, now)}" if row.paused_at else ""
     why = f" ({row.pause_reason})" if row.pause_reason else ""
     end = f", until {at_clock(row.resume_at, now)}" if row.resume_at else ""

@@ -194,7 +194,7 @@ def _narrowed(rows: Sequence[Failure], page: Snapshot, queue: str | None, state:
 def _counts(
     rows: Sequence[Failure], engine: Engine, source: str, queue: str | None, most: int | None = None
 ) -> dict[int, int]:
-    """Count the messages of each failure by one statement: in all it reads no more than MOST_READ of them.
+    """Count the messages of each failure in one statement that reads at most MOST_READ of them.
 
     The failures' values are in the statement itself, not joined: the planner then knows which are rare.
     """

@@ -177,7 +177,7 @@ def _long(span: timedelta) -> str:
 
 
 def paused(snapshot: Snapshot) -> Iterator[Problem]:
-    """Yield the queues and types that somebody paused, with who, why and until when."""
+    """Yield the paused queues and types, with who paused them, why and until when."""
     for name in sorted(snapshot.paused):
         waiting = [one for one in snapshot.due if one.queue == name]
         yield _paused(snapshot, "queue", name, snapshot.queue_rows[name], waiting)

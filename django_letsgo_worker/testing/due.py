@@ -153,13 +153,9 @@ class _Drain:
             )
             self.events.unknown(lane.queue, claim.unknown)
             if claim.rows:
-                self.events.counting.set_clock(claim.rows[0].leased_at)
                 lost = settlements.note_lost_attempts(claim.rows, self.using)
-                for message in claim.rows:
-                    if message.lost_attempt is not None:
-                        self.events.counting.lost(message)
+                self.events.claimed(claim.rows)
                 self.engine.write_errors(self.process, lost)
-                self.events.attempts_lost(lost)
                 return claim.rows[0]
             if any(registry.find(type) for type in claim.unknown):
                 continue  # a receiver of the signal has registered its handler

@@ -249,17 +249,12 @@ class Batch:
         """Put the claimed messages in flight, and record their attempts that ended with their workers."""
         if not claimed:
             return
-        counting = self.events.counting
-        counting.set_clock(claimed[0].leased_at)
         lost = settlements.note_lost_attempts(claimed, self.options.using)
-        for message in claimed:
-            if message.lost_attempt is not None:
-                counting.lost(message)
+        self.events.claimed(claimed)
         plain = {type: _plain_handler(type) for type in {message.type for message in claimed}}
         self.inflight.add([self._entry(message, plain[message.type]) for message in claimed])
         if not lost:
             return
-        self.events.attempts_lost(lost)
         try:
             self.engine.insist(partial(self.engine.write_errors, self.process, lost))
         except Refused as refused:

@@ -100,10 +100,16 @@ class Events:
             )
             self._died(claimed, settlement, None)
 
-    def attempts_lost(self, claimed: Sequence[Claimed]) -> None:
-        """Take in the attempts that ended with their workers, which a claim has found."""
+    def claimed(self, claimed: Sequence[Claimed]) -> None:
+        """Take in a claim: the database's clock, and the attempts that ended with their workers."""
+        self.counting.set_clock(claimed[0].leased_at)
         for one in claimed:
-            self.failures.note_lost(one)
+            if one.lost_attempt is None:
+                continue
+            self.counting.lost(one)
+            if not one.has_exhausted_attempts:
+                # Otherwise it is recorded with the message's end.
+                self.failures.note_lost(one)
 
     def _died(self, claimed: Claimed, settlement: Settlement | None, delivery: Delivery | None) -> None:
         errors = json.loads(settlement.errors) if settlement is not None and settlement.errors else []

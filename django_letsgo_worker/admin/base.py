@@ -1,4 +1,4 @@
-"""The base of all pages: our database, permissions, buttons that post, the log, capped counts, the badge.
+"""The base of all pages: our database, permissions, buttons that post, the log, the badge.
 
 Nothing here knows a model; each page's module says what it shows and which verbs it calls.
 """
@@ -7,33 +7,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from django.conf import settings as django_settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import quote, unquote
-from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
-from django.core.paginator import Paginator
 from django.db import Error
 from django.db.models import QuerySet
+from django.forms import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.urls import path, reverse
 from django.urls.resolvers import URLPattern
 from django.utils.functional import SimpleLazyObject
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from .. import engines
 from ..conf import settings
 from ..errors import LetsGoError
-from ..inspection import Affected, Problem, Snapshot, affected, alias_of_queue, count_capped, problems_in
+from ..inspection import Affected, Problem, Snapshot, affected, alias_of_queue, problems_in
+from .lists import CappedPaginator, DoorChangeList
 
 logger = logging.getLogger("django_letsgo_worker.admin")
 
@@ -49,10 +47,8 @@ MOST_SHOWN = 20
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
-    AnyPaginator = Paginator[Any]
 else:
     Base = admin.ModelAdmin
-    AnyPaginator = Paginator
 
 
 # -- what a page reads -----------------------------------------------------------------------------------
@@ -111,49 +107,6 @@ def _found(request: HttpRequest) -> list[Problem]:
         return []
 
 
-# -- lists -----------------------------------------------------------------------------------------------
-
-
-class AtLeast(engines.AtLeast):
-    """A capped count, formatted for a page."""
-
-    def __str__(self) -> str:
-        # Django then groups the digits of the text itself, and would treat our comma as one of them.
-        return int.__repr__(self) if django_settings.USE_THOUSAND_SEPARATOR else super().__str__()
-
-
-class CappedPaginator(AnyPaginator):
-    """Counts at most ten thousand rows, in the order of the list and so through the same index."""
-
-    @cached_property
-    def count(self) -> int:
-        rows = self.object_list
-        if not isinstance(rows, QuerySet):
-            return len(rows)
-        count = count_capped(rows)
-        return AtLeast(count) if isinstance(count, engines.AtLeast) else count
-
-    @property
-    def is_capped(self) -> bool:
-        return isinstance(self.count, AtLeast)
-
-
-class DoorChangeList(ChangeList):
-    """A change list in the order of an index, whose rows get what they need in one go."""
-
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        # ?o= sorts by any column, whether its heading is a link or not: ten million rows, no index.
-        self.params.pop(ORDER_VAR, None)
-        return super().get_ordering(request, queryset)
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        # Django reads a list of one page without a LIMIT, trusting its count of a moment ago.
-        rows = list(self.result_list[: max(self.list_per_page, self.list_max_show_all)])
-        self.model_admin.look_at(request, rows)  # type: ignore[attr-defined]
-        self.result_list = rows
-
-
 # -- pages -----------------------------------------------------------------------------------------------
 
 
@@ -171,6 +124,7 @@ class DoorAdmin(Base):
 
     class Media:
         css = {"all": ["django_letsgo_worker/admin.css"]}
+        js = [Script("django_letsgo_worker/admin.js", defer=True)]
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -180,6 +134,10 @@ class DoorAdmin(Base):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).using(self.alias).defer(*self.deferred)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DoorChangeList]:
         return DoorChangeList

@@ -24,9 +24,10 @@ from ..inspection import FailureGroup, failure, groups_of
 from ..models import Failure
 from ..outcomes import own_frames
 from . import formatting
-from .base import APP, AtLeast, ReadOnlyAdmin, snapshot, snapshot_of
+from .base import APP, ReadOnlyAdmin, snapshot, snapshot_of
 from .filters import TypeFilter
 from .forms import ReasonActionForm
+from .lists import AtLeast
 from .operations import PERMISSIONS
 
 KINDS = {"retrying": "warn", "dead": "bad", "over": "off"}

@@ -18,16 +18,50 @@ from .. import registry
 from ..engines import Lane
 from ..inspection import LIVE_STATES, Snapshot
 from ..models import ArchivedMessage, Message, ScheduledJob
-from .base import AtLeast, CappedPaginator, snapshot
+from .base import snapshot
+from .lists import AtLeast, CappedPaginator
 
 Choices = list[tuple[str, Any]]
 
 
 class Filter(admin.SimpleListFilter):
-    """A filter by the value of one parameter."""
+    """A filter by the value of one parameter: a choice in the bar, or tabs."""
 
     title: Any
     parameter_name: str
+    is_tabs = False
+    # What the choice of all is called.
+    all: Any = _("All")
+
+    @property
+    def template(self) -> str:  # type: ignore[override]
+        return f"admin/django_letsgo_worker/{'tabs' if self.is_tabs else 'filter'}.html"
+
+    def has_output(self) -> bool:
+        return self.is_tabs or super().has_output()
+
+    def value(self) -> str | None:
+        # The bar sends an empty value for all.
+        return super().value() or None
+
+    def counts(self, request: HttpRequest) -> dict[str, int]:
+        """Return how many rows are behind each tab, as far as is known; all of them under the empty text."""
+        return {}
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        counts = self.counts(changelist.request) if self.is_tabs else {}
+        for value, label in [("", self.all), *self.lookup_choices]:
+            yield {
+                "value": value,
+                "selected": (self.value() or "") == str(value),
+                "query_string": self._address(changelist, value),
+                "display": label,
+                "count": counts.get(value),
+            }
+
+    def _address(self, changelist: Any, value: str) -> str:
+        name = self.parameter_name
+        return str(changelist.get_query_string({name: value} if value else {}, [name]))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()

@@ -18,7 +18,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ..inspection import in_units
+from ..inspection import in_units, short_class
 from ..redaction import redacted
 
 LONGEST_IN_A_LIST = 80
@@ -66,17 +66,23 @@ def relative(moment: datetime, now: datetime) -> str:
 
 
 def when(moment: datetime | None, now: datetime) -> SafeString | str:
-    """Show a time in the site's time zone, and how far away it is."""
+    """Show how far away a time is; the time itself, on the site's clock, is its title."""
     if moment is None:
         return NOTHING
     local = timezone.localtime(moment)
     return format_html(
-        '<time datetime="{}" title="{}">{} <span class="lg-why">{}</span></time>',
+        '<time datetime="{}" title="{}">{}</time>',
         moment.isoformat(),
-        f"{local:%Y-%m-%d %H:%M:%S.%f %Z}",
-        f"{local:%Y-%m-%d %H:%M:%S}",
+        f"{local:%Y-%m-%d %H:%M:%S %Z}",
         relative(moment, now),
     )
+
+
+def error_class(name: str) -> SafeString | str:
+    """Show the class of an error without its module, which is in the title."""
+    if not name:
+        return NOTHING
+    return format_html('<span class="lg-error" title="{}">{}</span>', cut(name, 300), cut(short_class(name)))
 
 
 def zone_of(name: str) -> tzinfo:

@@ -32,14 +32,13 @@ from . import formatting
 from .base import (
     FILTERS,
     LONGEST_SENTENCE,
-    CappedPaginator,
-    DoorChangeList,
     ReadOnlyAdmin,
     affected_on,
     snapshot,
     snapshot_of,
 )
 from .forms import PauseForm, PurgeForm, ReasonActionForm
+from .lists import CappedPaginator, DoorChangeList
 
 
 class QueueChangeList(DoorChangeList):

@@ -10,7 +10,7 @@ from .actions import Action, action, manage
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in, tell_problems
 from .explanation import Explanation, explain, explanation_of
-from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, trend_of
+from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, short_class, trend_of
 from .lengths import at_clock, how_far, in_units, length, span
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
@@ -88,6 +88,7 @@ __all__ = [
     "problems_in",
     "rates",
     "serves",
+    "short_class",
     "span",
     "state_of",
     "tell_problems",

@@ -73,11 +73,16 @@ class FailureGroup:
         """Its class without the module, and the first words of its message."""
         if self.fingerprint == OTHER:
             return "others, too many to tell apart"
-        parts = self.error_class.split(".")
-        first = next((place for place, part in enumerate(parts) if part[:1].isupper()), len(parts) - 1)
         words = next((line for each in self.message.splitlines() if (line := each.strip())), "")
-        name = ".".join(parts[first:])
+        name = short_class(self.error_class)
         return f"{name}: {words[:WORDS]}" if words else name
+
+
+def short_class(name: str) -> str:
+    """Return the class of an error without its module."""
+    parts = name.split(".")
+    first = next((place for place, part in enumerate(parts) if part[:1].isupper()), len(parts) - 1)
+    return ".".join(parts[first:])
 
 
 def failures(

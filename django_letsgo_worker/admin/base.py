@@ -1,4 +1,4 @@
-"""The base of all pages: our database, permissions, buttons that post, the log, the badge.
+"""The base of all pages: our database, permissions, buttons that post, the log.
 
 Nothing here knows a model; each page's module says what it shows and which verbs it calls.
 """
@@ -16,21 +16,18 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
-from django.db import Error
 from django.db.models import QuerySet
 from django.forms import Script
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.urls import path, reverse
 from django.urls.resolvers import URLPattern
-from django.utils.functional import SimpleLazyObject
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from ..conf import settings
-from ..errors import LetsGoError
-from ..inspection import Affected, Problem, Snapshot, affected, alias_of_queue, problems_in
+from ..inspection import Affected, Snapshot, affected
 from .lists import CappedPaginator, DoorChangeList
 
 logger = logging.getLogger("django_letsgo_worker.admin")
@@ -41,9 +38,6 @@ FILTERS = "_changelist_filters"
 LOGGED_ONE_BY_ONE = 50
 # A problem's sentence beside a mark, in characters.
 LONGEST_SENTENCE = 160
-INDEX = "admin/django_letsgo_worker/index.html"
-# So many problems are written out on the index; more are counted.
-MOST_SHOWN = 20
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
@@ -76,35 +70,6 @@ def snapshot_of(row: Any) -> Snapshot:
     """Return the snapshot of the page that a row stands on."""
     found: Snapshot = row.snapshot
     return found
-
-
-# -- the badge on the index --------------------------------------------------------------------------------
-
-
-def put_badge_on(site: admin.AdminSite) -> None:
-    """Let the index of a site have the badge; the page of our app has it in any case."""
-    if site.index_template is None:
-        site.index_template = INDEX
-
-
-def offer_problems(request: HttpRequest) -> None:
-    """Let the templates of this request ask for the problems: nothing is read unless one does."""
-    if not hasattr(request, "letsgo_problems"):
-        request.letsgo_problems = SimpleLazyObject(lambda: _badge(request))  # type: ignore[attr-defined]
-
-
-def _badge(request: HttpRequest) -> dict[str, Any]:
-    found = _found(request)
-    return {"count": len(found), "worst": found[0].severity if found else "", "some": found[:MOST_SHOWN]}
-
-
-def _found(request: HttpRequest) -> list[Problem]:
-    try:
-        return [] if alias_of_queue() is None else problems_in(snapshot(request))
-    except (Error, LetsGoError):
-        # The index is for the whole project: it does not fail because our tables cannot be read.
-        logger.warning("The problems for the admin's index cannot be read.", exc_info=True)
-        return []
 
 
 # -- pages -----------------------------------------------------------------------------------------------

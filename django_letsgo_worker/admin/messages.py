@@ -27,8 +27,6 @@ from . import formatting
 from .base import (
     LONGEST_SENTENCE,
     affected_on,
-    offer_problems,
-    put_badge_on,
     snapshot,
     snapshot_of,
 )
@@ -75,17 +73,6 @@ class MessageAdmin(MessageFactsAdmin):
         "deadline_shown", "unique_key_shown", "schedule", "planned", "first_started", "leased", "holder",
         "receipt", "deaths",
     )  # fmt: skip
-
-    def __init__(self, model: type[Message], admin_site: admin.AdminSite) -> None:
-        super().__init__(model, admin_site)
-        put_badge_on(admin_site)
-
-    def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
-        # The index asks this of each model before it is shown.
-        permissions = super().get_model_perms(request)
-        if permissions["view"]:
-            offer_problems(request)
-        return permissions
 
     # -- the list --------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from .explanation import Explanation, explain, explanation_of
 from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, short_class, trend_of
 from .lengths import at_clock, how_far, in_units, length, span
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
+from .overview import Totals, has_history, new_versions, next_jobs, totals
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .rates import Durations, Rate, rates
 from .runs import Run, last_runs, newest_runs, next_runs
@@ -52,6 +53,7 @@ __all__ = [
     "Rate",
     "Run",
     "Snapshot",
+    "Totals",
     "TypeFacts",
     "Work",
     "action",
@@ -70,6 +72,7 @@ __all__ = [
     "failures",
     "first_ones",
     "groups_of",
+    "has_history",
     "how_far",
     "in_state",
     "in_units",
@@ -81,7 +84,9 @@ __all__ = [
     "manage",
     "migrate_command",
     "name_of",
+    "new_versions",
     "newest_runs",
+    "next_jobs",
     "next_runs",
     "not_migrated",
     "problems",
@@ -92,6 +97,7 @@ __all__ = [
     "span",
     "state_of",
     "tell_problems",
+    "totals",
     "trend_of",
     "types_waiting",
 ]

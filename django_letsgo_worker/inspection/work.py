@@ -7,7 +7,7 @@ queues and workers have to do with it is found in snapshot.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -149,6 +149,13 @@ def count_capped(rows: QuerySet[Any], most: int | None = None) -> int:
     limit = MOST_COUNTED + 1 if most is None else min(most, MOST_COUNTED + 1)
     count = rows.values("pk")[:limit].count()
     return AtLeast(MOST_COUNTED) if count > MOST_COUNTED else count
+
+
+def total(counts: Iterable[int]) -> int:
+    """Return the sum of counts: an AtLeast where one of them is."""
+    given = list(counts)
+    whole = sum(int(count) for count in given)
+    return AtLeast(whole) if any(isinstance(count, AtLeast) for count in given) else whole
 
 
 def types_waiting(using: str, lanes: Sequence[Lane], *, until: datetime | None = None) -> dict[str, str]:

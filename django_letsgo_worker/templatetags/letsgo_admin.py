@@ -1,4 +1,4 @@
-"""What the templates of the admin's pages ask for: cells with their labels, facts that are not empty.
+"""What the templates of the admin's pages ask for: the overview, problems, cells with labels, facts.
 
 Pages themselves are in admin.
 """
@@ -6,16 +6,78 @@ Pages themselves are in admin.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from django import template
 from django.contrib.admin.helpers import Fieldset
-from django.utils.html import conditional_escape, format_html
+from django.template import Context
+from django.utils import timezone
+from django.utils.html import conditional_escape, format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
+from ..admin.base import APP
 from ..admin.formatting import NOTHING
+from ..admin.overview import MOST_SHOWN, Overview, found_problems
+from ..inspection import ERROR, NOTICE, WARNING, Problem
 
 register = template.Library()
+
+SEVERITIES = {ERROR: _("error"), WARNING: _("warning"), NOTICE: _("notice")}
+
+
+@register.simple_tag(takes_context=True)
+def letsgo_overview(context: Context) -> Overview | None:
+    """Return the overview for the user of this page, None for one who may not view messages."""
+    request = context["request"]
+    if not _may_see(context):
+        return None
+    # The title of the page asks first, its content after that.
+    if not hasattr(request, "_letsgo_overview"):
+        request._letsgo_overview = Overview(request, _site(context))
+    found: Overview = request._letsgo_overview
+    return found
+
+
+@register.simple_tag(takes_context=True)
+def letsgo_problems(context: Context) -> list[Problem]:
+    """Return the problems for the user of this page, none for one who may not view messages."""
+    return found_problems(context["request"])[:MOST_SHOWN] if _may_see(context) else []
+
+
+def _may_see(context: Context) -> bool:
+    return bool(context["request"].user.has_perm(f"{APP}.view_message"))
+
+
+def _site(context: Context) -> str:
+    return str(getattr(context["request"], "current_app", None) or "admin")
+
+
+@register.filter
+def severity(name: str) -> Any:
+    """Return how bad a problem is, as a word for people."""
+    return SEVERITIES.get(name, name)
+
+
+@register.filter
+def with_commands(sentence: str) -> SafeString:
+    """Show a sentence with the commands in it, which stand between backticks, as code to copy."""
+    parts = sentence.split("`")
+    shown = (
+        format_html('<code class="lg-command">{}</code>', part) if place % 2 else conditional_escape(part)
+        for place, part in enumerate(parts)
+    )
+    return format_html_join("", "{}", ((part,) for part in shown))
+
+
+@register.filter
+def clock_time(moment: datetime) -> SafeString:
+    """Show a moment on the site's clock: today's without its day, which is in the title."""
+    local, today = timezone.localtime(moment), timezone.localtime()
+    shown = f"{local:%H:%M:%S}" if local.date() == today.date() else f"{local:%Y-%m-%d %H:%M}"
+    title = f"{local:%Y-%m-%d %H:%M:%S %Z}"
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), title, shown)
 
 
 @register.filter

@@ -5,19 +5,22 @@ Dead letters have their own page beside this one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from ..inspection import Wanted, find_ended
 from ..models import ArchivedMessage
 from . import formatting
 from .base import snapshot_of
-from .filters import OutcomeFilter, TypeFilter
-from .message_base import MessageFactsAdmin, types_beginning
+from .filters import OutcomeTabs, QueueFilter, TypeFilter
+from .lists import DoorChangeList
+from .message_base import MessageFactsAdmin, search_word
 
 KINDS = {"succeeded": "good", "dead": "bad", "cancelled": "off", "expired": "warn"}
 
@@ -28,23 +31,43 @@ class EndedAdmin(MessageFactsAdmin):
     deferred = (*MessageFactsAdmin.deferred, "result")
     secret = ("payload", "result", "headers")
     first_fields: tuple[str, ...] = (
-        "outcome_shown", "type_shown", "queue_shown", "tries", "enqueued", "finished", "took", "error",
+        "outcome_shown", "type_alone", "queue_shown", "tries", "enqueued", "finished", "took", "error",
     )  # fmt: skip
     more_fields = (
         "visible", "deadline_shown", "unique_key_shown", "schedule", "planned", "first_started",
         "leased", "holder", "receipt", "deaths",
     )  # fmt: skip
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        word = search_term.strip()
-        if word.isdecimal():
-            pk = self.clean_pk(word)
-            return (queryset.none() if pk is None else queryset.filter(pk=pk)), False
-        if word:
-            queryset = queryset.filter(type__in=types_beginning(word))
-        return queryset, False
+    find_all = staticmethod(find_ended)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        # The page of live messages leads here by its tabs.
+        return super().has_module_permission(request) and not self.may(request, "view_message")
+
+    def chosen_outcome(self, request: HttpRequest) -> str | None:
+        return request.GET.get("outcome") or None
+
+    def wanted(self, request: HttpRequest) -> Wanted | None:
+        word = search_word(request)
+        words = "" if word.isdecimal() else word
+        queue = request.GET.get("queue") or None
+        if not (words or queue):
+            return None
+        return Wanted(queue, self.chosen_outcome(request), request.GET.get("type") or None, words)
+
+    def notes_on(self, changelist: DoorChangeList) -> list[str]:
+        if self.wanted(changelist.request) is None:
+            return []
+        return [_t("Beside what has an index, a search looks only at the newest 10,000.")]
+
+    def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        super().look_at(request, rows)
+        errors = self.newest_errors([row for row in rows if row.error_class])
+        for row in rows:
+            row.newest_error = row.error_class, errors.get(row.pk, ("", ""))[1]
+
+    def fold_key(self, row: Any) -> Any:
+        return row.type, row.queue, row.outcome, row.attempts, row.error_fingerprint
 
     @admin.display(description=_("outcome"))
     def outcome_shown(self, row: ArchivedMessage) -> SafeString:
@@ -59,8 +82,8 @@ class EndedAdmin(MessageFactsAdmin):
         return formatting.NOTHING if row.seconds is None else formatting.span(row.seconds)
 
     @admin.display(description=_("error"))
-    def error(self, row: ArchivedMessage) -> str:
-        return formatting.cut(row.error_class) or formatting.NOTHING
+    def error(self, row: ArchivedMessage) -> SafeString | str:
+        return formatting.error_class(row.error_class)
 
     @admin.display(description=_("unique key"))
     def unique_key_shown(self, row: ArchivedMessage) -> str:
@@ -79,11 +102,11 @@ class EndedAdmin(MessageFactsAdmin):
 class ArchivedMessageAdmin(EndedAdmin):
     """The archive, always in the order of an index, whichever filter is on."""
 
-    list_display = ("id", "type_shown", "queue_shown", "outcome_shown", "tries", "finished", "took", "error")
-    list_filter = (OutcomeFilter, TypeFilter)
-    search_help_text = _("An id, or the start of a type.")
+    list_display = ("outcome_shown", "type_shown", "error_shown", "queue_shown", "tries", "took", "finished")
+    list_filter = (OutcomeTabs, QueueFilter, TypeFilter)
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         # (outcome, finished_at) and (type, finished_at) have an index, finished_at alone has none.
-        narrowed = "outcome" in request.GET or "type" in request.GET
+        given = request.GET
+        narrowed = given.get("outcome") or given.get("type") or self.wanted(request) is not None
         return ("-finished_at", "-id") if narrowed else ("-id",)

@@ -5,16 +5,14 @@ The archive lists them too, among all messages that ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib import messages as notices
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.db.models import QuerySet, TextField
-from django.db.models.expressions import Func
-from django.db.models.functions import Left
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
@@ -29,62 +27,37 @@ from ..models import DeadLetter
 from . import formatting
 from .archive import EndedAdmin
 from .base import snapshot
-from .filters import FingerprintFilter, TypeFilter
+from .filters import DeadTabs, FingerprintFilter, QueueFilter, TypeFilter
 from .message_base import Tally, in_batches
-
-
-class NewestError(Func):
-    """The last error's message, extracted by the database, so that no traceback is loaded."""
-
-    arity = 1
-    output_field = TextField()
-    template = "JSON_EXTRACT(%(expressions)s, '$[#-1].message')"
-
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        return self.as_sql(
-            compiler, connection, template="((%(expressions)s)::json -> -1 ->> 'message')", **context
-        )
-
-    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        sql, params = compiler.compile(self.source_expressions[0])
-        place = f"CONCAT('$[', JSON_LENGTH({sql}) - 1, '].message')"
-        return f"JSON_UNQUOTE(JSON_EXTRACT({sql}, {place}))", [*params, *params]
 
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(EndedAdmin):
     """Dead letters, newest first; each error links to all dead letters with the same one."""
 
-    list_display = ("id", "type_shown", "queue_shown", "tries", "finished", "error_shown")
-    list_filter = (TypeFilter, FingerprintFilter)
-    search_help_text = _("An id, or the start of a type.")
+    list_display = ("outcome_shown", "type_shown", "error_linked", "queue_shown", "tries", "finished")
+    list_filter = (DeadTabs, QueueFilter, TypeFilter, FingerprintFilter)
     ordering = ("-finished_at", "-id")
     actions = ("redrive", "discard")
     buttons = {"redrive": _("Redrive"), "discard": _("Discard…")}
     first_fields = (
-        "outcome_shown", "type_shown", "queue_shown", "tries", "enqueued", "finished", "took", "error",
+        "outcome_shown", "type_alone", "queue_shown", "tries", "enqueued", "finished", "took", "error",
         "same_error",
     )  # fmt: skip
 
-    def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
-        super().look_at(request, rows)
-        letters = DeadLetter.objects.using(self.alias).filter(pk__in=[row.pk for row in rows])
-        words = dict(letters.values_list("pk", Left(NewestError("errors"), 300))) if rows else {}
-        for row in rows:
-            row.newest_error = words.get(row.pk)
+    def chosen_outcome(self, request: HttpRequest) -> str | None:
+        return "dead"
 
     @admin.display(description=_("error"))
-    def error_shown(self, row: Any) -> SafeString:
-        words = formatting.cut(row.newest_error or "", 120)
-        return formatting.two_lines(
-            self._same(row, formatting.cut(row.error_class) or formatting.NOTHING), words
-        )
+    def error_linked(self, row: Any) -> SafeString:
+        name, words = row.newest_error
+        return formatting.two_lines(self._same(row, formatting.error_class(name)), formatting.cut(words, 120))
 
     @admin.display(description=_("the same error"))
     def same_error(self, row: Any) -> SafeString | str:
         return self._same(row, _t("all dead letters with this error"))
 
-    def _same(self, row: Any, text: str) -> SafeString | str:
+    def _same(self, row: Any, text: SafeString | str) -> SafeString | str:
         if not row.error_fingerprint:
             return text
         return formatting.link(

@@ -1,23 +1,22 @@
 """Filters whose choices come from the registry or an index, never from a scan of all rows.
 
-What no index answers about live messages is searched for only among the first ones in their lanes.
+Which messages fit is found in inspection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from .. import registry
-from ..engines import Lane
-from ..inspection import LIVE_STATES, Snapshot
-from ..models import ArchivedMessage, Message, ScheduledJob
+from .. import engines, registry
+from ..inspection import WINDOW, ended_by_outcome, live_by_state
+from ..models import ScheduledJob
 from .base import snapshot
 from .lists import AtLeast, CappedPaginator
 
@@ -86,14 +85,6 @@ class TypeFilter(Filter):
         return self.with_own(registry.types())
 
 
-class OutcomeFilter(Filter):
-    title = _("outcome")
-    parameter_name = "outcome"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return list(ArchivedMessage._meta.get_field("outcome").choices or [])
-
-
 class FingerprintFilter(Filter):
     """By the error's fingerprint, which comes from a link and not from a list of choices."""
 
@@ -104,21 +95,17 @@ class FingerprintFilter(Filter):
         return [] if self.value() is None else [(str(self.value()), _("the same error"))]
 
 
-# -- live messages: only (queue, priority, visible_at) has an index ----------------------------------------
-
-LIVE = ("queue", "state", "type")
-# How many messages are examined, over all lanes together.
-WINDOW = 10_000
+# -- messages: only some columns have an index -----------------------------------------------------------
 
 
-class LiveFilter(Filter):
-    """A filter that find_ids() applies, together with the other ones."""
+class FoundFilter(Filter):
+    """A filter that the search applies, together with the other ones."""
 
     def narrowed(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         return queryset
 
 
-class QueueFilter(LiveFilter):
+class QueueFilter(FoundFilter):
     title = _("queue")
     parameter_name = "queue"
 
@@ -126,68 +113,88 @@ class QueueFilter(LiveFilter):
         return self.with_own(sorted({lane.queue for lane in snapshot(request).lanes}))
 
 
-class StateFilter(LiveFilter):
-    title = _("state")
-    parameter_name = "state"
+class MessageTypeFilter(FoundFilter):
+    """By type; the choices are those with a handler in this process, and those that are due without one."""
+
+    title = _("type")
+    parameter_name = "type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return [
-            ("ready", _("ready")),
-            ("running", _("running")),
-            ("retrying", _("retrying")),
-            ("scheduled", _("scheduled")),
-        ]
+        due = {one.type for one in snapshot(request).due}
+        return self.with_own(sorted({*registry.types(), *due}))
 
 
-class LiveTypeFilter(LiveFilter, TypeFilter):
-    """By type; for live messages that column alone has no index."""
+class MessageTabs(FoundFilter):
+    """The tabs of all pages of messages: the states of live ones, and the outcomes of those that ended."""
+
+    title = _("state")
+    is_tabs = True
+    # The tab that a page is without a parameter.
+    own_tab = "live"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [(name, label) for name, label, *_place in TABS]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        kept = {name: value for name in ("q", "type", "queue") if (value := changelist.request.GET.get(name))}
+        counts = counts_of_messages(changelist.request)
+        chosen = self.value() or self.own_tab
+        for name, label, model, parameter in TABS:
+            if not changelist.model_admin.may(changelist.request, f"view_{model}"):
+                continue
+            page = changelist.model_admin.page_of(model)
+            query = urlencode({**({parameter: name} if parameter else {}), **kept})
+            yield {
+                "selected": name == chosen,
+                "query_string": f"{page}?{query}" if query else page,
+                "display": label,
+                "count": counts.get(name),
+            }
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The conditions on a list of live messages; None means all."""
-
-    queue: str | None = None
-    state: str | None = None
-    types: Sequence[str] | None = None
+class LiveTabs(MessageTabs):
+    parameter_name = "state"
 
 
-def find_ids(page: Snapshot, wanted: Wanted) -> list[int]:
-    """Return the ids that match, higher priorities and earlier messages first, by one statement."""
-    lanes = [lane for lane in page.lanes if wanted.queue in (None, lane.queue)]
-    if not lanes or (wanted.state is not None and wanted.state not in LIVE_STATES):
-        return []
-    sql, params = _sql(lanes, wanted)
-    return [row[0] for row in page.engine.execute(sql, {**params, "now": page.engine.moment(page.now)})]
+class OutcomeTabs(MessageTabs):
+    parameter_name = "outcome"
+    own_tab = "ended"
+
+    def narrowed(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return queryset.filter(outcome=value)
 
 
-def _sql(lanes: Sequence[Lane], wanted: Wanted) -> tuple[str, dict[str, Any]]:
-    state = LIVE_STATES[wanted.state] if wanted.state else None
-    side = f"AND visible_at {state.sign} %(now)s" if state else ""
-    each = -(-WINDOW // len(lanes))
-    parts: list[str] = []
-    params: dict[str, Any] = {}
-    for n, lane in enumerate(lanes):
-        params |= {f"queue{n}": lane.queue, f"priority{n}": lane.priority}
-        # In the order of the index, so that it ends after the first ones.
-        parts.append(
-            f"SELECT * FROM (SELECT id, type, priority, visible_at, leased_by, attempts "
-            f"FROM {Message._meta.db_table} WHERE queue = %(queue{n})s AND priority = %(priority{n})s "
-            f"{side} ORDER BY visible_at LIMIT {each}) lane{n}"
-        )
-    rules = [state.sql] if state and state.sql else []
-    if wanted.types is not None:
-        marks = {f"type{n}": name for n, name in enumerate(wanted.types)}
-        rules.append(f"type IN ({', '.join(f'%({mark})s' for mark in marks)})")
-        params |= marks
-    where = f"WHERE {' AND '.join(rules)}" if rules else ""
-    return (
-        f"SELECT id FROM ({' UNION ALL '.join(parts)}) lanes {where} ORDER BY priority DESC, visible_at, id",
-        params,
-    )
+class DeadTabs(MessageTabs):
+    parameter_name = "tab"
+    own_tab = "dead"
 
 
-class WindowPaginator(CappedPaginator):
+# Each tab: its name, its label, the model of its page, and the parameter that chooses it there.
+TABS: tuple[tuple[str, Any, str, str], ...] = (
+    ("live", _("live"), "message", ""),
+    ("ready", _("ready"), "message", "state"),
+    ("running", _("running"), "message", "state"),
+    ("retrying", _("retrying"), "message", "state"),
+    ("scheduled", _("scheduled"), "message", "state"),
+    ("ended", _("ended"), "archivedmessage", ""),
+    ("succeeded", _("succeeded"), "archivedmessage", "outcome"),
+    ("dead", _("dead"), "deadletter", ""),
+    ("cancelled", _("cancelled"), "archivedmessage", "outcome"),
+    ("expired", _("expired"), "archivedmessage", "outcome"),
+)
+
+
+def counts_of_messages(request: HttpRequest) -> dict[str, int]:
+    """Return how many messages are behind each tab, counted up to the cap, by two statements."""
+    page = snapshot(request)
+    counts = {**live_by_state(page), **ended_by_outcome(page.engine)}
+    return {
+        name: AtLeast(count) if isinstance(count, engines.AtLeast) else count
+        for name, count in counts.items()
+    }
+
+
+class FoundPaginator(CappedPaginator):
     """Pages of a list whose ids are known: each reads only its own fifty rows."""
 
     def __init__(self, ids: list[int], per_page: int, rows: QuerySet[Any]) -> None:

@@ -5,7 +5,7 @@ Messages that ended are in the archive.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,9 +19,9 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .. import messages, registry
+from .. import messages
 from ..errors import LetsGoError, MessageNotFound
-from ..inspection import first_ones, state_of
+from ..inspection import WINDOW, Wanted, first_ones, state_of
 from ..models import ArchivedMessage, Message
 from . import formatting
 from .base import (
@@ -30,19 +30,10 @@ from .base import (
     snapshot,
     snapshot_of,
 )
-from .filters import (
-    LIVE,
-    WINDOW,
-    LiveTypeFilter,
-    QueueFilter,
-    StateFilter,
-    Wanted,
-    WindowPaginator,
-    find_ids,
-)
-from .message_base import MessageFactsAdmin, Tally, in_batches, types_beginning
+from .filters import LiveTabs, MessageTypeFilter, QueueFilter
+from .lists import DoorChangeList
+from .message_base import MessageFactsAdmin, Tally, in_batches, search_word
 
-KEY = "key:"
 LABELS = {
     "running": ("busy", _("running")),
     "ready": ("good", _("ready")),
@@ -55,20 +46,11 @@ LABELS = {
 class MessageAdmin(MessageFactsAdmin):
     """Live messages; their state is derived from the database's clock, read once for each page."""
 
-    list_display = (
-        "id",
-        "type_shown",
-        "queue_shown",
-        "state",
-        "tries",
-        "enqueued",
-        "visible",
-    )
-    list_filter = (QueueFilter, StateFilter, LiveTypeFilter)
-    search_help_text = _("An id, the start of a type, or key: followed by a unique key.")
+    list_display = ("state", "type_shown", "error_shown", "queue_shown", "tries", "due")
+    list_filter = (LiveTabs, QueueFilter, MessageTypeFilter)
     actions = ("retry", "cancel")
     buttons = {"retry": _("Retry now"), "cancel": _("Cancel this message")}
-    first_fields = ("state_alone", "type_shown", "queue_shown", "tries", "enqueued", "visible")
+    first_fields = ("state_alone", "type_alone", "queue_shown", "tries", "enqueued", "visible")
     more_fields = (
         "deadline_shown", "unique_key_shown", "schedule", "planned", "first_started", "leased", "holder",
         "receipt", "deaths",
@@ -77,39 +59,30 @@ class MessageAdmin(MessageFactsAdmin):
     # -- the list --------------------------------------------------------------------------------------
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        return ("-id",) if _wanted(request) is None else ("-priority", "visible_at", "id")
+        return ("-id",) if self.wanted(request) is None else ("-priority", "visible_at", "id")
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Message], search_term: str
-    ) -> tuple[QuerySet[Message], bool]:
-        word = search_term.strip()
-        if word.isdecimal():
-            pk = self.clean_pk(word)
-            queryset = queryset.none() if pk is None else queryset.filter(pk=pk)
-        elif word.startswith(KEY):
-            # The unique key's index begins with the type.
-            key = word.removeprefix(KEY).strip().replace("\0", "")
-            queryset = queryset.filter(type__in=registry.types(), unique_key=key)
-        if (ids := self._ids(request)) is not None:
-            queryset = queryset.filter(pk__in=ids)
-        return queryset, False
+    def wanted(self, request: HttpRequest) -> Wanted | None:
+        queue, state, type = (request.GET.get(name) or None for name in ("queue", "state", "type"))
+        word = search_word(request)
+        words = "" if word.isdecimal() else word
+        return Wanted(queue, state, type, words) if queue or state or type or words else None
 
-    def get_paginator(self, request: HttpRequest, queryset: Any, per_page: int, *more: Any) -> Any:
-        ids = self._ids(request)
-        if ids is None or not _is_words(request):
-            return super().get_paginator(request, queryset, per_page, *more)
-        return WindowPaginator(ids, per_page, self.get_queryset(request))
+    def notes_on(self, changelist: DoorChangeList) -> list[str]:
+        if self.wanted(changelist.request) is None:
+            return []
+        return [_t("Filters on live messages look only at the first 10,000 in their lanes.")]
 
-    def _ids(self, request: HttpRequest) -> list[int] | None:
-        """Return the ids that filters and search find, searched for once; None if the id's index suffices."""
-        wanted = _wanted(request)
-        if wanted is None:
+    def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        super().look_at(request, rows)
+        errors = self.newest_errors(rows)
+        for row in rows:
+            row.newest_error = errors.get(row.pk, ("", ""))
+
+    def fold_key(self, row: Any) -> Any:
+        state = state_of(row, snapshot_of(row).now)
+        if state == "running":
             return None
-        found: list[int] | None = getattr(request, "_letsgo_found", None)
-        if found is None:
-            found = find_ids(snapshot(request), wanted)
-            request._letsgo_found = found  # type: ignore[attr-defined]
-        return found
+        return row.type, row.queue, row.priority, state, row.attempts, row.newest_error[0]
 
     # -- columns ---------------------------------------------------------------------------------------
 
@@ -145,6 +118,12 @@ class MessageAdmin(MessageFactsAdmin):
         if problem is not None:
             return "warn", label, formatting.cut(problem.sentence, LONGEST_SENTENCE)
         return kind, label, ""
+
+    @admin.display(description=_("when"))
+    def due(self, row: Message) -> SafeString | str:
+        """Show since when it runs or is ready, or when it will be."""
+        now = snapshot_of(row).now
+        return formatting.when(row.leased_at if state_of(row, now) == "running" else row.visible_at, now)
 
     @admin.display(description=_("unique key"))
     def unique_key_shown(self, row: Message) -> str:
@@ -251,24 +230,3 @@ class MessageAdmin(MessageFactsAdmin):
             self.say(request, sentence, notices.WARNING)
         if not tally.is_all:
             self.say(request, _t("There are more: run the action again to continue."), notices.WARNING)
-
-
-def _word(request: HttpRequest) -> str:
-    return request.GET.get("q", "").strip()
-
-
-def _is_words(request: HttpRequest) -> bool:
-    """Return whether the search, if any, is for types and not for an id or a key."""
-    word = _word(request)
-    return not (word.isdecimal() or word.startswith(KEY))
-
-
-def _wanted(request: HttpRequest) -> Wanted | None:
-    """Return the conditions of filters and search beyond an id or a key; None if there are none."""
-    given = {name: request.GET.get(name) for name in LIVE}
-    types = None if given["type"] is None else [given["type"]]
-    if _word(request) and _is_words(request):
-        types = [type for type in types_beginning(_word(request)) if types is None or type in types]
-    if types is None and given["queue"] is None and given["state"] is None:
-        return None
-    return Wanted(given["queue"], given["state"], types)

@@ -56,6 +56,8 @@ class Dialect:
 
     # A JSON column as its text.
     json_text: str = "{column}"
+    # The text of one key of a JSON column; null where there is none.
+    json_value: str = "JSON_UNQUOTE(JSON_EXTRACT({column}, '$.{key}'))"
     # What follows a column that is one of these ids, and its parameters.
     among: Callable[[Sequence[int]], tuple[str, dict[str, Any]]] = _plain_list
     # What follows a SELECT that locks, past what others have locked.

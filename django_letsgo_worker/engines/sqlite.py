@@ -48,6 +48,8 @@ DIALECT = Dialect(
     amount=lambda seconds: f"{math.ceil(seconds * 1000) / 1000:+.3f} seconds",
     moment=_moment,
     read_moment=_read_moment,
+    # A text that is no JSON is refused there, and would end the statement.
+    json_value="CASE WHEN json_valid({column}) THEN json_extract({column}, '$.{key}') END",
     among=lambda ids: ("IN (SELECT value FROM json_each(%(among)s))", {"among": str(list(ids))}),
     locking="",
     # All rows as one: the driver lets go of Python's lock for each row, and beside a handler that

@@ -13,11 +13,12 @@ from .explanation import Explanation, explain, explanation_of
 from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, short_class, trend_of
 from .lengths import at_clock, how_far, in_units, length, span
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
-from .overview import Totals, has_history, new_versions, next_jobs, totals
+from .overview import Totals, has_history, live_by_state, new_versions, next_jobs, totals
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .rates import Durations, Rate, rates
 from .runs import Run, last_runs, newest_runs, next_runs
 from .schedule_problems import LATE, declared_names, does_something, is_late
+from .search import KINDS, WINDOW, Wanted, find_ended, find_live
 from .snapshot import QueueFacts, Snapshot, TypeFacts, alias_of_queue
 from .timeline import name_of
 from .work import (
@@ -25,6 +26,7 @@ from .work import (
     MOST_COUNTED,
     Work,
     count_capped,
+    ended_by_outcome,
     ended_until,
     first_ones,
     state_of,
@@ -36,6 +38,7 @@ __all__ = [
     "CODES",
     "ERROR",
     "FAILURE_STATES",
+    "KINDS",
     "LATE",
     "LIVENESS",
     "LIVE_STATES",
@@ -43,6 +46,7 @@ __all__ = [
     "NOTICE",
     "SEVERITIES",
     "WARNING",
+    "WINDOW",
     "Action",
     "Affected",
     "Durations",
@@ -55,6 +59,7 @@ __all__ = [
     "Snapshot",
     "Totals",
     "TypeFacts",
+    "Wanted",
     "Work",
     "action",
     "affected",
@@ -65,11 +70,14 @@ __all__ = [
     "counted_by_liveness",
     "declared_names",
     "does_something",
+    "ended_by_outcome",
     "ended_until",
     "explain",
     "explanation_of",
     "failure",
     "failures",
+    "find_ended",
+    "find_live",
     "first_ones",
     "groups_of",
     "has_history",
@@ -80,6 +88,7 @@ __all__ = [
     "is_late",
     "last_runs",
     "length",
+    "live_by_state",
     "liveness_of",
     "manage",
     "migrate_command",

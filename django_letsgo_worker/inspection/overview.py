@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..models import ArchivedMessage, Message, Process, ScheduledJob
+from ..models import LIVE_STATES, ArchivedMessage, Message, Process, ScheduledJob
 from .snapshot import Snapshot
-from .work import total
+from .work import Work, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,7 @@ def totals(snapshot: Snapshot) -> Totals:
     work = list(snapshot.work({lane.queue for lane in snapshot.lanes}).values())
     oldest = [one.oldest_ready for one in work if one.oldest_ready is not None]
     return Totals(
-        **{name: total(getattr(one, name) for one in work) for name in ("ready", "running", "retrying")},
-        scheduled=total(one.scheduled for one in work),
+        **_by_state(work),
         dead=total(snapshot.dead.values()),
         oldest_ready=min(oldest, default=None),
         queues=len(work),
@@ -44,6 +43,16 @@ def totals(snapshot: Snapshot) -> Totals:
         seats=sum(worker.seats for worker in snapshot.workers),
         schedulers=sum(1 for one in snapshot.living if one.kind == Process.Kind.SCHEDULER),
     )
+
+
+def live_by_state(snapshot: Snapshot) -> dict[str, int]:
+    """Return how many live messages are in each state, and all of them as `live`."""
+    counts = _by_state(list(snapshot.work({lane.queue for lane in snapshot.lanes}).values()))
+    return {"live": total(counts.values()), **counts}
+
+
+def _by_state(work: Sequence[Work]) -> dict[str, int]:
+    return {name: total(getattr(one, name) for one in work) for name in LIVE_STATES}
 
 
 def next_jobs(using: str, count: int) -> list[ScheduledJob]:

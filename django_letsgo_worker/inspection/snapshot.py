@@ -67,8 +67,9 @@ class Snapshot:
 
     @cached_property
     def now(self) -> datetime:
-        """The database's clock, read once."""
-        return self._now or self.clocks[1]
+        """The database's clock, read once: with the lanes, if they are here already."""
+        lanes: list[Lane] = self.__dict__.get("lanes") or []
+        return self._now or next((lane.read_at for lane in lanes if lane.read_at), None) or self.clocks[1]
 
     @cached_property
     def clocks(self) -> tuple[datetime, datetime, datetime]:

@@ -21,6 +21,8 @@ from ..models import LIVE_STATES, ArchivedMessage, Message
 MOST_COUNTED = 10_000
 # How many messages of a lane are examined for their types: those at its head hold it up.
 LOOK_AT = 1_000
+# Rows that are read of all lanes together, beyond LOOK_AT of each.
+READ_OF_ALL = 50_000
 # The number of rows that bulk operations change at a time.
 BATCH = 500
 # Lanes that one statement counts: SQLite takes 500 SELECTs in one, and each lane is two.
@@ -30,6 +32,7 @@ LANES_AT_ONCE = 100
 # -- states ----------------------------------------------------------------------------------------------
 
 
+OUTCOMES = tuple(value for value, _label in ArchivedMessage._meta.get_field("outcome").choices or ())
 LATER = tuple(name for name, state in LIVE_STATES.items() if state.sign == ">")
 
 
@@ -76,33 +79,34 @@ def work_in(
     not `known`; otherwise the index is enough.
     """
     found: dict[str, Work] = {}
+    most = min(MOST_COUNTED, max(LOOK_AT, READ_OF_ALL // max(len(lanes), 1)))
     for start in range(0, len(lanes), LANES_AT_ONCE):
         some = lanes[start : start + LANES_AT_ONCE]
-        sql, params = _count_sql(some, LATER if by_state else (), known)
+        sql, params = _count_sql(some, LATER if by_state else (), known, most)
         for place, *numbers in engine.execute(sql, {**params, "now": engine.moment(now)}):
             lane = some[place // 2]
             work = found.setdefault(lane.queue, Work())
             names = ("later", *LATER) if place % 2 else ("ready", "unknown")
-            _add(work, dict(zip(names, (int(number or 0) for number in numbers), strict=False)))
+            _add(work, dict(zip(names, (int(number or 0) for number in numbers), strict=False)), most)
             first = lane.next_visible_at
             if first is not None and first <= now:
                 work.oldest_ready = min(first, work.oldest_ready or first)
     return found
 
 
-def _add(work: Work, numbers: dict[str, int]) -> None:
+def _add(work: Work, numbers: dict[str, int], most: int) -> None:
     """Add the counts of a lane; if they hit the cap, each part that is not zero may be larger."""
-    is_cut = max(numbers.values()) > MOST_COUNTED
+    is_cut = max(numbers.values()) > most
     for name, number in numbers.items():
         if number:
             before = getattr(work, name)
-            total = min(before + number, MOST_COUNTED)
+            total = min(before + min(number, most), MOST_COUNTED)
             at_least = is_cut or isinstance(before, AtLeast) or total < before + number
             setattr(work, name, AtLeast(total) if at_least else total)
 
 
 def _count_sql(
-    lanes: Sequence[Lane], states: Sequence[str], known: Collection[str] | None
+    lanes: Sequence[Lane], states: Sequence[str], known: Collection[str] | None, most: int
 ) -> tuple[str, dict[str, Any]]:
     params: dict[str, Any] = {f"type{n}": name for n, name in enumerate(known or ())}
     strange = f"type NOT IN ({', '.join(f'%({mark})s' for mark in params)})" if params else "1 = 1"
@@ -112,8 +116,8 @@ def _count_sql(
     parts = []
     for place, lane in enumerate(lanes):
         params |= {f"queue{place}": lane.queue, f"priority{place}": lane.priority}
-        due = _rows(place, "<=", "type" if ready else "visible_at")
-        rest = _rows(place, ">", "leased_by, attempts" if later else "visible_at")
+        due = _rows(place, "<=", "type" if ready else "visible_at", most)
+        rest = _rows(place, ">", "leased_by, attempts" if later else "visible_at", most)
         parts += [
             f"SELECT {2 * place}, {_sums(ready, width)} FROM ({due}) due",
             f"SELECT {2 * place + 1}, {_sums(later, width)} FROM ({rest}) later",
@@ -126,12 +130,12 @@ def _sums(rules: Sequence[str], width: int) -> str:
     return ", ".join(["COUNT(*)", *sums, *["0"] * (width - len(sums))])
 
 
-def _rows(place: int, sign: str, columns: str) -> str:
+def _rows(place: int, sign: str, columns: str, most: int) -> str:
     # In the order of the index: otherwise a planner that thinks the lane is short may scan the table.
     return (
         f"SELECT {columns} FROM {TABLE} WHERE queue = %(queue{place})s "
         f"AND priority = %(priority{place})s AND visible_at {sign} %(now)s "
-        f"ORDER BY visible_at LIMIT {MOST_COUNTED + 1}"
+        f"ORDER BY visible_at LIMIT {most + 1}"
     )
 
 
@@ -142,6 +146,20 @@ def dead_by_queue(engine: Engine) -> dict[str, int]:
     found = dict(engine.execute(f"SELECT queue, COUNT(*) FROM ({some}) newest GROUP BY queue", {}))
     is_cut = sum(found.values()) > MOST_COUNTED
     return {queue: AtLeast(min(n, MOST_COUNTED)) if is_cut else n for queue, n in found.items()}
+
+
+def ended_by_outcome(engine: Engine) -> dict[str, int]:
+    """Count archived messages by outcome up to the cap, and all of them as `ended`, by one statement."""
+    parts = [
+        f"SELECT '{outcome}', COUNT(*) FROM (SELECT 1 AS one FROM {ARCHIVE} WHERE outcome = '{outcome}' "
+        f"LIMIT {MOST_COUNTED + 1}) counted"
+        for outcome in OUTCOMES
+    ]
+    found = {
+        outcome: AtLeast(MOST_COUNTED) if count > MOST_COUNTED else count
+        for outcome, count in engine.execute(" UNION ALL ".join(parts), {})
+    }
+    return {"ended": total(found.values()), **found}
 
 
 def count_capped(rows: QuerySet[Any], most: int | None = None) -> int:

@@ -5,12 +5,16 @@ Pages themselves are in admin.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from django import template
 from django.contrib.admin.helpers import Fieldset
+from django.contrib.admin.views.main import ChangeList
 from django.template import Context
 from django.utils import timezone
 from django.utils.html import conditional_escape, format_html, format_html_join
@@ -24,6 +28,8 @@ from ..inspection import ERROR, NOTICE, WARNING, Problem
 
 register = template.Library()
 
+# From so many equal neighbours on they are folded.
+LEAST_FOLDED = 4
 SEVERITIES = {ERROR: _("error"), WARNING: _("warning"), NOTICE: _("notice")}
 
 
@@ -86,13 +92,37 @@ def labelled(cells: Iterable[SafeString], headers: Iterable[dict[str, Any]]) -> 
     for cell, header in zip(cells, headers, strict=False):
         tag = "th" if cell.startswith("<th") else "td"
         rest = SafeString(cell[len(tag) + 1 :])
-        yield format_html('<{} data-label="{}"{}', SafeString(tag), _heading(header), rest)
+        # A narrow page leaves out what holds nothing.
+        opening = "<{} data-empty" if cell.endswith(f">{NOTHING}</{tag}>") else "<{}"
+        yield format_html(opening + ' data-label="{}"{}', SafeString(tag), _heading(header), rest)
 
 
 def _heading(header: dict[str, Any]) -> str:
     # The heading of the check boxes is a check box.
     text = header["text"]
     return "" if "<input" in str(text) else str(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Rows of a list that stand together: those that are shown, and equal ones that are folded away."""
+
+    shown: list[Any]
+    rest: list[Any]
+
+
+@register.filter
+def folded(results: Sequence[Any], changelist: ChangeList) -> Iterator[Fold]:
+    """Return the rows of a list in folds: of more than a few equal neighbours only the first is shown."""
+    key_of = getattr(changelist.model_admin, "fold_key", None)
+    if key_of is None:
+        yield Fold(list(results), [])
+        return
+    keys = (key_of(row) for row in changelist.result_list)
+    for key, pairs in groupby(zip(keys, results, strict=True), key=itemgetter(0)):
+        rows = [result for _key, result in pairs]
+        is_long = key is not None and len(rows) >= LEAST_FOLDED
+        yield Fold(rows[:1], rows[1:]) if is_long else Fold(rows, [])
 
 
 @register.filter

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from django_letsgo_worker import enqueue, queues
 from django_letsgo_worker.admin import filters, messages
-from django_letsgo_worker.inspection import work
+from django_letsgo_worker.inspection import search, work
 from django_letsgo_worker.models import ArchivedMessage, Message
 from tests.browser.rows import archived, change_url, dead_letter, do_url, list_url, process
 
@@ -146,7 +146,7 @@ def test_an_archived_message_shows_its_result_and_its_links(admin_client):
 
 
 def test_a_filter_looks_at_those_that_come_first_and_says_so(admin_client, monkeypatch):
-    for module in (filters, messages):
+    for module in (filters, messages, search):
         monkeypatch.setattr(module, "WINDOW", 5)
     wanted = [enqueue("mail.send", queue="mail").pk for _ in range(8)]
 
@@ -200,3 +200,60 @@ def test_the_holder_of_a_message_has_its_name(admin_client):
     page = admin_client.get(change_url("message", message.pk)).content.decode()
 
     assert f'<a href="{change_url("process", worker.pk)}">web-7</a>' in page
+
+
+def test_equal_neighbours_are_folded_but_each_can_be_chosen(admin_client):
+    for _ in range(6):
+        enqueue("mail.send", queue="mail")
+    enqueue("other.type", queue="mail")
+    page = admin_client.get(list_url("message")).content.decode()
+
+    assert "5 more like this" in page
+    assert page.count('class="action-select"') == 7
+    folded = page.partition('<tbody class="lg-rest">')[2].partition("</tbody>")[0]
+    assert folded.count("<tr>") == 5 and "other.type" not in folded
+
+
+def test_running_messages_are_never_folded(admin_client):
+    for _ in range(6):
+        lease(enqueue("mail.send", queue="mail"))
+    assert "more like this" not in admin_client.get(list_url("message")).content.decode()
+
+
+def test_a_list_shows_the_last_error_in_short_and_where_the_class_is_from(admin_client):
+    message = enqueue("mail.send")
+    error = {"attempt": 1, "class": "shop.errors.CardDeclined", "message": "card <4711> declined"}
+    Message.objects.filter(pk=message.pk).update(attempts=1, errors=[error])
+    page = admin_client.get(list_url("message")).content.decode()
+
+    assert '<span class="lg-error" title="shop.errors.CardDeclined">CardDeclined</span>' in page
+    assert "card &lt;4711&gt; declined" in page
+
+
+def test_the_tabs_lead_from_live_messages_to_those_that_ended_and_keep_the_search(admin_client):
+    enqueue("mail.send")
+    archived()
+    dead_letter()
+    page = admin_client.get(list_url("message"), {"q": "mail"}).content.decode()
+
+    assert f'href="{list_url("archivedmessage")}?outcome=succeeded&amp;q=mail"' in page
+    assert f'href="{list_url("deadletter")}?q=mail"' in page
+    for place, tab in (("archivedmessage", "Ended"), ("deadletter", "Dead")):
+        tabs = admin_client.get(list_url(place)).content.decode().partition('class="lg-tabs"')[2]
+        assert tabs.partition('aria-current="page">')[2].startswith(tab)
+
+
+def test_an_id_that_is_on_another_tab_is_found_there(admin_client):
+    ended = archived().pk
+    page = admin_client.get(list_url("message"), {"q": str(ended)}).content.decode()
+    assert change_url("archivedmessage", ended) in page
+
+    live = enqueue("mail.send").pk
+    page = admin_client.get(list_url("archivedmessage"), {"q": str(live)}).content.decode()
+    assert change_url("message", live) in page
+    assert "Nothing matches." in admin_client.get(list_url("message"), {"q": "99999999"}).content.decode()
+
+
+def test_a_type_that_no_code_knows_can_be_chosen(admin_client):
+    enqueue("legacy:import")
+    assert '<option value="legacy:import"' in admin_client.get(list_url("message")).content.decode()

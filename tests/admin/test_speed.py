@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_letsgo_worker import enqueue, enqueue_many, inspection, schedules
-from django_letsgo_worker.admin import filters, lists
-from django_letsgo_worker.inspection import evidence, work
+from django_letsgo_worker.admin import lists
+from django_letsgo_worker.inspection import evidence, search, work
 from django_letsgo_worker.models import ArchivedMessage, Message, Occurrence, Process, ScheduledJob
 from tests.browser.rows import an_error, archived, change_url, dead_letter, list_url, process
 
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.django_db
 
 # The session and the user are two of them.
 STATEMENTS = {
-    "message": 12,  # on PostgreSQL one fewer: it finds all lanes at once; on SQLite nobody asks for the clock
-    "archivedmessage": 5,
-    "deadletter": 6,
+    "message": 12,
+    "archivedmessage": 8,
+    "deadletter": 8,
     "scheduledjob": 12,
     "process": 5,
     "queue": 12,
@@ -52,7 +52,12 @@ def statements(client, url, query=None):
         connection,
     ) as captured:
         assert client.get(url, query).status_code == 200
-    return [entry["sql"] for entry in captured.captured_queries]
+    return without_lanes([entry["sql"] for entry in captured.captured_queries])
+
+
+def without_lanes(found):
+    """Leave out what finds the next lane: one statement a lane, but all at once on PostgreSQL."""
+    return [sql for sql in found if not sql.startswith("SELECT queue, priority, visible_at, EXISTS")]
 
 
 @pytest.mark.parametrize("model", STATEMENTS)
@@ -97,7 +102,8 @@ def test_a_count_past_the_cap_is_written_so():
 def test_a_list_cannot_be_sorted_by_a_column_without_an_index(admin_client):
     archived()
     for o in ("1", "-3.2", "7", "99"):
-        sql = " ".join(statements(admin_client, list_url("archivedmessage"), {"o": o}))
+        found = statements(admin_client, list_url("archivedmessage"), {"o": o})
+        sql = " ".join(one for one in found if ArchivedMessage._meta.db_table in one)
         orders = set(re.findall(r"ORDER BY ([^)]*?) LIMIT", sql.replace("`", '"')))
         assert orders == {'"django_letsgo_worker_archivedmessage"."id" DESC'}
 
@@ -182,7 +188,7 @@ def test_no_page_reads_a_whole_table(admin_client, big_tables, monkeypatch):
     # In proportion to these tables as ten thousand is to millions: to count half of a table, PostgreSQL
     # rightly reads it.
     monkeypatch.setattr(work, "MOST_COUNTED", 500)
-    monkeypatch.setattr(filters, "WINDOW", 500)
+    monkeypatch.setattr(search, "WINDOW", 500)
     for model, query in PAGES:
         for sql in statements(admin_client, list_url(model), query):
             if sql.startswith(("SELECT", "WITH")) and "django_letsgo_worker" in sql:

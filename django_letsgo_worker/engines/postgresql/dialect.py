@@ -13,6 +13,7 @@ DIALECT = Dialect(
     sum="({base} + {amount}::bigint * INTERVAL '1 microsecond')",
     # psycopg would parse `json` by itself, and a parsed string cannot be told from a text.
     json_text="{column}::text",
+    json_value="({column} ->> '{key}')",
     among=lambda ids: ("= ANY(%(among)s::bigint[])", {"among": list(ids)}),
     read_code=lambda error: getattr(error, "sqlstate", None) or None,
     fault_of=faults.of_postgresql,

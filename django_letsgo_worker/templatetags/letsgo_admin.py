@@ -17,7 +17,7 @@ from django.contrib.admin.helpers import Fieldset
 from django.contrib.admin.views.main import ChangeList
 from django.template import Context
 from django.utils import timezone
-from django.utils.html import conditional_escape, format_html, format_html_join
+from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -64,17 +64,6 @@ def _site(context: Context) -> str:
 def severity(name: str) -> Any:
     """Return how bad a problem is, as a word for people."""
     return SEVERITIES.get(name, name)
-
-
-@register.filter
-def with_commands(sentence: str) -> SafeString:
-    """Show a sentence with the commands in it, which stand between backticks, as code to copy."""
-    parts = sentence.split("`")
-    shown = (
-        format_html('<code class="lg-command">{}</code>', part) if place % 2 else conditional_escape(part)
-        for place, part in enumerate(parts)
-    )
-    return format_html_join("", "{}", ((part,) for part in shown))
 
 
 @register.filter

@@ -17,14 +17,14 @@ from django.db import Error, transaction
 
 from . import histograms
 from .conf import settings
-from .engines import engine_for, in_short
+from .engines import Refused, engine_for, in_short
 from .histograms import Histogram
 from .models import Statistic
 
 logger = logging.getLogger("django_letsgo_worker.statistics")
 
 OUTCOMES = ("succeeded", "failed", "dead", "cancelled", "expired")
-COLUMNS = (*OUTCOMES, "run", "wait")
+COLUMNS = (*OUTCOMES, "run", "wait", "depth")
 # How many rows are made, locked and written at once.
 BATCH = 200
 # How many old rows are deleted at once.
@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Count:
-    """How many attempts and messages ended how, and how long they ran and had waited."""
+    """How many ended how, how long they ran and had waited, and the most that were due at one moment."""
 
     succeeded: int = 0
     failed: int = 0
@@ -50,6 +50,7 @@ class Count:
     expired: int = 0
     run: Histogram = field(default_factory=dict)
     wait: Histogram = field(default_factory=dict)
+    depth: int = 0
 
     def add(self, other: Count) -> None:
         """Add what another one has counted."""
@@ -57,6 +58,7 @@ class Count:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         histograms.add_to(self.run, other.run)
         histograms.add_to(self.wait, other.wait)
+        self.depth = max(self.depth, other.depth)
 
 
 def minute_of(moment: datetime) -> datetime:
@@ -117,20 +119,33 @@ def _key(row: Statistic) -> tuple[int, datetime, str, str]:
 def count_of(row: Statistic) -> Count:
     """Return what a row has counted."""
     run, wait = histograms.read(row.run), histograms.read(row.wait)
-    return Count(row.succeeded, row.failed, row.dead, row.cancelled, row.expired, run, wait)
+    return Count(row.succeeded, row.failed, row.dead, row.cancelled, row.expired, run, wait, row.depth)
 
 
 def _add_to_row(row: Statistic, counts: Sequence[Count]) -> None:
     total = count_of(row)
     for count in counts:
         total.add(count)
-    for name in OUTCOMES:
+    for name in (*OUTCOMES, "depth"):
         setattr(row, name, getattr(total, name))
     row.run, row.wait = _sorted(total.run), _sorted(total.wait)
 
 
 def _sorted(histogram: Histogram) -> dict[str, int]:
     return {str(bucket): histogram[bucket] for bucket in sorted(histogram)}
+
+
+def note_depths(depths: Mapping[tuple[str, str], int], clock: datetime, using: str) -> None:
+    """Note how many messages are due now, by queue and type: the most of a minute, and of an hour, stays.
+
+    It is done again where that may help, since it counts nothing twice.
+    """
+    minute = minute_of(clock)
+    counts = {Place(minute, *names): Count(depth=int(depth)) for names, depth in depths.items()}
+    try:
+        engine_for(using).insist(partial(add, counts, using))
+    except Refused as refused:
+        logger.warning("How many messages are due could not be written: %s", in_short(refused))
 
 
 def ended_by_hand(ended: Iterable[tuple[str, str]], outcome: str, clock: datetime, using: str) -> None:

@@ -1,4 +1,4 @@
-"""Maintenance: once a minute one process prunes, expires, resumes and forgets, a batch at a time.
+"""Maintenance: once a minute one process prunes, expires, resumes, forgets and looks, a batch at a time.
 
 A compare-and-set on one row decides which process does it; the work itself is in the verbs that are called.
 """
@@ -13,6 +13,7 @@ from django.db.models import Q
 
 from . import counts, failures, messages, processes, queues, schedules
 from .engines import engine_for
+from .inspection import Snapshot, tell_problems
 from .models import Housekeeping
 
 EVERY = 60.0
@@ -25,10 +26,8 @@ SELDOM = 10
 class Maintenance:
     """The part of one process in the maintenance; step() never does more than a batch."""
 
-    def __init__(self, using: str, last: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, using: str) -> None:
         self.using = using
-        # What else the process does in its turn, after all chores.
-        self._last = last
         self._pending: list[Callable[[], int]] = []
         self._asked_at = float("-inf")
         self._turns = 0
@@ -83,13 +82,20 @@ class Maintenance:
         rows.bulk_create([Housekeeping(id=1, taken_at=clock)], ignore_conflicts=True)
         return True
 
-    def _do_last(self) -> int:
-        self._last()
+    def _note_depths(self, clock: datetime) -> int:
+        """Write down how many messages are due, paused ones too; nothing where none is."""
+        due = {(one.queue, one.type): one.count for one in Snapshot(self.using, clock).due}
+        counts.note_depths(due, clock, self.using)
+        return 0
+
+    def _tell_problems(self) -> int:
+        tell_problems(self.using)
         return 0
 
     def _chores(self, clock: datetime) -> list[Callable[[], int]]:
         using = self.using
         chores: list[Callable[[], int]] = [
+            lambda: self._note_depths(clock),
             lambda: messages.prune_batch(now=clock, using=using),
             lambda: counts.forget_batch(now=clock, using=using),
             lambda: messages.expire(now=clock, using=using),
@@ -105,5 +111,5 @@ class Maintenance:
                 lambda: messages.forget_operations(now=clock, using=using),
                 lambda: failures.forget_old(now=clock, using=using),
             ]
-        chores.append(self._do_last)
+        chores.append(self._tell_problems)
         return chores

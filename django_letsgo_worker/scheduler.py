@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 
 from django.db import connections
 
@@ -20,7 +19,6 @@ from . import __version__, processes, schedules
 from .conf import settings
 from .engines import engine_for
 from .errors import InvalidMessage, InvalidSchedule
-from .inspection import tell_problems
 from .maintenance import Maintenance
 from .models import Process
 
@@ -57,7 +55,7 @@ class Scheduler:
             queues=[],
             version=__version__,
         )
-        self._housekeeper = Maintenance(self.using, partial(tell_problems, self.using))
+        self._housekeeper = Maintenance(self.using)
         self._steps: list[Callable[[], None]] = [self._register, self._sync_declared]
         self._failures = 0
         # The time of the loop's last turn, for the monitor.

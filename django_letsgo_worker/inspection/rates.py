@@ -5,16 +5,19 @@ Read from the statistics that workers write each minute: what ended in the last 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from ..conf import settings
 from ..counts import Count, count_of
+from ..engines import AtLeast
 from ..errors import InvalidMessage
 from ..histograms import Histogram, percentile
 from ..models import Statistic
 from ..validation import check_moment, show
+from . import work
 from .snapshot import Snapshot
 
 # Spans of time up to this are read by the minute, longer ones by the hour.
@@ -37,7 +40,8 @@ class Rate:
     """What ended between two moments; `queue` and `type` are None where all are counted together.
 
     `failed` counts attempts, the last ones of dead letters included, and `attempts` those that succeeded,
-    too; the others count messages. `run` and `wait` are None where no attempt was counted.
+    too; the others count messages. `run` and `wait` are None where no attempt was counted. `depth` is the
+    most that were due at one moment and not yet claimed, as AtLeast where they may have been more.
     """
 
     since: datetime
@@ -51,6 +55,7 @@ class Rate:
     expired: int
     run: Durations | None
     wait: Durations | None
+    depth: int
 
     @property
     def attempts(self) -> int:
@@ -88,7 +93,8 @@ def rates(
     `until` an aware datetime, now by the database's clock if None. `queue` and `type` leave out all others.
     `by` names what is told apart: queue, type, both or, if empty, neither. With `step` there is a rate for
     each such span of time, in their order. Minutes are whole ones; hours are, beyond three hours and where
-    the minutes are no longer kept. Raises InvalidMessage for a naive moment, and for other names in `by`.
+    the minutes are no longer kept, and their depth is that of their deepest minutes. Raises InvalidMessage
+    for a naive moment, and for other names in `by`.
     """
     told_apart = _told_apart(by)
     snapshot = Snapshot(using, None if until is None else check_moment("until", until))
@@ -99,18 +105,37 @@ def rates(
     step = max(step, timedelta(seconds=span)) if step else end - begin
     only = {name: value for name, value in (("queue", queue), ("type", type)) if value is not None}
     rows = Statistic.objects.using(snapshot.using).filter(span=span, at__gte=begin, at__lt=end, **only)
-    sums: dict[tuple[int, str, str], Count] = {}
+    sums: dict[tuple[int, str, str], _Sum] = {}
     for row in rows.order_by("-at")[:MOST_ROWS]:
         key = (
             (row.at - begin) // step,
             row.queue if "queue" in told_apart else "",
             row.type if "type" in told_apart else "",
         )
-        sums.setdefault(key, Count()).add(count_of(row))
+        sums.setdefault(key, _Sum()).add(row)
     return [
         _rate(sums[key], begin + key[0] * step, min(end, begin + (key[0] + 1) * step), key[1:])
         for key in sorted(sums)
     ]
+
+
+@dataclass(slots=True)
+class _Sum:
+    """The sum of rows; their depths are added up where they are of one moment."""
+
+    count: Count = field(default_factory=Count)
+    depths: Counter[datetime] = field(default_factory=Counter)
+    is_capped: bool = False
+
+    def add(self, row: Statistic) -> None:
+        self.count.add(count_of(row))
+        self.depths[row.at] += row.depth
+        self.is_capped = self.is_capped or row.depth >= work.MOST_COUNTED
+
+    @property
+    def depth(self) -> int:
+        most = max(self.depths.values())
+        return AtLeast(most) if self.is_capped else most
 
 
 def _told_apart(by: Iterable[str]) -> frozenset[str]:
@@ -132,8 +157,9 @@ def _floor(moment: datetime, span: timedelta) -> datetime:
     return moment - since % span
 
 
-def _rate(count: Count, since: datetime, until: datetime, names: Sequence[str]) -> Rate:
+def _rate(total: _Sum, since: datetime, until: datetime, names: Sequence[str]) -> Rate:
     queue, type = names
+    count = total.count
     return Rate(
         since,
         until,
@@ -146,6 +172,7 @@ def _rate(count: Count, since: datetime, until: datetime, names: Sequence[str]) 
         count.expired,
         _durations(count.run),
         _durations(count.wait),
+        total.depth,
     )
 
 

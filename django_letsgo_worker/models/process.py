@@ -117,6 +117,16 @@ class PausedType(Pause):
         return self.name
 
 
+class MessageType(PausedType):
+    """A type of messages on its page, where all types are listed, paused or not; few have a row."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("type")
+        verbose_name_plural = _("types")
+        default_permissions = ("view",)
+
+
 class IdleQueue(models.Model):
     """Whether a worker waits for this queue, so that an INSERT need not notify a busy one.
 

@@ -15,6 +15,7 @@ class Statistic(models.Model):
     """What became of one queue's messages of one type within a minute or an hour.
 
     `failed` counts attempts, the last ones of dead letters included; the other outcomes count messages.
+    `depth` is the most that were due and not yet claimed when the housekeeping looked, once a minute.
     """
 
     MINUTE, HOUR = 60, 3600
@@ -30,6 +31,7 @@ class Statistic(models.Model):
     dead = models.BigIntegerField(_("dead"), default=0, db_default=0)
     cancelled = models.BigIntegerField(_("cancelled"), default=0, db_default=0)
     expired = models.BigIntegerField(_("expired"), default=0, db_default=0)
+    depth = models.IntegerField(_("depth"), default=0, db_default=0)
     # Histograms: the number of attempts by the bucket of how long they ran, and how long they waited.
     run = ExactJSONField(_("run time"), default=dict, db_default=JSONText("{}"))
     wait = ExactJSONField(_("wait time"), default=dict, db_default=JSONText("{}"))

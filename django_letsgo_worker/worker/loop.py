@@ -18,7 +18,6 @@ from django.db import Error, connections
 
 from .. import counts, registry
 from ..engines import Engine, Fault, Lane, Refused, adopt_own_connection, in_short
-from ..inspection import tell_problems
 from ..maintenance import Maintenance
 from .batch import Batch, BatchResult
 from .events import Events
@@ -127,7 +126,7 @@ class WorkerLoop(threading.Thread):
             self.engine = adopt_own_connection(self.options.using)
             self.lanes = Lanes(self.engine, self.options.queues, Watermarks())
             self.batch = Batch(self.engine, self.options, self.process, self.inflight, self.events)
-            self.maintenance = Maintenance(self.options.using, partial(tell_problems, self.options.using))
+            self.maintenance = Maintenance(self.options.using)
             while not self._is_over():
                 self._turn()
             self._write_last_counts()

@@ -9,12 +9,14 @@ import pytest
 from django.db import OperationalError, connections
 from django.db.models import QuerySet, Sum
 
-from django_letsgo_worker import Reject, Retry, Snooze, counts, enqueue, inspection, messages
+from django_letsgo_worker import Reject, Retry, Snooze, counts, enqueue, inspection, messages, queues
 from django_letsgo_worker.counts import OUTCOMES, Count, Place, minute_of
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import InvalidMessage
 from django_letsgo_worker.histograms import bounds_of, bucket_of
-from django_letsgo_worker.models import ArchivedMessage, Statistic
+from django_letsgo_worker.inspection import work
+from django_letsgo_worker.maintenance import Maintenance
+from django_letsgo_worker.models import ArchivedMessage, Housekeeping, Statistic
 from django_letsgo_worker.testing import drain
 
 pytestmark = pytest.mark.django_db
@@ -117,8 +119,83 @@ class TestAdding:
         assert (Statistic.objects.count(), sums()["succeeded"]) == (900, 900)
 
 
+class TestDepth:
+    def keep_house(self):
+        Housekeeping.objects.all().delete()
+        housekeeping = Maintenance("default")
+        while housekeeping.step():
+            pass
+
+    def depths(self, span=60):
+        rows = Statistic.objects.filter(span=span)
+        return {(row.queue, row.type): row.depth for row in rows}
+
+    def test_the_housekeeping_writes_what_is_due_and_not_claimed(self, worker):
+        for _ in range(3):
+            enqueue("job")
+        enqueue("job", delay=60)
+        enqueue("other", queue="mail")
+        queues.pause("mail")
+        worker.claim_one("default", free=1)
+        self.keep_house()
+        assert self.depths() == self.depths(3600) == {("default", "job"): 2, ("mail", "other"): 1}
+
+    def test_where_nothing_is_due_nothing_is_written(self):
+        enqueue("job", delay=60)
+        self.keep_house()
+        assert not Statistic.objects.exists()
+
+    def test_an_hour_keeps_the_most_of_its_minutes_and_a_minute_the_most_that_was_seen(self, at):
+        hour = minute_of(at(0)).replace(minute=0)
+        for minute, depth in ((1, 5), (1, 3), (2, 9), (3, 0)):
+            counts.note_depths({("default", "job"): depth}, hour + timedelta(minutes=minute), "default")
+        minutes = Statistic.objects.filter(span=60).order_by("at")
+        assert list(minutes.values_list("depth", flat=True)) == [5, 9, 0]
+        assert self.depths(3600) == {("default", "job"): 9}
+
+    def test_counts_that_are_added_leave_it_as_it_is(self, at):
+        counts.note_depths({("default", "job"): 7}, at(0), "default")
+        counts.add({Place(minute_of(at(0)), "default", "job"): Count(succeeded=2)}, "default")
+        row = Statistic.objects.get(span=60)
+        assert (row.succeeded, row.depth) == (2, 7)
+
+    def test_a_rate_has_the_largest_sum_at_one_moment(self, at):
+        minute = minute_of(at(0))
+        for ago, depths in enumerate([{"a": 1, "b": 6}, {"a": 4, "b": 2}, {"a": 0, "b": 7}]):
+            named = {("default", type): depth for type, depth in depths.items()}
+            counts.note_depths(named, minute - timedelta(minutes=ago), "default")
+        until = minute + timedelta(minutes=1)
+        assert [(rate.type, rate.depth) for rate in inspection.rates(until=until)] == [("a", 4), ("b", 7)]
+        (together,) = inspection.rates(until=until, by=())
+        assert (together.depth, together.ended, together.run) == (7, 0, None)
+        steps = inspection.rates(until=until, by=(), step=timedelta(minutes=1), since=timedelta(minutes=3))
+        assert [rate.depth for rate in steps] == [7, 6, 7]
+
+    def test_a_depth_at_the_cap_says_so(self, at, monkeypatch):
+        monkeypatch.setattr(work, "MOST_COUNTED", 5)
+        counts.note_depths({("default", "a"): 5, ("default", "b"): 4}, at(0), "default")
+        capped, exact = inspection.rates(until=at(60))
+        assert (str(capped.depth), str(exact.depth)) == ("5+", "4")
+
+
 @pytest.mark.django_db(transaction=True)
 class TestAddingTogether:
+    def test_the_housekeeping_and_workers_that_write_the_same_rows_lose_nothing(self, race, at):
+        place = Place(minute_of(at(0)), "default", "job")
+
+        def add_often():
+            for _ in range(15):
+                engine_for("default").insist(lambda: counts.add({place: Count(succeeded=1)}, "default"))
+
+        def note_often():
+            for depth in range(15):
+                counts.note_depths({("default", "job"): depth}, at(0), "default")
+
+        for rival in race(add_often, note_often, add_often):
+            rival.result()
+        found = Statistic.objects.values_list("span", "succeeded", "depth")
+        assert set(found) == {(60, 30, 14), (3600, 30, 14)}
+
     def add_together(self, race, at, *wrappers):
         place = Place(minute_of(at(0)), "default", "job")
 

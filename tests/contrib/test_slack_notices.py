@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from django_letsgo_worker import Reject, enqueue, queues, registry, signals
 from django_letsgo_worker.contrib.slack import apps, conf, notices
-from django_letsgo_worker.inspection import problems, tell_problems
+from django_letsgo_worker.inspection import problems
 from django_letsgo_worker.maintenance import Maintenance
 from django_letsgo_worker.models import ArchivedMessage, Housekeeping, Message, ScheduledJob
 from django_letsgo_worker.schedules import run_now
@@ -65,7 +65,7 @@ class TestProblems:
 
     def turn(self):
         Housekeeping.objects.all().delete()
-        maintenance = Maintenance("default", lambda: tell_problems("default"))
+        maintenance = Maintenance("default")
         while maintenance.step():
             pass
 

@@ -1,0 +1,26 @@
+"""Keep how many messages were due in each minute, and give the page of types a model of its own."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("django_letsgo_worker", "0006_operators")]
+
+    operations = [
+        migrations.AddField(
+            "statistic", "depth", models.IntegerField("depth", default=0, db_default=0)
+        ),
+        migrations.CreateModel(
+            name="MessageType",
+            fields=[],
+            options={
+                "verbose_name": "type",
+                "verbose_name_plural": "types",
+                "proxy": True,
+                "default_permissions": ("view",),
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("django_letsgo_worker.pausedtype",),
+        ),
+    ]

@@ -21,16 +21,17 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from .. import inspection
 from ..errors import LetsGoError
 from ..inspection import (
     FailureGroup,
+    History,
     Problem,
     Rate,
     Totals,
     alias_of_queue,
     groups_of,
     has_history,
+    history,
     new_versions,
     next_jobs,
     problems_in,
@@ -194,23 +195,20 @@ class Overview:
         ]
 
     def queues(self) -> list[str]:
-        return sorted(
-            {*(lane.queue for lane in self.page.lanes), *(rate.queue or "" for rate in self._apart)}
-        )
+        ended = {one.queue for one in self._history.spans}
+        return sorted({*(lane.queue for lane in self.page.lanes), *ended})
 
     def types(self) -> list[str]:
-        return sorted({rate.type or "" for rate in self._apart})
+        return sorted({one.type for one in self._history.spans})
 
     @cached_property
-    def _apart(self) -> list[Rate]:
-        """The rates of each queue and type in the whole span, whatever was chosen."""
-        return inspection.rates(self.page.using, since=self.span.length, until=self.now)
+    def _history(self) -> History:
+        """What ended in the whole span, whatever was chosen."""
+        return history(self.page.using, since=self.span.length, until=self.now)
 
     @cached_property
     def _whole(self) -> Rate | None:
-        found = inspection.rates(
-            self.page.using, since=self.span.length, until=self.now, by=(), **self._chosen
-        )
+        found = self._history.rates(**self._chosen)
         return found[0] if found else None
 
     @property
@@ -218,14 +216,7 @@ class Overview:
         return {name: value for name, value in (("queue", self.queue), ("type", self.type)) if value}
 
     def charts(self) -> list[SafeString]:
-        found = inspection.rates(
-            self.page.using,
-            since=self.span.length,
-            until=self.now,
-            by=(),
-            step=self.span.step,
-            **self._chosen,
-        )
+        found = self._history.rates(step=self.span.step, **self._chosen)
         moments = _moments(found, self.now - self.span.length, self.now, self.span.step)
         at = {rate.since: rate for rate in found}
         steps = [at.get(moment) for moment in moments]
@@ -247,10 +238,12 @@ class Overview:
             ),
             Series(_("dead"), "bad", _column(steps, lambda rate: rate.dead)),
         ]
+        depth = _column(steps, lambda rate: rate.depth)
         failed = _column(steps, lambda rate: rate.failed_share if rate.attempts else None)
         return [
             chart(_t("Ended"), ended, _count, is_stacked=True),
             chart(_t("Failed attempts"), [Series(_("failed"), "bad", failed)], _percent),
+            chart(_t("Due and not claimed"), [Series(_("due"), "busy", depth)], _count),
             chart(_t("Run time"), _percentiles([one and one.run for one in steps]), formatting.span),
             chart(_t("Wait"), _percentiles([one and one.wait for one in steps]), formatting.span),
         ]
@@ -259,9 +252,7 @@ class Overview:
 
     def type_rows(self) -> list[dict[str, Any]]:
         """Return the types of which most ended or failed, with their rates."""
-        found = inspection.rates(
-            self.page.using, since=self.span.length, until=self.now, by=("type",), **self._chosen
-        )
+        found = self._history.rates(by=("type",), **self._chosen)
         found.sort(key=lambda rate: -(rate.ended + rate.failed))
         return [
             {

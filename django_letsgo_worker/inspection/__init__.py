@@ -15,7 +15,7 @@ from .lengths import at_clock, how_far, in_units, length, span
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
 from .overview import Totals, has_history, live_by_state, new_versions, next_jobs, totals
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
-from .rates import Durations, Rate, rates
+from .rates import Durations, History, Rate, history, rates
 from .runs import Run, last_runs, newest_runs, next_runs
 from .schedule_problems import LATE, declared_names, does_something, is_late
 from .search import KINDS, WINDOW, Wanted, find_ended, find_live
@@ -52,6 +52,7 @@ __all__ = [
     "Durations",
     "Explanation",
     "FailureGroup",
+    "History",
     "Problem",
     "QueueFacts",
     "Rate",
@@ -81,6 +82,7 @@ __all__ = [
     "first_ones",
     "groups_of",
     "has_history",
+    "history",
     "how_far",
     "in_state",
     "in_units",

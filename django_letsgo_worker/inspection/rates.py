@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from ..conf import settings
 from ..counts import Count, count_of
@@ -97,40 +98,91 @@ def rates(
     for a naive moment, and for other names in `by`.
     """
     told_apart = _told_apart(by)
+    return history(using, since=since, until=until, queue=queue, type=type).rates(by=told_apart, step=step)
+
+
+def history(
+    using: str | None = None,
+    *,
+    since: datetime | timedelta,
+    until: datetime | None = None,
+    queue: str | None = None,
+    type: str | None = None,
+) -> History:
+    """Read what ended between two moments once, to tell it apart in more than one way; as rates() does."""
     snapshot = Snapshot(using, None if until is None else check_moment("until", until))
     end = snapshot.now
     begin = end - since if isinstance(since, timedelta) else check_moment("since", since)
     span = _span(snapshot, begin)
     begin = _floor(begin, timedelta(seconds=span))
-    step = max(step, timedelta(seconds=span)) if step else end - begin
     only = {name: value for name, value in (("queue", queue), ("type", type)) if value is not None}
     rows = Statistic.objects.using(snapshot.using).filter(span=span, at__gte=begin, at__lt=end, **only)
-    sums: dict[tuple[int, str, str], _Sum] = {}
-    for row in rows.order_by("-at")[:MOST_ROWS]:
-        key = (
-            (row.at - begin) // step,
-            row.queue if "queue" in told_apart else "",
-            row.type if "type" in told_apart else "",
-        )
-        sums.setdefault(key, _Sum()).add(row)
-    return [
-        _rate(sums[key], begin + key[0] * step, min(end, begin + (key[0] + 1) * step), key[1:])
-        for key in sorted(sums)
+    spans = [
+        _Span(row.at, row.queue, row.type, count_of(row), row.depth)
+        for row in rows.order_by("-at")[:MOST_ROWS]
     ]
+    return History(begin, end, timedelta(seconds=span), spans)
+
+
+class _Span(NamedTuple):
+    """What became of one queue's messages of one type within a minute or an hour."""
+
+    at: datetime
+    queue: str
+    type: str
+    counted: Count
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What ended between two moments, by minutes or hours."""
+
+    begin: datetime
+    end: datetime
+    span: timedelta
+    spans: list[_Span]
+
+    def rates(
+        self,
+        *,
+        by: Iterable[str] = (),
+        step: timedelta | None = None,
+        queue: str | None = None,
+        type: str | None = None,
+    ) -> list[Rate]:
+        """Return its rates; the parameters are those of the function `rates`."""
+        told_apart = frozenset(by)
+        step = max(step, self.span) if step else self.end - self.begin
+        sums: dict[tuple[int, str, str], _Sum] = {}
+        for one in self.spans:
+            if queue in (None, one.queue) and type in (None, one.type):
+                key = (
+                    (one.at - self.begin) // step,
+                    one.queue if "queue" in told_apart else "",
+                    one.type if "type" in told_apart else "",
+                )
+                sums.setdefault(key, _Sum()).add(one)
+        return [self._rate(sums[key], key, step) for key in sorted(sums)]
+
+    def _rate(self, total: _Sum, key: tuple[int, str, str], step: timedelta) -> Rate:
+        place, *names = key
+        since = self.begin + place * step
+        return _rate(total, since, min(self.end, since + step), names)
 
 
 @dataclass(slots=True)
 class _Sum:
-    """The sum of rows; their depths are added up where they are of one moment."""
+    """The sum of spans; their depths are added up where they are of one moment."""
 
     count: Count = field(default_factory=Count)
     depths: Counter[datetime] = field(default_factory=Counter)
     is_capped: bool = False
 
-    def add(self, row: Statistic) -> None:
-        self.count.add(count_of(row))
-        self.depths[row.at] += row.depth
-        self.is_capped = self.is_capped or row.depth >= work.MOST_COUNTED
+    def add(self, one: _Span) -> None:
+        self.count.add(one.counted)
+        self.depths[one.at] += one.depth
+        self.is_capped = self.is_capped or one.depth >= work.MOST_COUNTED
 
     @property
     def depth(self) -> int:

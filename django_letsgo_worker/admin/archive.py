@@ -33,10 +33,7 @@ class EndedAdmin(MessageFactsAdmin):
     first_fields: tuple[str, ...] = (
         "outcome_shown", "type_alone", "queue_shown", "tries", "enqueued", "finished", "took", "error",
     )  # fmt: skip
-    more_fields = (
-        "visible", "deadline_shown", "unique_key_shown", "schedule", "planned", "first_started",
-        "leased", "holder", "receipt", "deaths",
-    )  # fmt: skip
+    more_fields = ("deadline_shown", "unique_key_shown", "schedule", "planned", "holder")
 
     find_all = staticmethod(find_ended)
 

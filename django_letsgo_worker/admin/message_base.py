@@ -71,6 +71,10 @@ class MessageChangeList(DoorChangeList):
         return page.elsewhere(self.request, self.query) or super().nothing_found
 
 
+# What only the protocol needs.
+DEVELOPERS = ("visible", "first_started", "leased", "receipt", "deaths")
+
+
 class MessageFactsAdmin(ReadOnlyAdmin):
     """Columns and fields of any message."""
 
@@ -84,10 +88,12 @@ class MessageFactsAdmin(ReadOnlyAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         shown = "shown" if self.has_view_payload(request) else "hidden"
         return [
-            (None, {"fields": ("explained", *self.first_fields)}),
+            (None, {"fields": ["explained"], "classes": ["lg-whole"]}),
+            (None, {"fields": self.first_fields}),
+            (_("What happened"), {"fields": ["timeline"], "classes": ["lg-whole"]}),
             (_("Payload"), {"fields": [f"{name}_{shown}" for name in self.secret]}),
-            (_("What happened"), {"fields": ["timeline"]}),
             (_("More"), {"fields": self.more_fields}),
+            (_("For developers"), {"fields": DEVELOPERS, "classes": ["collapse"]}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -50,11 +50,8 @@ class MessageAdmin(MessageFactsAdmin):
     list_filter = (LiveTabs, QueueFilter, MessageTypeFilter)
     actions = ("retry", "cancel")
     buttons = {"retry": _("Retry now"), "cancel": _("Cancel this message")}
-    first_fields = ("state_alone", "type_alone", "queue_shown", "tries", "enqueued", "visible")
-    more_fields = (
-        "deadline_shown", "unique_key_shown", "schedule", "planned", "first_started", "leased", "holder",
-        "receipt", "deaths",
-    )  # fmt: skip
+    first_fields = ("state_alone", "type_alone", "queue_shown", "tries", "enqueued", "due")
+    more_fields = ("deadline_shown", "unique_key_shown", "schedule", "planned", "holder")
 
     # -- the list --------------------------------------------------------------------------------------
 

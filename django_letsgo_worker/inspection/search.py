@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
-from django.db.models.functions import Lower
-
 from ..engines import ARCHIVE, TABLE, Lane
 from ..models import LIVE_STATES, Failure, Occurrence, ScheduledJob
 from .snapshot import Snapshot
@@ -165,8 +162,7 @@ class _Statement:
             yield self.among("leased_by", [self.page.engine.process(one) for one in means.holders])
 
     def _contains(self, column: str, word: str) -> str:
-        pattern = word.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
-        return f"LOWER({column}) LIKE {self.value(f'%{pattern}%')} ESCAPE '!'"
+        return f"LOWER({column}) LIKE {self.value(_part(word))} ESCAPE '!'"
 
     def indexed(self) -> Iterator[str]:
         """Yield the rules that have an index of live messages, beside that of their lanes."""
@@ -218,21 +214,31 @@ def _meaning(page: Snapshot, wanted: Wanted) -> Meaning | None:
         correlation=word if is_("correlation") else None,
         error=word if is_("error") else None,
     )
-    if is_("error"):
-        rows = _with("error_class", word, Failure.objects.using(page.using)).order_by("-last_at")
-        means.fingerprints = list(dict.fromkeys(rows.values_list("fingerprint", flat=True)[:MEANINGS]))
     if is_("worker"):
         alike = [one.pk for one in page.processes if word.lower() in one.name.lower()]
         means.holders = alike[:MEANINGS]
+    parts = [_failures_with()] if is_("error") else []
     if is_("schedule"):
         # Part of a name only where it is asked for: schedules may be a hundred thousand.
-        rows = ScheduledJob.objects.using(page.using)
-        jobs = _with("name", word, rows) if kind else rows.filter(name=word)
-        means.jobs = list(jobs.values_list("pk", flat=True)[:MEANINGS])
+        parts.append(_schedules_with("LOWER(name) LIKE %(part)s ESCAPE '!'" if kind else "name = %(word)s"))
+    params = {"word": word, "part": _part(word)}
+    for fingerprint, job in page.engine.execute(" UNION ALL ".join(parts), params) if parts else ():
+        means.fingerprints += [fingerprint] if fingerprint else []
+        means.jobs += [job] if job else []
     return means
 
 
-def _with(column: str, word: str, rows: Any) -> QuerySet[Any]:
-    """Return rows with a word in a column, in upper or lower case: MariaDB compares ours byte for byte."""
-    found: QuerySet[Any] = rows.annotate(lowered=Lower(column)).filter(lowered__contains=word.lower())
-    return found
+def _part(word: str) -> str:
+    """Return the pattern of texts that contain a word, in small letters; an exclamation mark escapes."""
+    return f"%{word.lower().replace('!', '!!').replace('%', '!%').replace('_', '!_')}%"
+
+
+def _failures_with() -> str:
+    table = Failure._meta.db_table
+    some = f"SELECT fingerprint FROM {table} WHERE LOWER(error_class) LIKE %(part)s ESCAPE '!'"
+    return f"SELECT fingerprint, NULL FROM ({some} ORDER BY last_at DESC LIMIT {MEANINGS}) failures"
+
+
+def _schedules_with(rule: str) -> str:
+    table = ScheduledJob._meta.db_table
+    return f"SELECT NULL, id FROM (SELECT id FROM {table} WHERE {rule} LIMIT {MEANINGS}) schedules"

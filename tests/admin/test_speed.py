@@ -10,14 +10,13 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 from django.utils import timezone
 
 from django_letsgo_worker import enqueue, inspection, schedules
 from django_letsgo_worker.admin import lists
-from django_letsgo_worker.admin.base import APP
 from django_letsgo_worker.inspection import work
-from django_letsgo_worker.models import ArchivedMessage, Failure, Message, Occurrence, Process, ScheduledJob
+from django_letsgo_worker.models import ArchivedMessage, Message, Occurrence, Process, ScheduledJob
+from tests.admin.big_tables import addresses, fill_tables
 from tests.browser.rows import archived, change_url, dead_letter, list_url, process
 
 pytestmark = pytest.mark.django_db
@@ -112,45 +111,6 @@ def test_a_list_cannot_be_sorted_by_a_column_without_an_index(admin_client):
 
 # -- PostgreSQL: the plans themselves ----------------------------------------------------------------------
 
-ROWS, LIVE_ROWS = 1_000_000, 200_000
-PAGES = [
-    ("message", {}),
-    ("message", {"queue": "queue-1"}),
-    ("message", {"queue": "nowhere"}),
-    ("message", {"state": "ready"}),
-    ("message", {"state": "running"}),
-    ("message", {"state": "retrying", "queue": "queue-2"}),
-    ("message", {"type": "rare.type"}),
-    ("message", {"q": "key:order-5"}),
-    ("message", {"q": "5"}),
-    ("message", {"q": "mail"}),
-    ("message", {"q": "error:CardDeclined"}),
-    ("message", {"q": "schedule:job"}),
-    ("message", {"q": "worker:web-1"}),
-    ("message", {"q": "correlation:8f3a"}),
-    ("message", {"p": "3"}),
-    ("archivedmessage", {}),
-    ("archivedmessage", {"outcome": "succeeded"}),
-    ("archivedmessage", {"outcome": "expired"}),
-    ("archivedmessage", {"type": "rare.type"}),
-    ("archivedmessage", {"outcome": "dead", "type": "mail.send"}),
-    ("archivedmessage", {"queue": "queue-1"}),
-    ("archivedmessage", {"q": "rare"}),
-    ("archivedmessage", {"q": "order-5"}),
-    ("archivedmessage", {"q": "correlation:8f3a", "outcome": "cancelled"}),
-    ("archivedmessage", {"p": "9"}),
-    ("deadletter", {}),
-    ("deadletter", {"type": "mail.send"}),
-    ("deadletter", {"error_fingerprint": "f7"}),
-    ("deadletter", {"q": "error:CardDeclined"}),
-    ("failure", {}),
-    ("queue", {}),
-    ("process", {}),
-    ("scheduledjob", {}),
-]
-# What the whole of a page may ask: the session and the user are two of them.
-MOST_STATEMENTS, MOST_ON_THE_OVERVIEW = 13, 30
-
 
 def nodes(plan, ends_early=False):
     """Yield the nodes of a plan, each with whether a LIMIT ends it early; what sorts or hashes reads all."""
@@ -178,33 +138,7 @@ def whole_reads(sql):
 def big_tables(engine):
     if engine != "postgres":
         pytest.skip("plans are read on PostgreSQL")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""INSERT INTO {Message._meta.db_table} (type, payload, queue, visible_at)
-            SELECT 'mail.send', '{{}}', CASE WHEN n %% 100 = 0 THEN 'queue-2' ELSE 'queue-1' END,
-                   now() + CASE WHEN n %% 100 = 0 THEN interval '1 hour' ELSE interval '-1 second' END
-            FROM generate_series(1, %s) n""",
-            [LIVE_ROWS],
-        )
-        cursor.execute(
-            f"""INSERT INTO {ArchivedMessage._meta.db_table} (id, type, payload, queue, outcome, visible_at,
-                   enqueued_at, finished_at, attempts, errors, error_class, error_fingerprint)
-            SELECT 10000000 + n, CASE WHEN n %% 1000 = 0 THEN 'rare.type' ELSE 'mail.send' END, '{{}}',
-                   'queue-1',
-                   CASE n %% 20 WHEN 17 THEN 'dead' WHEN 18 THEN 'cancelled' WHEN 19 THEN 'expired'
-                   ELSE 'succeeded' END,
-                   now(), now(), now() - n * interval '1 second', 1, '[]', '', 'f' || n %% 50
-            FROM generate_series(1, %s) n""",
-            [ROWS],
-        )
-        cursor.execute("ANALYZE")
-    enqueue("mail.send", unique_key="order-5")
-    process(name="web-1")
-    schedules.add("job", "@daily", "mail.send")
-    moment = timezone.now()
-    Failure.objects.create(
-        fingerprint="f7", type="mail.send", error_class="CardDeclined", first_at=moment, last_at=moment
-    )
+    fill_tables(ended=1_000_000, live=200_000)
 
 
 def reads_whole(sql):
@@ -214,10 +148,8 @@ def reads_whole(sql):
 
 @pytest.mark.timeout(300)
 def test_no_page_reads_a_whole_table_of_a_million_rows_or_asks_much(admin_client, big_tables):
-    pages = [(list_url(model), query, MOST_STATEMENTS) for model, query in PAGES]
-    pages.append((reverse("admin:app_list", args=[APP]), {}, MOST_ON_THE_OVERVIEW))
     faults = []
-    for url, query, most in pages:
+    for url, query, most in addresses():
         asked = statements(admin_client, url, query)
         if len(asked) > most:
             faults.append((url, query, [sql[:160] for sql in asked]))

@@ -14,9 +14,9 @@ from datetime import timedelta
 from django.db import connection
 from django.db.models import F
 
-from django_letsgo_worker import enqueue, enqueue_many, queues, schedules
+from django_letsgo_worker import enqueue, enqueue_many, messages, queues, schedules
 from django_letsgo_worker.engines import engine_for
-from django_letsgo_worker.models import Message, Process, ScheduledJob
+from django_letsgo_worker.models import BulkOperation, Message, Process, ScheduledJob
 from tests.support import Managed, wait_until
 
 HANDLERS = "tests.incident_handlers"
@@ -67,6 +67,12 @@ class Incident:
         failed = live.filter(type="billing:charge", attempts__gt=0, leased_by=None).count()
         runs = live.filter(type="video:encode", leased_by__isnull=False).count()
         return failed >= CHARGES and runs == VIDEOS
+
+
+def begin_to_mend() -> None:
+    """Redrive the dead letters of one type over a day; the first of them lives when this returns."""
+    messages.operate("redrive", type="image:resize", over=86_400, by="ada", reason="the disk is larger now")
+    wait_until(lambda: BulkOperation.objects.get().done, what="the first dead letter is redriven")
 
 
 def let_a_minute_pass(*names: str) -> None:

@@ -33,7 +33,7 @@ PART_OF_THE_REPOSITORY = {
     "deploy": re.compile(
         r"deploy/([a-z-]+/)*([\w.@-]+\.(yaml|service|md|json|tpl|txt)|Procfile|Dockerfile(\.dockerignore)?)"
     ),
-    "docs": re.compile(r"docs/([a-z-]+/)*[\w-]+\.md"),
+    "docs": re.compile(r"docs/([a-z-]+/)*[\w-]+\.md|docs/images/[a-z-]+\.webp"),
     "script": re.compile(r"script/(\w+|\w+\.py)"),
 }
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 from pytest_django.live_server_helper import LiveServer
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from django_letsgo_worker import enqueue, schedules
 from django_letsgo_worker.models import DeadLetter, Message, Queue, ScheduledJob
+from tests.browser.chromium import press, says
 from tests.browser.rows import an_error, change_url, dead_letter, list_url
 from tests.support import wait_until
 
@@ -37,33 +35,6 @@ def strict_server(settings, live_server):
     server = LiveServer("localhost")
     yield server
     server.stop()
-
-
-@pytest.fixture
-def logged_in(browser, live_server, admin_user):
-    """Return a function that opens a browser and logs in as the superuser."""
-
-    def log_in(server=live_server, **options):
-        driver = browser(**options)
-        driver.get(f"{server.url}/admin/login/?next=/admin/")
-        driver.find_element(By.NAME, "username").send_keys("admin")
-        driver.find_element(By.NAME, "password").send_keys("password")
-        driver.find_element(By.CSS_SELECTOR, "[type=submit]").click()
-        wait_until(lambda: driver.find_elements(By.ID, "user-tools"), what="the admin's index")
-        return driver
-
-    return log_in
-
-
-def says(driver, sentence):
-    """Wait until the page says something in its notices; return those that do."""
-
-    def notices():
-        # The page may be replaced by the next one while it is read.
-        with contextlib.suppress(StaleElementReferenceException):
-            return [e for e in driver.find_elements(By.CSS_SELECTOR, ".messagelist li") if sentence in e.text]
-
-    return wait_until(notices, what=f"the notice {sentence!r}")
 
 
 def switch_of(driver):
@@ -96,7 +67,7 @@ def test_run_now_makes_a_message_and_leads_to_it(logged_in, live_server):
     driver = logged_in()
     driver.get(f"{live_server.url}{list_url('scheduledjob')}")
 
-    driver.find_element(By.XPATH, "//button[normalize-space()='Run now']").click()
+    press(driver, "Run now")
     (notice,) = says(driver, "Nightly runs now as message")
     message = Message.objects.get()
     notice.find_element(By.TAG_NAME, "a").click()
@@ -133,7 +104,7 @@ def test_one_dead_letter_is_redriven_from_its_own_page(logged_in, live_server, j
     driver = logged_in(javascript=javascript)
     driver.get(f"{live_server.url}{change_url('deadletter', letter.pk)}")
 
-    driver.find_element(By.XPATH, "//button[normalize-space()='Redrive']").click()
+    press(driver, "Redrive")
 
     says(driver, "1 dead letter was redriven.")
     assert Message.objects.filter(pk=letter.pk).exists()
@@ -153,7 +124,7 @@ def test_a_queue_is_paused_with_a_reason_and_resumed(logged_in, live_server, jav
     assert "provider is down" in driver.find_element(By.ID, "result_list").text
     assert Queue.objects.get().resume_at is not None
 
-    driver.find_element(By.XPATH, "//button[normalize-space()='Resume']").click()
+    press(driver, "Resume")
     says(driver, "1 queue was resumed.")
     assert not Queue.objects.get().is_paused
 

@@ -3,10 +3,20 @@
 Each page is a door: it shows rows, and changes them by calling the verbs of the floors below.
 """
 
+from django.apps import apps
 from django.contrib import admin
 
 from . import archive, dead_letters, failures, messages, operations, processes, queues, schedules
 from .overview import put_badge_on
+
+
+def register(site: admin.AdminSite) -> None:
+    """Register all pages with an admin site of a project's own, as they are with Django's default site."""
+    for model in apps.get_app_config("django_letsgo_worker").get_models():
+        if admin.site.is_registered(model) and not site.is_registered(model):
+            site.register(model, type(admin.site.get_model_admin(model)))
+    put_badge_on(site)
+
 
 put_badge_on(admin.site)
 
@@ -18,5 +28,6 @@ __all__ = [
     "operations",
     "processes",
     "queues",
+    "register",
     "schedules",
 ]

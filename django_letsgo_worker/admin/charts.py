@@ -154,7 +154,8 @@ class Chart:
             return format_html('<p class="lg-why">{}</p>', _("Nothing in this time."))
         return format_html(
             '<details class="lg-numbers"><summary>{}</summary><div class="lg-scroll" tabindex="0">'
-            '<table class="lg-table lg-fit"><caption>{}</caption><thead><tr><th scope="col">{}</th>{}</tr></thead>'
+            '<table class="lg-table lg-fit"><caption>{}</caption>'
+            '<thead><tr><th scope="col">{}</th>{}</tr></thead>'
             "<tbody>{}</tbody></table></div></details>",
             _("Numbers"),
             self.title,

@@ -1,0 +1,58 @@
+"""An admin site of a project's own: one call brings all pages, with their overview, links and actions."""
+
+from __future__ import annotations
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin import AdminSite
+from django.urls import include, path
+
+from django_letsgo_worker import enqueue
+from django_letsgo_worker.admin import overview, register
+from django_letsgo_worker.models import Message
+from tests.browser.rows import archived
+
+pytestmark = pytest.mark.django_db
+
+site = AdminSite("ops")
+register(site)
+urlpatterns = [path("ops/", site.urls), path("", include("testproject.urls"))]
+
+
+@pytest.fixture(autouse=True)
+def own_urls(settings):
+    settings.ROOT_URLCONF = __name__
+
+
+def test_all_pages_are_there():
+    ours = [
+        model
+        for model in apps.get_app_config("django_letsgo_worker").get_models()
+        if admin.site.is_registered(model)
+    ]
+    assert len(ours) >= 8
+    assert [model for model in ours if not site.is_registered(model)] == []
+    assert site.index_template == overview.INDEX
+
+
+def test_a_second_call_changes_nothing():
+    register(site)
+
+
+def test_its_app_index_is_the_overview_and_leads_to_its_own_pages(admin_client):
+    enqueue("mail.send")
+    archived()
+    page = admin_client.get("/ops/django_letsgo_worker/").content.decode()
+    assert 'id="lg-overview"' in page
+    assert 'href="/ops/django_letsgo_worker/message/?state=ready"' in page
+
+
+def test_a_button_acts_and_comes_back_to_its_own_page(admin_client):
+    message = enqueue("mail.send")
+    page = admin_client.get("/ops/django_letsgo_worker/message/")
+    assert "/ops/django_letsgo_worker/archivedmessage/" in page.content.decode()
+
+    answer = admin_client.post(f"/ops/django_letsgo_worker/message/{message.pk}/do/cancel/")
+    assert answer.headers["Location"].startswith("/ops/django_letsgo_worker/message/")
+    assert not Message.objects.exists()

@@ -41,6 +41,8 @@ RESERVED = "letsgo:"
 # The types of this app itself. Optional apps name theirs in `letsgo_types` of their AppConfig.
 OURS = frozenset({"letsgo:scheduled"})
 SHIPPED = "django_letsgo_worker."
+# Where messages go that nothing sends elsewhere.
+DEFAULT_QUEUE = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

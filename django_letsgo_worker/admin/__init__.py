@@ -6,7 +6,17 @@ Each page is a door: it shows rows, and changes them by calling the verbs of the
 from django.apps import apps
 from django.contrib import admin
 
-from . import archive, dead_letters, failures, messages, operations, processes, queues, schedules
+from . import (
+    archive,
+    dead_letters,
+    failures,
+    message_types,
+    messages,
+    operations,
+    processes,
+    queues,
+    schedules,
+)
 from .overview import put_badge_on
 
 
@@ -24,6 +34,7 @@ __all__ = [
     "archive",
     "dead_letters",
     "failures",
+    "message_types",
     "messages",
     "operations",
     "processes",

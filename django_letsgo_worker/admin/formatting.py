@@ -17,8 +17,9 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from ..inspection import in_units, short_class
+from ..inspection import Durations, Rate, in_units, short_class
 from ..redaction import redacted
 
 LONGEST_IN_A_LIST = 80
@@ -51,6 +52,39 @@ def span(seconds: float) -> str:
         return _("%(number)s ms") % {"number": milliseconds} if milliseconds else _("0 s")
     units = {"d": _("%(number)s d"), "h": _("%(number)s h"), "m": _("%(number)s min"), "s": _("%(number)s s")}
     return " ".join(units[unit] % {"number": number} for number, unit in in_units(seconds))
+
+
+def percent(share: float) -> str:
+    """Return a share between 0 and 1 as a whole number of hundredths."""
+    return "< 1 %" if 0 < share < 0.01 else f"{share * 100:.0f} %"
+
+
+def per_minute(value: float) -> str:
+    """Return how many there are in a minute: with a digit behind the point where there are few."""
+    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}" if value >= 0.1 else "< 0.1"
+
+
+def half_and_most(durations: Durations | None) -> str:
+    """Return how long half of all, and 95 of 100, take at most."""
+    return f"{span(durations.p50)} / {span(durations.p95)}" if durations else NOTHING
+
+
+# The headings of rate_cells().
+RATE_HEADINGS = (
+    gettext_lazy("ended a minute"),
+    gettext_lazy("failed"),
+    gettext_lazy("run p50 / p95"),
+    gettext_lazy("wait p95"),
+)
+
+
+def rate_cells(rate: Rate | None) -> tuple[str, str, str, str]:
+    """Return what ended a minute, the share that failed, and how long it ran and had waited."""
+    if rate is None:
+        return "0", NOTHING, NOTHING, NOTHING
+    failed = percent(rate.failed_share) if rate.attempts else NOTHING
+    wait = span(rate.wait.p95) if rate.wait else NOTHING
+    return per_minute(rate.per_minute), failed, half_and_most(rate.run), wait
 
 
 def relative(moment: datetime, now: datetime) -> str:

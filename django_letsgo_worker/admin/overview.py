@@ -161,8 +161,8 @@ class Overview:
             Tile(_("dead letters"), str(facts.dead), "", self._list("failure", state="dead")),
             Tile(
                 _("ended a minute"),
-                _per_minute(rate.per_minute) if rate else "0",
-                _t("%(share)s failed") % {"share": _percent(rate.failed_share)} if rate else "",
+                formatting.per_minute(rate.per_minute) if rate else "0",
+                _t("%(share)s failed") % {"share": formatting.percent(rate.failed_share)} if rate else "",
             ),
             Tile(_("workers"), str(facts.workers), "", self._list("process", kind="worker")),
             Tile(_("schedulers"), str(facts.schedulers), "", self._list("process", kind="scheduler")),
@@ -242,7 +242,7 @@ class Overview:
         failed = _column(steps, lambda rate: rate.failed_share if rate.attempts else None)
         return [
             chart(_t("Ended"), ended, _count, is_stacked=True),
-            chart(_t("Failed attempts"), [Series(_("failed"), "bad", failed)], _percent),
+            chart(_t("Failed attempts"), [Series(_("failed"), "bad", failed)], formatting.percent),
             chart(_t("Due and not claimed"), [Series(_("due"), "busy", depth)], _count),
             chart(_t("Run time"), _percentiles([one and one.run for one in steps]), formatting.span),
             chart(_t("Wait"), _percentiles([one and one.wait for one in steps]), formatting.span),
@@ -258,9 +258,9 @@ class Overview:
             {
                 "name": formatting.cut(rate.type),
                 "url": self._list("message", q=f"type:{rate.type}"),
-                "per_minute": _per_minute(rate.per_minute),
-                "failed": _percent(rate.failed_share) if rate.attempts else formatting.NOTHING,
-                "run": _pair(rate.run),
+                "per_minute": formatting.per_minute(rate.per_minute),
+                "failed": formatting.percent(rate.failed_share) if rate.attempts else formatting.NOTHING,
+                "run": formatting.half_and_most(rate.run),
                 "wait": formatting.span(rate.wait.p95) if rate.wait else formatting.NOTHING,
             }
             for rate in found[:MOST_TYPES]
@@ -299,23 +299,5 @@ def _percentiles(steps: Sequence[Any]) -> list[Series]:
     return [Series(name, kind, [one and getattr(one, name) for one in steps]) for name, kind in kinds.items()]
 
 
-def _pair(durations: Any) -> str:
-    return (
-        f"{formatting.span(durations.p50)} / {formatting.span(durations.p95)}"
-        if durations
-        else formatting.NOTHING
-    )
-
-
 def _count(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _percent(share: float) -> str:
-    if 0 < share < 0.01:
-        return "< 1 %"
-    return f"{share * 100:.0f} %"
-
-
-def _per_minute(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}" if value >= 0.1 else "< 0.1"

@@ -16,11 +16,9 @@ from .. import declarations, registry
 from ..conf import settings
 from ..hints import suggestion
 from ..inspection import alias_of_queue
-from ..registry import Handler
+from ..registry import DEFAULT_QUEUE, Handler
 from .configuration import AT_START, PROJECT
 from .database import aliases_written, models_of_project
-
-DEFAULT_QUEUE = "default"
 
 
 @register(AT_START)

@@ -10,16 +10,26 @@ from .actions import Action, action, manage
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in, tell_problems
 from .explanation import Explanation, explain, explanation_of
+from .facts import (
+    QueueFacts,
+    TypeFacts,
+    facts_of_queues,
+    facts_of_types,
+    queue_names,
+    type_names,
+    used_queues,
+)
 from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, short_class, trend_of
+from .heads import InHand, in_hand
 from .lengths import at_clock, how_far, in_units, length, span
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
 from .overview import Totals, has_history, live_by_state, new_versions, next_jobs, totals
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
-from .rates import Durations, History, Rate, history, rates
+from .rates import Durations, History, Rate, history, history_lately, rates
 from .runs import Run, last_runs, newest_runs, next_runs
 from .schedule_problems import LATE, declared_names, does_something, is_late
 from .search import KINDS, WINDOW, Wanted, find_ended, find_live
-from .snapshot import QueueFacts, Snapshot, TypeFacts, alias_of_queue
+from .snapshot import Snapshot, alias_of_queue
 from .timeline import name_of
 from .work import (
     BATCH,
@@ -53,6 +63,7 @@ __all__ = [
     "Explanation",
     "FailureGroup",
     "History",
+    "InHand",
     "Problem",
     "QueueFacts",
     "Rate",
@@ -75,6 +86,8 @@ __all__ = [
     "ended_until",
     "explain",
     "explanation_of",
+    "facts_of_queues",
+    "facts_of_types",
     "failure",
     "failures",
     "find_ended",
@@ -83,7 +96,9 @@ __all__ = [
     "groups_of",
     "has_history",
     "history",
+    "history_lately",
     "how_far",
+    "in_hand",
     "in_state",
     "in_units",
     "is_alive",
@@ -102,6 +117,7 @@ __all__ = [
     "not_migrated",
     "problems",
     "problems_in",
+    "queue_names",
     "rates",
     "serves",
     "short_class",
@@ -110,5 +126,7 @@ __all__ = [
     "tell_problems",
     "totals",
     "trend_of",
+    "type_names",
     "types_waiting",
+    "used_queues",
 ]

@@ -1,23 +1,20 @@
-"""What problems are found from: due work by type, what silent workers hold, attempts, schedules that fail.
+"""What problems and facts are found from: attempts and what ended, schedules that are planned or fail.
 
-Each is one or two statements with a cap. What is wrong with it is said in the modules of problems.
+Each is one or two statements with a cap. What waits is read in heads; what is wrong is said in the modules of
+problems.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import F, Max, Q, Sum
 
-from ..engines import ARCHIVE, TABLE, AtLeast, Engine, Lane
-from ..models import Occurrence, Process, ScheduledJob, Statistic
-from . import work
-from .work import LANES_AT_ONCE, LOOK_AT
+from ..engines import ARCHIVE, Engine
+from ..models import Occurrence, ScheduledJob, Statistic
 
 # Attempts are judged by those of the last quarter of an hour.
 JUDGED_BY = timedelta(minutes=15)
@@ -27,87 +24,10 @@ IN_A_ROW = 3
 DEAD_SEARCHED, JOBS_SEARCHED = 5_000, 100
 # How many schedules are counted by type.
 JOBS_READ = 100_000
-# Rows that are read of all lanes together, beyond LOOK_AT of each.
-READ_OF_ALL = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """The due messages of one type in one queue; a count that hit the cap is an AtLeast."""
-
-    queue: str
-    type: str
-    count: int
-    oldest: datetime
-
-
-def due_by_type(engine: Engine, lanes: Sequence[Lane], now: datetime) -> list[Due]:
-    """Return what is due by queue and type, as far as the heads of the lanes are read."""
-    lanes = [lane for lane in lanes if lane.next_visible_at is not None and lane.next_visible_at <= now]
-    most = min(work.MOST_COUNTED, max(LOOK_AT, READ_OF_ALL // max(len(lanes), 1)))
-    rows = _of_lanes(engine, lanes, "type, visible_at", "<=", now, most + 1)
-    found: dict[tuple[str, str], Due] = {}
-    full = Counter[int]()
-    for place, _type, count, _oldest in rows:
-        full[place] += count
-    for place, type, count, oldest in rows:
-        queue, moment = lanes[place].queue, engine.dialect.read_moment(oldest)
-        assert moment is not None
-        before = found.get((queue, type), Due(queue, type, 0, moment))
-        is_cut = full[place] > most or isinstance(before.count, AtLeast)
-        total = min(before.count + count, work.MOST_COUNTED)
-        is_cut = is_cut or total < before.count + count
-        counted = AtLeast(total) if is_cut else total
-        found[queue, type] = Due(queue, type, counted, min(moment, before.oldest))
-    return list(found.values())
-
-
-def _of_lanes(
-    engine: Engine,
-    lanes: Sequence[Lane],
-    columns: str,
-    sign: str,
-    moment: datetime,
-    most: int,
-    where: str = "",
-) -> list[Any]:
-    """Return rows of (place, first column, count, earliest visible_at) from the heads of lanes."""
-    found: list[Any] = []
-    first = columns.partition(",")[0]
-    for start in range(0, len(lanes), LANES_AT_ONCE):
-        parts, params = [], {"moment": engine.moment(moment)}
-        for place, lane in enumerate(lanes[start : start + LANES_AT_ONCE], start):
-            params |= {f"queue{place}": lane.queue, f"priority{place}": lane.priority}
-            # In the order of the index: otherwise a planner that thinks the lane is short may scan the table.
-            head = (
-                f"SELECT {columns} FROM {TABLE} WHERE queue = %(queue{place})s "
-                f"AND priority = %(priority{place})s AND visible_at {sign} %(moment)s "
-                f"ORDER BY visible_at LIMIT {most}"
-            )
-            parts.append(
-                f"SELECT {place}, {first}, COUNT(*), MIN(visible_at) "
-                f"FROM ({head}) head {where} GROUP BY {first}"
-            )
-        found += engine.execute(" UNION ALL ".join(parts), params)
-    return found
-
-
-def held_by(engine: Engine, lanes: Sequence[Lane], holders: Sequence[Process]) -> dict[tuple[UUID, str], int]:
-    """Return how many messages each of these processes still holds, by process and queue.
-
-    The lease of what a process holds ends after its last heartbeat, so the lanes are read from there.
-    """
-    if not holders:
-        return {}
-    since = min(process.heartbeat_at for process in holders)
-    ids = ", ".join(f"'{engine.process(process.pk)}'" for process in holders)
-    rows = _of_lanes(
-        engine, lanes, "leased_by, visible_at", ">", since, LOOK_AT, f"WHERE leased_by IN ({ids})"
-    )
-    found: Counter[tuple[UUID, str]] = Counter()
-    for place, holder, count, _first in rows:
-        found[UUID(str(holder)), lanes[place].queue] += count
-    return dict(found)
+# Types are met where something became of their messages within this time.
+MET_WITHIN = timedelta(days=7)
+# What ended is counted over this time.
+LATELY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +45,56 @@ def attempts_lately(using: str, now: datetime) -> list[Attempts]:
     rows = Statistic.objects.using(using).filter(span=Statistic.MINUTE, at__gte=now - JUDGED_BY)
     sums = rows.values("queue", "type").annotate(failures=Sum("failed"), successes=Sum("succeeded"))
     return [Attempts(one["queue"], one["type"], one["failures"], one["successes"]) for one in sums.order_by()]
+
+
+def attempts_and_ended(using: str, now: datetime) -> tuple[list[Attempts], dict[str, int]]:
+    """Return the attempts of the last quarter of an hour, and how much of each queue ended in an hour."""
+    rows = Statistic.objects.using(using).filter(span=Statistic.MINUTE, at__gte=now - LATELY)
+    lately = Q(at__gte=now - JUDGED_BY)
+    sums = rows.values("queue", "type").annotate(
+        failures=Sum("failed", filter=lately),
+        successes=Sum("succeeded", filter=lately),
+        ended=Sum(F("succeeded") + F("dead") + F("cancelled") + F("expired")),
+    )
+    attempts, ended = [], Counter[str]()
+    for one in sums.order_by():
+        ended[one["queue"]] += one["ended"]
+        if one["failures"] is not None:
+            attempts.append(Attempts(one["queue"], one["type"], one["failures"], one["successes"]))
+    return attempts, ended
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """One type in one queue that anything became of lately, and the last hour in which one succeeded."""
+
+    queue: str
+    type: str
+    succeeded_in: datetime | None
+
+
+def types_met(using: str, now: datetime) -> list[Met]:
+    """Return the types that anything became of in the last seven days, by queue."""
+    rows = Statistic.objects.using(using).filter(span=Statistic.HOUR, at__gte=now - MET_WITHIN)
+    # Hours in which messages only waited are left out.
+    some = F("succeeded") + F("failed") + F("dead") + F("cancelled") + F("expired")
+    met = rows.annotate(some=some).filter(some__gt=0).values("queue", "type")
+    last = met.annotate(succeeded_in=Max("at", filter=Q(succeeded__gt=0)))
+    return [Met(one["queue"], one["type"], one["succeeded_in"]) for one in last.order_by()]
+
+
+def minutes_of_success(using: str, hours: Mapping[str, datetime]) -> dict[str, datetime]:
+    """Return the last minute of success of each type within its hour, where minutes are still kept."""
+    types_of: dict[datetime, list[str]] = {}
+    for type, hour in hours.items():
+        types_of.setdefault(hour, []).append(type)
+    if not types_of:
+        return {}
+    within = Q()
+    for hour, types in types_of.items():
+        within |= Q(at__gte=hour, at__lt=hour + timedelta(seconds=Statistic.HOUR), type__in=types)
+    rows = Statistic.objects.using(using).filter(within, span=Statistic.MINUTE, succeeded__gt=0)
+    return dict(rows.order_by().values_list("type").annotate(last=Max("at")))
 
 
 @dataclass(frozen=True, slots=True)

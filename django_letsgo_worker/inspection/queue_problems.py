@@ -13,7 +13,7 @@ from ..engines import ARCHIVE, AtLeast
 from ..hints import suggestion
 from ..models import Pause
 from .actions import action, action_on_many, manage
-from .evidence import Due
+from .heads import Due
 from .lengths import how_far, length
 from .liveness import serves
 from .problem import Problem, problem, some

@@ -6,10 +6,10 @@ Read from the statistics that workers write each minute: what ended in the last 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..conf import settings
 from ..counts import Count, count_of
@@ -19,6 +19,7 @@ from ..histograms import Histogram, percentile
 from ..models import Statistic
 from ..validation import check_moment, show
 from . import work
+from .evidence import LATELY
 from .snapshot import Snapshot
 
 # Spans of time up to this are read by the minute, longer ones by the hour.
@@ -41,7 +42,8 @@ class Rate:
     """What ended between two moments; `queue` and `type` are None where all are counted together.
 
     `failed` counts attempts, the last ones of dead letters included, and `attempts` those that succeeded,
-    too; the others count messages. `run` and `wait` are None where no attempt was counted. `depth` is the
+    too; the others count messages. `last_success` is the beginning of the last minute, or hour, in which a
+    message succeeded. `run` and `wait` are None where no attempt was counted. `depth` is the
     most that were due at one moment and not yet claimed, as AtLeast where they may have been more.
     """
 
@@ -57,6 +59,7 @@ class Rate:
     run: Durations | None
     wait: Durations | None
     depth: int
+    last_success: datetime | None
 
     @property
     def attempts(self) -> int:
@@ -113,10 +116,23 @@ def history(
     snapshot = Snapshot(using, None if until is None else check_moment("until", until))
     end = snapshot.now
     begin = end - since if isinstance(since, timedelta) else check_moment("since", since)
-    span = _span(snapshot, begin)
-    begin = _floor(begin, timedelta(seconds=span))
     only = {name: value for name, value in (("queue", queue), ("type", type)) if value is not None}
-    rows = Statistic.objects.using(snapshot.using).filter(span=span, at__gte=begin, at__lt=end, **only)
+    return _history(snapshot.using, _span(begin, end, snapshot.engine.clock), begin, end, only)
+
+
+def history_lately(
+    snapshot: Snapshot, *, types: Collection[str] | None = None, queue: str | None = None
+) -> History:
+    """Read what ended in the last hour for one page: of all types, of these, or those of a queue."""
+    begin, end = snapshot.now - LATELY, snapshot.now
+    only: dict[str, Any] = {} if types is None else {"type__in": list(types)}
+    only |= {} if queue is None else {"queue": queue}
+    return _history(snapshot.using, _span(begin, end, lambda: end), begin, end, only)
+
+
+def _history(using: str, span: int, begin: datetime, end: datetime, only: Mapping[str, Any]) -> History:
+    begin = _floor(begin, timedelta(seconds=span))
+    rows = Statistic.objects.using(using).filter(span=span, at__gte=begin, at__lt=end, **only)
     spans = [
         _Span(row.at, row.queue, row.type, count_of(row), row.depth)
         for row in rows.order_by("-at")[:MOST_ROWS]
@@ -178,10 +194,13 @@ class _Sum:
     count: Count = field(default_factory=Count)
     depths: Counter[datetime] = field(default_factory=Counter)
     is_capped: bool = False
+    last_success: datetime | None = None
 
     def add(self, one: _Span) -> None:
         self.count.add(one.counted)
         self.depths[one.at] += one.depth
+        if one.counted.succeeded:
+            self.last_success = max(one.at, self.last_success or one.at)
         self.is_capped = self.is_capped or one.depth >= work.MOST_COUNTED
 
     @property
@@ -197,11 +216,10 @@ def _told_apart(by: Iterable[str]) -> frozenset[str]:
     return names
 
 
-def _span(snapshot: Snapshot, begin: datetime) -> int:
+def _span(begin: datetime, end: datetime, clock: Callable[[], datetime]) -> int:
     """Return what to read: minutes while they are all kept and not too many, else hours."""
-    is_short = snapshot.now - begin <= BY_THE_MINUTE
-    is_kept = begin >= snapshot.engine.clock() - timedelta(days=settings().keep_statistics_for)
-    return Statistic.MINUTE if is_short and is_kept else Statistic.HOUR
+    kept = timedelta(days=settings().keep_statistics_for)
+    return Statistic.MINUTE if end - begin <= BY_THE_MINUTE and begin >= clock() - kept else Statistic.HOUR
 
 
 def _floor(moment: datetime, span: timedelta) -> datetime:
@@ -225,6 +243,7 @@ def _rate(total: _Sum, since: datetime, until: datetime, names: Sequence[str]) -
         _durations(count.run),
         _durations(count.wait),
         total.depth,
+        total.last_success,
     )
 
 

@@ -6,7 +6,6 @@ Problems are found in diagnosis.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from uuid import UUID
@@ -18,9 +17,18 @@ from .. import messages, registry
 from ..conf import settings
 from ..engines import Engine, Lane, engine_for
 from ..models import PausedType, Process, Queue, ScheduledJob
-from .evidence import Attempts, Due, FailingSchedule, attempts_lately, due_by_type, failing_schedules, held_by
+from .evidence import (
+    Attempts,
+    FailingSchedule,
+    Met,
+    attempts_and_ended,
+    attempts_lately,
+    failing_schedules,
+    types_met,
+)
+from .heads import Due, due_and_later, due_by_type, held_by
 from .liveness import is_alive, liveness_of, serves
-from .work import Work, dead_by_queue, waiting_by_type, work_in
+from .work import Work, dead_by_queue, total, work_in
 
 
 def alias_of_queue() -> str | None:
@@ -30,27 +38,6 @@ def alias_of_queue() -> str | None:
     except ImproperlyConfigured:
         return None
     return alias if alias in django_settings.DATABASES else None
-
-
-@dataclass(frozen=True, slots=True)
-class QueueFacts:
-    """A queue: its pause, its work by state, its dead letters, and how many living workers serve it."""
-
-    row: Queue
-    work: Work
-    dead: int
-    workers: int
-
-
-@dataclass(frozen=True, slots=True)
-class TypeFacts:
-    """A type: how many messages wait, the living workers that know it, its pause, and if it is known here."""
-
-    name: str
-    waiting: int
-    workers: tuple[str, ...]
-    is_known: bool
-    pause: PausedType | None
 
 
 class Snapshot:
@@ -144,23 +131,15 @@ class Snapshot:
         return attempts_lately(self.using, self.now)
 
     @cached_property
-    def types(self) -> dict[str, TypeFacts]:
-        """The types that are known, wait at the head of a lane or are paused, by name."""
-        waiting = waiting_by_type(self.using, self.lanes)
-        workers: dict[str, list[str]] = {}
-        for worker in self.workers:
-            for type in worker.types or ():
-                workers.setdefault(type, []).append(worker.name)
-        return {
-            name: TypeFacts(
-                name,
-                waiting.get(name, 0),
-                tuple(sorted(workers.get(name, ()))),
-                self.knows(name),
-                self.paused_types.get(name),
-            )
-            for name in sorted({*self.types_known, *waiting, *self.paused_types})
-        }
+    def ended(self) -> dict[str, int]:
+        """How many messages of each queue ended in the last hour; the attempts are read along."""
+        self.attempts, ended = attempts_and_ended(self.using, self.now)
+        return ended
+
+    @cached_property
+    def met(self) -> list[Met]:
+        """The types of which anything ended or failed in the last seven days, by queue."""
+        return types_met(self.using, self.now)
 
     # -- queues ----------------------------------------------------------------------------------------
 
@@ -185,6 +164,13 @@ class Snapshot:
         """What is due, by queue and type."""
         return due_by_type(self.engine, self.lanes, self.now)
 
+    @cached_property
+    def waiting(self) -> dict[tuple[str, str], int]:
+        """How many messages that nobody holds wait, by queue and type; what is due of them is read along."""
+        self.due, later = due_and_later(self.engine, self.lanes, self.now)
+        found = {(one.queue, one.type): one.count for one in self.due}
+        return found | {key: total((found.get(key, 0), count)) for key, count in later.items()}
+
     def work(self, names: Iterable[str], *, by_state: bool = True, unknown: bool = False) -> dict[str, Work]:
         """Return the work of each of these queues; `unknown`: count those of unknown types, too."""
         wanted = set(names)
@@ -197,23 +183,6 @@ class Snapshot:
     def dead(self) -> dict[str, int]:
         """Dead letters by queue."""
         return dead_by_queue(self.engine)
-
-    @cached_property
-    def queues(self) -> list[QueueFacts]:
-        return self.facts_of_queues()
-
-    def facts_of_queues(self, also: Iterable[str] = ()) -> list[QueueFacts]:
-        """Return all queues with messages, dead letters or a row, and those in `also`, sorted by name."""
-        work = self.work({*self.queue_rows, *self.dead, *(lane.queue for lane in self.lanes), *also})
-        return [
-            QueueFacts(
-                self.queue_rows.get(name) or Queue(name=name),
-                work[name],
-                self.dead.get(name, 0),
-                self.workers_of(name),
-            )
-            for name in sorted(work)
-        ]
 
     # -- schedules -------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ queues and workers have to do with it is found in snapshot.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -185,18 +184,6 @@ def types_waiting(using: str, lanes: Sequence[Lane], *, until: datetime | None =
         types = rows.order_by("visible_at").values_list("type", flat=True)[:LOOK_AT]
         found |= dict.fromkeys(types, lane.queue)
     return found
-
-
-def waiting_by_type(using: str, lanes: Sequence[Lane]) -> dict[str, int]:
-    """Count the messages that wait at the head of each lane by type, as AtLeast where a lane is longer."""
-    found: Counter[str] = Counter()
-    is_cut = False
-    for lane in lanes:
-        rows = Message.objects.using(using).filter(queue=lane.queue, priority=lane.priority)
-        head = list(rows.order_by("visible_at").values_list("type", "leased_by")[:LOOK_AT])
-        is_cut = is_cut or len(head) == LOOK_AT
-        found.update(type for type, holder in head if holder is None)
-    return {type: AtLeast(count) if is_cut else count for type, count in found.items()}
 
 
 # -- batches ---------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = F
     if handler is None and django_settings.DEBUG:
         _say_once_that_nobody_registers(type)
     defaults = settings()
-    queue = _first(given.queue, handler and handler.queue, "default")
+    queue = _first(given.queue, handler and handler.queue, registry.DEFAULT_QUEUE)
     priority = _first(given.priority, handler and handler.priority, 0)
     attempts = _first(given.max_attempts, handler and handler.max_attempts, defaults.max_attempts)
     delay, visible_at = _visibility(given)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from .. import registry
-from ..inspection import LIVE_STATES, Snapshot, liveness_of, problems_in
+from ..inspection import LIVE_STATES, Snapshot, liveness_of, problems_in, queue_names
 from ..models import Process, ScheduledJob
 from .metrics import Key
 
@@ -36,9 +35,7 @@ class Gauges:
         return values
 
     def _see(self, snapshot: Snapshot) -> None:
-        self._seen |= {lane.queue for lane in snapshot.lanes} | snapshot.paused
-        self._seen |= {name for worker in snapshot.workers for name in worker.queues or ()}
-        self._seen |= {handler.queue for handler in registry.handlers() if handler.queue}
+        self._seen.update(queue_names(snapshot))
 
     def _queues(self, snapshot: Snapshot) -> Iterator[tuple[Key, float]]:
         for name, work in snapshot.work(self._seen, unknown=True).items():

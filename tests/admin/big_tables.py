@@ -44,6 +44,7 @@ PAGES = [
     ("deadletter", {"q": "error:CardDeclined"}),
     ("failure", {}),
     ("queue", {}),
+    ("messagetype", {}),
     ("process", {}),
     ("scheduledjob", {}),
 ]

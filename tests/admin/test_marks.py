@@ -17,26 +17,30 @@ pytestmark = pytest.mark.django_db
 GREEN = "lg-good"
 # What the rows of each page are that a problem is about, by a word in them.
 ABOUT = {
-    "no_worker": {"queue": ["default", "mails"], "message": ["t:x", "t:strange"]},
+    "no_worker": {
+        "queue": ["default", "mails"], "message": ["t:x", "t:strange"], "messagetype": ["t:x", "t:strange"],
+    },
     "no_scheduler": {"scheduledjob": ["nightly"]},
     "process_silent": {"process": ["web-2"], "queue": ["videos"], "message": ["videos"]},
-    "type_failing": {"queue": ["default"], "message": ["t:x"], "scheduledjob": ["t:x"]},
-    "type_unknown": {"queue": ["default"], "message": ["t:y"]},
-    "queue_unserved": {"queue": ["mails"], "message": ["mails"]},
-    "backlog_growing": {"queue": ["default"], "message": ["t:x"]},
-    "type_paused": {"queue": ["default"], "message": ["t:x"]},
-    "queue_paused": {"queue": ["mails"], "message": ["mails"]},
+    "type_failing": {
+        "queue": ["default"], "message": ["t:x"], "scheduledjob": ["t:x"], "messagetype": ["t:x"],
+    },
+    "type_unknown": {"queue": ["default"], "message": ["t:y"], "messagetype": ["t:y"]},
+    "queue_unserved": {"queue": ["mails"], "message": ["mails"], "messagetype": ["mails"]},
+    "backlog_growing": {"queue": ["default"], "message": ["t:x"], "messagetype": ["t:x"]},
+    "type_paused": {"queue": ["default"], "message": ["t:x"], "messagetype": ["t:x"]},
+    "queue_paused": {"queue": ["mails"], "message": ["mails"], "messagetype": ["mails"]},
     "schedule_broken": {"scheduledjob": ["nightly"]},
     "schedule_failing": {"scheduledjob": ["nightly"]},
     "schedule_of_unknown_type": {"scheduledjob": ["nightly"]},
     "schedule_late": {"scheduledjob": ["nightly"]},
     "schedule_never_fires": {"scheduledjob": ["never"]},
-}
+}  # fmt: skip
 # These are about no row of a page.
 ABOUT_NO_ROW = {
     "not_migrated", "dead_letters", "schedule_missing", "clock_skew", "old_snapshot", "table_bloat",
 }  # fmt: skip
-PAGES = ("queue", "message", "scheduledjob", "process")
+PAGES = ("queue", "message", "messagetype", "scheduledjob", "process")
 
 
 @pytest.fixture(autouse=True)

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.utils import timezone
 
-from django_letsgo_worker import enqueue, queues
-from django_letsgo_worker.models import Process, Queue
-from tests.browser.rows import change_url, do_url, list_url, process
+from django_letsgo_worker import enqueue, enqueue_many, handler, queues
+from django_letsgo_worker.models import Message, Process, Queue
+from tests.browser.rows import change_url, dead_letter, do_url, list_url, process
+from tests.inspection.troubles import tries
 
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def few_handlers(own_registry):
+    """No handler of another test names a queue."""
+
+
 def row(response, name):
     return next(queue for queue in response.context["cl"].result_list if queue.name == name)
+
+
+def names(response):
+    return [queue.name for queue in response.context["cl"].result_list]
+
+
+def words(client, page, name):
+    """Return the words of the row of a list that has this one."""
+    html = client.get(list_url(page)).content.decode().partition("<tbody>")[2]
+    texts = [plain(found) for found in re.findall(r"<tr>.*?</tr>", html, re.DOTALL)]
+    return next(text for text in texts if f" {name} " in f" {text} ")
+
+
+def plain(html):
+    return " ".join(unescape(re.sub("<[^>]*>", " ", html)).split())
 
 
 def test_queues_without_a_row_are_listed_and_paused_all_the_same(admin_client):
@@ -86,9 +109,10 @@ def test_the_work_of_a_queue_is_counted_by_lane(admin_client):
 
     response = admin_client.get(list_url("queue"))
 
-    assert (row(response, "mail").work.ready, row(response, "mail").work.later) == (4, 1)
-    assert row(response, "mail").work.oldest_ready is not None
-    assert row(response, "other").work.oldest_ready is None
+    mail, other = row(response, "mail").facts, row(response, "other").facts
+    assert (mail.work.ready, mail.work.scheduled) == (4, 1)
+    assert mail.work.oldest_ready is not None
+    assert other.work.oldest_ready is None
     assert "no worker serves it" in response.content.decode()
 
 
@@ -113,8 +137,13 @@ def test_the_state_of_a_process_follows_from_its_heartbeat(admin_client):
 
     page = admin_client.get(list_url("process")).content.decode()
 
-    for word in ("living", "silent", "draining", "stopped", "3 / 8"):
+    for word in ("alive", "quiet", "leaving", "draining", "3 / 8"):
         assert word in page
+    assert "gone" not in page
+    stopped = admin_client.get(list_url("process"), {"state": "stopped"}).content.decode()
+    assert "gone" in stopped and "alive" not in stopped
+    tabs = [plain(tab) for tab in re.findall(r"<li><a href.*?</a></li>", page)]
+    assert {"Living and silent 3", "Stopped 1"} <= set(tabs)
 
 
 def test_a_process_is_asked_to_stop(admin_client):
@@ -123,7 +152,7 @@ def test_a_process_is_asked_to_stop(admin_client):
 
     page = admin_client.post(list_url("process"), data, follow=True).content.decode()
 
-    assert "1 process was asked to stop" in page
+    assert "1 process was asked to drain" in page
     assert Process.objects.get(pk=running.pk).stop_requested
     assert not Process.objects.get(pk=ended.pk).stop_requested
 
@@ -145,3 +174,126 @@ def test_a_silent_process_is_forgotten_and_a_living_one_is_refused(admin_client)
     assert [row.pk for row in Process.objects.all()] == [living.pk]
     assert "Forgotten: web-2." in answer
     assert "only a silent process can be forgotten" in answer
+
+
+# -- queues that nothing is in ------------------------------------------------------------------------------
+
+
+def test_queues_that_a_handler_a_worker_a_setting_or_a_pause_names_are_listed_though_they_are_empty(
+    admin_client, settings
+):
+    handler("mail.send", queue="mail")(print)
+    handler("other")(print)
+    process(queues=["videos"])
+    process(queues=["old"], state="stopped")
+    settings.LETSGO_WORKER = {"QUEUES": ["reports"]}
+    queues.pause("held")
+    enqueue("search.index", queue="search")
+
+    response = admin_client.get(list_url("queue"))
+
+    assert names(response) == ["default", "held", "mail", "reports", "search", "videos"]
+    assert admin_client.get(change_url("queue", "reports")).status_code == 200
+
+
+def test_two_hundred_queues_stand_on_four_pages_and_are_searched(admin_client):
+    for n in range(200):
+        enqueue("mail.send", queue=f"queue-{n:03}")
+
+    assert len(names(admin_client.get(list_url("queue")))) == 50
+    assert names(admin_client.get(list_url("queue"), {"p": "4"}))[-1] == "queue-199"
+    assert names(admin_client.get(list_url("queue"), {"q": "-199"})) == ["queue-199"]
+
+
+def test_all_queues_that_a_search_found_are_paused_and_no_other(admin_client):
+    for name in ("mail-1", "mail-2", "videos"):
+        enqueue("mail.send", queue=name)
+    data = {"action": "pause", "select_across": "1", "_selected_action": ["mail-1"], "index": "0"}
+    admin_client.post(f"{list_url('queue')}?q=mail", data)
+    assert queues.paused() == {"mail-1", "mail-2"}
+
+
+def test_a_queue_shows_what_becomes_of_its_messages(admin_client):
+    ids = enqueue_many([("mail.send", n) for n in range(5)], queue="mail")
+    later = timezone.now() + timedelta(hours=1)
+    Message.objects.filter(pk__in=ids[:2]).update(visible_at=later, attempts=2)
+    dead_letter(queue="mail")
+    tries("mail.send", failed=3, succeeded=9, queue="mail")
+    process(queues=["mail"])
+
+    found = row(admin_client.get(list_url("queue")), "mail").facts
+
+    assert (found.work.ready, found.work.retrying, found.dead, found.workers) == (3, 2, 1, 1)
+    assert (found.failed_share, found.per_minute) == (0.25, 9 / 60)
+    text = words(admin_client, "queue", "mail")
+    assert "25 % failed" in text and " 0.1 " in text
+    page = admin_client.get(change_url("queue", "mail")).content.decode()
+    assert f"{list_url('message')}?queue=mail&amp;state=retrying" in page
+    assert f"{list_url('deadletter')}?queue=mail" in page
+    assert change_url("messagetype", "mail.send") in page
+
+
+# -- what a worker has in hand ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hold():
+    """Let a worker hold messages of a type; return their ids."""
+
+    def take(worker, type, count=1, *, queue="videos", ends_in=20):
+        ids = enqueue_many([(type, n) for n in range(count)], queue=queue)
+        now = timezone.now()
+        Message.objects.filter(pk__in=ids).update(
+            leased_by=worker.pk, leased_at=now - timedelta(minutes=2), attempts=1,
+            visible_at=now + timedelta(seconds=ends_in),
+        )  # fmt: skip
+        return ids
+
+    return take
+
+
+def test_a_worker_shows_what_it_has_in_hand_and_since_when(admin_client, hold):
+    worker, other = process(name="web-1"), process(name="web-2")
+    first, *_rest = hold(worker, "video.encode", 5)
+    hold(other, "mail.send", queue="mail")
+    enqueue("video.encode", queue="videos")
+
+    text = words(admin_client, "process", "web-1")
+    assert text.count("video.encode") == 3 and "+2" in text and "mail.send" not in text
+    assert "2 min" in text
+    assert "mail.send" in words(admin_client, "process", "web-2")
+    page = admin_client.get(change_url("process", worker.pk)).content.decode()
+    assert change_url("message", first) in page
+    assert page.count("video.encode") == 5
+
+
+def test_a_silent_worker_shows_what_it_held_and_what_still_waits(admin_client, hold):
+    silent = process(name="web-1", busy=3, heartbeat_at=timezone.now() - timedelta(minutes=5))
+    hold(silent, "video.encode", ends_in=-200)
+
+    assert "held 3 messages: 2 taken up, 1 of videos waits" in words(admin_client, "process", "web-1")
+    page = plain(admin_client.get(change_url("process", silent.pk)).content.decode())
+    assert "held 3 messages: 2 taken up, 1 of videos waits" in page
+
+
+def test_what_a_silent_worker_held_may_all_be_taken_up(admin_client):
+    process(name="web-1", busy=1, heartbeat_at=timezone.now() - timedelta(minutes=5))
+    assert "held 1 message: 1 taken up" in words(admin_client, "process", "web-1")
+
+
+def test_versions_that_differ_are_said_during_a_deploy(admin_client):
+    process(name="web-1", version="0.1.0")
+    assert "while others" not in words(admin_client, "process", "web-1")
+    process(name="web-2", version="0.1.1")
+    process(name="web-3", version="0.0.9", state="stopped")
+    assert "0.1.0 while others run 0.1.1" in words(admin_client, "process", "web-1")
+
+
+def test_only_what_makes_sense_can_be_pressed_in_a_row(admin_client):
+    living = process(name="web-1")
+    silent = process(name="web-2", heartbeat_at=timezone.now() - timedelta(minutes=5))
+    page = admin_client.get(list_url("process")).content.decode()
+    assert do_url("process", living.pk, "stop") in page
+    assert do_url("process", living.pk, "forget") not in page
+    assert do_url("process", silent.pk, "forget") in page
+    assert do_url("process", silent.pk, "stop") not in page

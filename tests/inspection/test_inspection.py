@@ -10,7 +10,7 @@ import pytest
 from django_letsgo_worker import enqueue, enqueue_many, handler, inspection, messages, registry, schedules
 from django_letsgo_worker.engines import AtLeast, engine_for
 from django_letsgo_worker.inspection import work
-from django_letsgo_worker.models import ArchivedMessage, Message, Process
+from django_letsgo_worker.models import ArchivedMessage, Message, Process, Statistic
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -159,3 +159,55 @@ class TestRuns:
     def test_the_next_ones_of_a_schedule_that_is_off_end_with_it(self):
         job = schedules.add("a", "@daily", "t:x", enabled=False, ends_at=NOW + timedelta(days=2))
         assert inspection.next_runs(job, 5, NOW) == [NOW + timedelta(days=1), NOW + timedelta(days=2)]
+
+
+@pytest.mark.django_db
+class TestWhatIsReadAlong:
+    def test_what_is_due_is_the_same_whether_or_not_what_waits_for_later_is_read_too(self, one_of_each):
+        enqueue("t:y", queue="mails", delay=60)
+        enqueue("t:y", queue="mails", priority=5)
+        now = engine_for("default").clock()
+        alone, along = inspection.Snapshot(now=now), inspection.Snapshot(now=now)
+
+        # Two ready or lapsed, two that nobody holds later; the running one is held.
+        assert along.waiting == {("default", "t:x"): 4, ("mails", "t:y"): 2}
+        assert along.due == alone.due
+
+    def test_the_attempts_are_the_same_whether_or_not_what_ended_is_read_too(self):
+        now = engine_for("default").clock()
+        for type, ago in (("t:x", 3), ("t:y", 30)):
+            minute = (now - timedelta(minutes=ago)).replace(second=0, microsecond=0)
+            Statistic.objects.create(at=minute, queue="mails", type=type, failed=2, succeeded=5, dead=1)
+        alone, along = inspection.Snapshot(now=now), inspection.Snapshot(now=now)
+
+        assert along.ended == {"mails": 12}
+        assert along.attempts == alone.attempts
+        assert [one.type for one in alone.attempts] == ["t:x"]
+
+
+@pytest.mark.django_db
+class TestWhatIsHeld:
+    def test_each_process_has_its_own_messages_the_longest_held_first(self, django_assert_num_queries):
+        now = engine_for("default").clock()
+        first, second = (
+            Process.objects.create(kind="worker", name=name, host="h", pid=1, heartbeat_at=now)
+            for name in ("web-1", "web-2")
+        )
+        ids = enqueue_many([("t:x", n) for n in range(3)], queue="mails")
+        for place, (pk, holder) in enumerate(zip(ids, (first, first, second), strict=True)):
+            Message.objects.filter(pk=pk).update(
+                leased_by=holder.pk, leased_at=now - timedelta(minutes=place), attempts=place,
+                visible_at=now + timedelta(seconds=20),
+            )  # fmt: skip
+        snapshot = inspection.Snapshot()
+        lanes = snapshot.lanes
+
+        with django_assert_num_queries(1):
+            found = inspection.in_hand(snapshot.engine, lanes, [first, second])
+
+        assert [(one.id, one.attempt, one.queue) for one in found[first.pk]] == [
+            (ids[1], 1, "mails"),
+            (ids[0], 0, "mails"),
+        ]
+        assert [one.id for one in found[second.pk]] == [ids[2]]
+        assert inspection.in_hand(snapshot.engine, lanes, []) == {}

@@ -147,8 +147,8 @@ class TestForPrograms:
         assert (said.lines, said.err) == ([str(Message.objects.get().pk)], "")
 
     def test_options_of_django_are_taken_behind_the_verb_too(self):
-        assert letsgo("queue", "list", "--verbosity", "0", "--no-color").err == ""
-        assert letsgo("queue", "list", "--no-color").err == "None found.\n"
+        assert letsgo("worker", "list", "--verbosity", "0", "--no-color").err == ""
+        assert letsgo("worker", "list", "--no-color").err == "None found.\n"
 
 
 class TestUsage:

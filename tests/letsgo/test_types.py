@@ -16,7 +16,8 @@ from .test_output import letsgo, refusal
 pytestmark = pytest.mark.django_db
 
 KEYS = [
-    "name", "state", "waiting", "capped", "workers", "paused_at", "paused_by", "pause_reason", "resume_at",
+    "name", "state", "waiting", "capped", "queues", "ended_per_minute", "failed_share", "last_success",
+    "workers", "paused_at", "paused_by", "pause_reason", "resume_at",
 ]  # fmt: skip
 
 
@@ -44,6 +45,8 @@ def test_the_list_has_what_is_known_what_waits_and_what_is_paused(worker, handle
     assert set(rows) == {*registry.types(), "mail:send", "t:strange", "t:gone"}
     assert rows["mail:send"]["workers"] == ["web-1"]
     assert (rows["t:strange"]["waiting"], rows["t:strange"]["capped"]) == (4, False)
+    assert rows["t:strange"]["queues"] == ["default", "other"]
+    assert rows["t:strange"]["last_success"] is None
     gone = rows["t:gone"]
     assert (gone["state"], gone["paused_by"], gone["pause_reason"]) == ("paused", "ada", "the move")
     assert rows["t:here"]["state"] == "open" and rows["t:here"]["paused_at"] is None
@@ -53,7 +56,7 @@ def test_the_list_has_what_is_known_what_waits_and_what_is_paused(worker, handle
 
 def test_a_count_that_ends_at_the_head_of_a_long_lane_says_so(monkeypatch):
     monkeypatch.setattr(work, "LOOK_AT", 3)
-    enqueue_many([("t:long", n) for n in range(5)])
+    enqueue_many([("t:long", n) for n in range(5)], delay=3600)
 
     assert (listed()["t:long"]["waiting"], listed()["t:long"]["capped"]) == (3, True)
     (line,) = [line for line in letsgo("type", "list").lines if line.startswith("t:long")]

@@ -10,7 +10,7 @@ from typing import Any
 from ... import messages, validation
 from ...engines import AtLeast
 from ...hints import suggestion
-from ...inspection import TypeFacts
+from ...inspection import TypeFacts, facts_of_types
 from ...models import PausedType
 from . import formats
 from .call import Call, Verbs
@@ -31,18 +31,33 @@ def add_to(verbs: Verbs) -> None:
 
 
 def list_types(call: Call) -> None:
-    shown = ("name", "state", "waiting", "workers", "paused_by", "pause_reason", "resume_at")
-    call.out.rows([_facts_of(type) for type in call.snapshot.types.values()], shown)
+    shown = (
+        "name",
+        "state",
+        "waiting",
+        "ended_per_minute",
+        "failed_share",
+        "last_success",
+        "workers",
+        "paused_by",
+        "pause_reason",
+        "resume_at",
+    )
+    call.out.rows([_facts_of(type) for type in facts_of_types(call.snapshot)], shown)
 
 
 def _facts_of(type: TypeFacts) -> dict[str, Any]:
     """Return a type for programs; `capped`: more may wait."""
-    pause = type.pause or PausedType()
+    pause, rate = type.pause or PausedType(), type.rate
     return {
         "name": type.name,
         "state": "paused" if type.pause else "open",
         "waiting": type.waiting,
         "capped": isinstance(type.waiting, AtLeast),
+        "queues": list(type.queues),
+        "ended_per_minute": round(rate.per_minute, 3) if rate else 0.0,
+        "failed_share": round(rate.failed_share, 3) if rate and rate.attempts else None,
+        "last_success": type.last_success,
         "workers": list(type.workers),
         **formats.facts_of(pause, PAUSE),
     }
@@ -53,7 +68,7 @@ def pause_type(call: Call) -> None:
     # A command line may hold bytes that are not text, which no column takes.
     reason = validation.storable(call["reason"])
     paused = messages.pause_type(name, by=call.by, reason=reason, seconds=call["duration"], using=call.using)
-    facts = call.snapshot.types[name]
+    [facts] = facts_of_types(call.snapshot, [name])
     if not (facts.is_known or facts.waiting):
         like = suggestion(name, call.snapshot.types_known)
         call.out.say(f"Nothing has a handler for {name!r}, and no such message was met.{like}")

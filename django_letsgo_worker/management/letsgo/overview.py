@@ -24,7 +24,9 @@ from ...inspection import (
     Problem,
     alias_of_queue,
     counted_by_liveness,
+    facts_of_queues,
     problems_in,
+    used_queues,
 )
 from ...models import ScheduledJob
 from ...registry import Handler
@@ -55,7 +57,7 @@ def status(call: Call) -> None:
     snapshot = call.snapshot
     facts = {
         "at": call.clock,
-        "queues": [facts_of_queue(queue, call) for queue in snapshot.queues],
+        "queues": [facts_of_queue(queue, call) for queue in facts_of_queues(snapshot, used_queues(snapshot))],
         **counted_processes(call),
         "schedules": _schedules(snapshot.jobs),
         "problems": [asdict(problem) for problem in problems_in(snapshot)],

@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import messages, queues, validation
 from ...engines import AtLeast
-from ...inspection import QueueFacts
+from ...inspection import QueueFacts, facts_of_queues
 from . import formats
 from .call import Call, Verbs
 
@@ -33,12 +33,24 @@ def add_to(verbs: Verbs) -> None:
 
 
 def list_queues(call: Call) -> None:
-    shown = ("name", "state", "ready", "running", "scheduled", "retrying", "dead", "workers", "pause_reason")
-    call.out.rows([facts_of(queue, call) for queue in call.snapshot.queues], shown)
+    shown = (
+        "name",
+        "state",
+        "ready",
+        "running",
+        "scheduled",
+        "retrying",
+        "failed_share",
+        "dead",
+        "workers",
+        "pause_reason",
+    )
+    call.out.rows([facts_of(queue, call) for queue in facts_of_queues(call.snapshot)], shown)
 
 
 def facts_of(queue: QueueFacts, call: Call) -> dict[str, Any]:
     """Return a queue for programs; `capped`: the true counts may be larger."""
+    failed = queue.failed_share
     counts = {name: getattr(queue.work, name) for name in COUNTS} | {"dead": queue.dead}
     oldest = queue.work.oldest_ready
     return {
@@ -46,6 +58,8 @@ def facts_of(queue: QueueFacts, call: Call) -> dict[str, Any]:
         "state": "paused" if queue.row.is_paused else "open",
         **counts,
         "capped": any(isinstance(count, AtLeast) for count in counts.values()),
+        "failed_share": None if failed is None else round(failed, 3),
+        "ended_per_minute": round(queue.per_minute, 3),
         "oldest_ready_seconds": None if oldest is None else (call.clock - oldest).total_seconds(),
         **formats.facts_of(queue.row, PAUSE),
         "workers": queue.workers,

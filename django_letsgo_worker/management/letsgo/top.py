@@ -15,7 +15,7 @@ from typing import Any
 from django.db import reset_queries
 
 from ...conf import settings
-from ...inspection import MOST_COUNTED
+from ...inspection import MOST_COUNTED, facts_of_queues, used_queues
 from ...models import ArchivedMessage, Process
 from . import formats, overview, queues, workers
 from .call import Call, Verbs
@@ -65,10 +65,13 @@ def _watch(call: Call) -> None:
 
 def _look(call: Call) -> dict[str, Any]:
     rates = _rates(call)
-    active = call.snapshot.facts_of_queues(also={queue for rate in rates.values() for queue in rate or ()})
+    active = used_queues(call.snapshot) | {queue for rate in rates.values() for queue in rate or ()}
     return {
         "at": call.clock,
-        "queues": [queues.facts_of(queue, call) | _rates_of(queue.row.name, rates) for queue in active],
+        "queues": [
+            queues.facts_of(queue, call) | _rates_of(queue.row.name, rates)
+            for queue in facts_of_queues(call.snapshot, active)
+        ],
         "workers": [
             workers.facts_of(row, call)
             for row in call.snapshot.processes

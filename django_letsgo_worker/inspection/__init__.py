@@ -7,17 +7,19 @@ Projects may rely on `problems`, `explain`, `Explanation`, `failure`, `failures`
 
 from ..models import LIVE_STATES, in_state
 from .actions import Action, action, manage
+from .agenda import MOST_JOBS, Agenda, Hour, PlannedRun, agenda, jobs_of_next_day
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in, tell_problems
 from .explanation import Explanation, explain, explanation_of
 from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, short_class, trend_of
+from .failure_problems import failing_types
 from .lengths import at_clock, how_far, in_units, length, span
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
 from .overview import Totals, has_history, live_by_state, new_versions, next_jobs, totals
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .rates import Durations, History, Rate, history, rates
-from .runs import Run, last_runs, newest_runs, next_runs
-from .schedule_problems import LATE, declared_names, does_something, is_late
+from .runs import Run, clock_change, last_runs, newest_runs, next_runs
+from .schedule_problems import LATE, declared_names, does_something, is_late, troubled
 from .search import KINDS, WINDOW, Wanted, find_ended, find_live
 from .snapshot import QueueFacts, Snapshot, TypeFacts, alias_of_queue
 from .timeline import name_of
@@ -43,16 +45,20 @@ __all__ = [
     "LIVENESS",
     "LIVE_STATES",
     "MOST_COUNTED",
+    "MOST_JOBS",
     "NOTICE",
     "SEVERITIES",
     "WARNING",
     "WINDOW",
     "Action",
     "Affected",
+    "Agenda",
     "Durations",
     "Explanation",
     "FailureGroup",
     "History",
+    "Hour",
+    "PlannedRun",
     "Problem",
     "QueueFacts",
     "Rate",
@@ -64,9 +70,11 @@ __all__ = [
     "Work",
     "action",
     "affected",
+    "agenda",
     "alias_of_queue",
     "at_clock",
     "by_harm",
+    "clock_change",
     "count_capped",
     "counted_by_liveness",
     "declared_names",
@@ -75,6 +83,7 @@ __all__ = [
     "ended_until",
     "explain",
     "explanation_of",
+    "failing_types",
     "failure",
     "failures",
     "find_ended",
@@ -88,6 +97,7 @@ __all__ = [
     "in_units",
     "is_alive",
     "is_late",
+    "jobs_of_next_day",
     "last_runs",
     "length",
     "live_by_state",
@@ -110,5 +120,6 @@ __all__ = [
     "tell_problems",
     "totals",
     "trend_of",
+    "troubled",
     "types_waiting",
 ]

@@ -23,7 +23,7 @@ from django.utils.translation import ngettext
 
 from .. import schedules
 from ..errors import InvalidSchedule, LetsGoError
-from ..inspection import MOST_JOBS, Hour, PlannedRun, Snapshot, agenda, jobs_of_next_day
+from ..inspection import MOST_JOBS, Hour, PlannedRun, Snapshot, agenda_of, jobs_of_next_day
 from ..models import ScheduledJob
 from ..recurrence import Recurrence
 from . import formatting
@@ -134,7 +134,7 @@ class SchedulePages(ScheduleColumns):
             raise PermissionDenied
         page = Snapshot(self.alias)
         jobs = jobs_of_next_day(page.now, using=self.alias)
-        found = agenda(jobs[:MOST_JOBS], page.now, timezone.get_current_timezone())
+        found = agenda_of(jobs[:MOST_JOBS], page.now, timezone.get_current_timezone())
         fullest = found.fullest
         context = self._context(
             request,

@@ -31,7 +31,7 @@ from .filters import ScheduleStateFilter, ScheduleTypeFilter, counts_of_schedule
 from .forms import ListedInput, ReasonActionForm
 from .schedule_columns import LAST_RUNS, unknown
 from .schedule_form import ScheduledJobForm
-from .schedule_pages import SchedulePages
+from .schedule_pages import FOLDER, SchedulePages
 
 WHAT = ("name", "type", "schedule", "timezone")
 STATE = ("state_shown", "rule", "next_runs", "last_runs")
@@ -44,6 +44,8 @@ class ScheduledJobAdmin(SchedulePages):
     """Schedules; of those declared in code only the switch can be changed."""
 
     form = ScheduledJobForm
+    change_list_template = f"{FOLDER}/schedule_list.html"
+    add_form_template = change_form_template = f"{FOLDER}/schedule_form.html"
     list_display = ("switch", "name_shown", "state_shown", "schedule_shown", "next_run", "history")
     list_display_links = ("name_shown",)
     list_filter = (ScheduleStateFilter, ScheduleTypeFilter)

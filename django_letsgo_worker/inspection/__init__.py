@@ -7,7 +7,7 @@ Projects may rely on `problems`, `explain`, `Explanation`, `failure`, `failures`
 
 from ..models import LIVE_STATES, in_state
 from .actions import Action, action, manage
-from .agenda import MOST_JOBS, Agenda, Hour, PlannedRun, agenda, jobs_of_next_day
+from .agenda import MOST_JOBS, Agenda, Hour, PlannedRun, agenda_of, jobs_of_next_day
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in, tell_problems
 from .explanation import Explanation, explain, explanation_of
@@ -70,7 +70,7 @@ __all__ = [
     "Work",
     "action",
     "affected",
-    "agenda",
+    "agenda_of",
     "alias_of_queue",
     "at_clock",
     "by_harm",

@@ -69,7 +69,7 @@ def jobs_of_next_day(now: datetime, *, using: str) -> list[ScheduledJob]:
     return list(rows.defer("payload").order_by("next_run_at", "pk")[: MOST_JOBS + 1])
 
 
-def agenda(jobs: Sequence[ScheduledJob], now: datetime, zone: tzinfo) -> Agenda:
+def agenda_of(jobs: Sequence[ScheduledJob], now: datetime, zone: tzinfo) -> Agenda:
     """Return what these schedules plan from now on for a day, by the hours on the clock of a zone."""
     until = now + A_DAY
     local = now.astimezone(zone)

@@ -5,17 +5,17 @@ Which messages fit is found in inspection.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from .. import engines, registry
-from ..inspection import WINDOW, ended_by_outcome, live_by_state
+from ..inspection import WINDOW, ended_by_outcome, live_by_state, troubled
 from ..models import ScheduledJob
 from .base import snapshot
 from .lists import AtLeast, CappedPaginator
@@ -209,29 +209,65 @@ class FoundPaginator(CappedPaginator):
         return page
 
 
-# -- schedules: a small table ------------------------------------------------------------------------------
+# -- schedules: a small table, counted whole, by type and tab in one statement ------------------------------
+
+
+def searched_schedules(words: str) -> Q:
+    """Return the condition of the schedules that a search finds."""
+    word = words.strip().replace("\0", "")
+    return Q(name__icontains=word) | Q(type__icontains=word) if word else Q()
+
+
+def counted_schedules(request: HttpRequest) -> dict[str, dict[str, int]]:
+    """Return how many schedules that the search finds are behind each tab, by type; read once for a page."""
+    found: dict[str, dict[str, int]] | None = getattr(request, "_letsgo_schedules", None)
+    if found is None:
+        found_by = searched_schedules(request.GET.get("q", ""))
+        rows = ScheduledJob.objects.using(snapshot(request).using).filter(found_by)
+        rules = {tab: Count("pk", filter=rule(request)) for tab, (_label, rule) in SCHEDULE_TABS.items()}
+        by_type = rows.order_by("type").values("type").annotate(whole=Count("pk"), **rules)
+        counts = by_type.values_list("type", "whole", *rules)
+        found = {type: dict(zip(("", *rules), numbers, strict=True)) for type, *numbers in counts}
+        request._letsgo_schedules = found  # type: ignore[attr-defined]
+    return found
+
+
+def counts_of_schedules(request: HttpRequest) -> dict[str, int]:
+    """Return how many schedules of the list, with its search and type, are behind each tab."""
+    wanted = request.GET.get("type")
+    found = [counts for type, counts in counted_schedules(request).items() if wanted in (None, "", type)]
+    return {tab: sum(counts[tab] for counts in found) for tab in ("", *SCHEDULE_TABS)}
+
+
+SCHEDULE_TABS: dict[str, tuple[Any, Callable[[HttpRequest], Q]]] = {
+    "on": (_("on"), lambda request: Q(enabled=True)),
+    "off": (_("off"), lambda request: Q(enabled=False)),
+    "problem": (_("with a problem"), lambda request: troubled(snapshot(request))),
+    "code": (_("declared in code"), lambda request: Q(declared_in_code=True)),
+}
 
 
 class ScheduleStateFilter(Filter):
+    """Tabs: all, on, off, those that a problem is about, and those that the code declares."""
+
     title = _("state")
     parameter_name = "state"
-    states = {
-        "on": (_("on"), Q(enabled=True)),
-        "off": (_("off"), Q(enabled=False)),
-        "broken": (_("with a problem"), Q(enabled=True) & ~Q(problem="")),
-        "code": (_("declared in code"), Q(declared_in_code=True)),
-    }
+    is_tabs = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return [(name, label) for name, (label, _rule) in self.states.items()]
+        return [(tab, label) for tab, (label, _rule) in SCHEDULE_TABS.items()]
 
     def narrowed(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return queryset.filter(self.states[value][1]) if value in self.states else queryset.none()
+        if value not in SCHEDULE_TABS:
+            return queryset.none()
+        return queryset.filter(SCHEDULE_TABS[value][1](request))
+
+    def counts(self, request: HttpRequest) -> dict[str, int]:
+        return counts_of_schedules(request)
 
 
 class ScheduleTypeFilter(TypeFilter):
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return self.with_own(sorted(set(self._types(model_admin.alias))))
+    """By type; the choices are those of the schedules that the search finds."""
 
-    def _types(self, alias: str) -> Iterator[str]:
-        yield from ScheduledJob.objects.using(alias).order_by("type").values_list("type", flat=True)[:1000]
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return self.with_own(list(counted_schedules(request)))

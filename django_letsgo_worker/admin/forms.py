@@ -1,14 +1,12 @@
-"""The forms of the admin: a pause, a purge, a bulk operation, and a schedule with its payload.
+"""The forms of the admin that ask before something is done: a pause, a purge, a bulk operation.
 
-The model decides what a valid schedule is; the form only shows its errors at their fields.
+The form of a schedule is in schedule_form.py.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from zoneinfo import available_timezones
 
 from django import forms
 from django.contrib.admin.helpers import ActionForm
@@ -16,16 +14,14 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import messages, planning, redaction, registry, validation
-from ..conf import settings
+from .. import messages, registry
 from ..errors import InvalidMessage
-from ..models import BulkOperation, ScheduledJob
+from ..models import BulkOperation
 
 if TYPE_CHECKING:
-    ScheduledJobModelForm = forms.ModelForm[ScheduledJob]
     BulkOperationModelForm = forms.ModelForm[BulkOperation]
 else:
-    ScheduledJobModelForm = BulkOperationModelForm = forms.ModelForm
+    BulkOperationModelForm = forms.ModelForm
 
 HOW_LONG = [
     ("", _("until it is resumed")),
@@ -128,65 +124,6 @@ class ListedInput(forms.TextInput):
         return context
 
 
-class PayloadField(forms.JSONField):
-    """A payload as JSON text; secret values are masked, and stay as they are where the mask is left."""
-
-    def prepare_value(self, value: Any) -> Any:
-        if value is None:
-            return ""
-        if isinstance(value, forms.fields.InvalidJSONInput):
-            return value
-        return json.dumps(redaction.redacted(value), indent=2, ensure_ascii=False)
-
-    def bound_data(self, data: Any, initial: Any) -> Any:
-        # As it was typed: Django would parse it again, and raise what to_python() has already reported.
-        return initial if self.disabled else None if data is None else forms.fields.InvalidJSONInput(data)
-
-    def to_python(self, value: Any) -> Any:
-        try:
-            read = super().to_python(value)
-            validation.encode("payload", read, settings().max_payload_bytes)
-        except InvalidMessage as error:
-            raise ValidationError(str(error)) from None
-        except (RecursionError, ValueError):
-            # Beyond the limits of Python's parser: nested too deep, or a number with too many digits.
-            raise ValidationError(
-                self.error_messages["invalid"], code="invalid", params={"value": "…"}
-            ) from None
-        return read
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        try:
-            return bool(self.to_python(data) != redaction.redacted(initial))
-        except ValidationError:
-            return True
-
-
-class MaskMoved(ValueError):
-    """A mask in a place where no value was masked."""
-
-
-def restored(edited: Any, original: Any) -> Any:
-    """Return an edited value with each mask replaced by the value it stood for. Raises MaskMoved."""
-    if isinstance(edited, dict):
-        before = original if isinstance(original, dict) else {}
-        return {key: _restored_item(key, item, before) for key, item in edited.items()}
-    if isinstance(edited, list):
-        olds = original if isinstance(original, list) else []
-        return [
-            restored(item, olds[place] if place < len(olds) else None) for place, item in enumerate(edited)
-        ]
-    return edited
-
-
-def _restored_item(key: str, item: Any, before: dict[str, Any]) -> Any:
-    if item != redaction.MASK or not redaction.is_secret(key):
-        return restored(item, before.get(key))
-    if key not in before:
-        raise MaskMoved(key)
-    return before[key]
-
-
 class OperationForm(BulkOperationModelForm):
     """A new bulk operation: what is done, to which messages, over how long, and why."""
 
@@ -233,56 +170,3 @@ class OperationForm(BulkOperationModelForm):
     def _get_validation_exclusions(self) -> set[str]:
         # They are checked by the verb, as it takes them: the row has them in other forms.
         return {*super()._get_validation_exclusions(), "over", "state", "to_queue"}  # type: ignore[misc]
-
-
-class ScheduledJobForm(ScheduledJobModelForm):
-    """A schedule; the model's checks report each error at its field."""
-
-    class Meta:
-        model = ScheduledJob
-        fields = (
-            "name", "enabled", "type", "schedule", "timezone", "payload",
-            *planning.MESSAGE_FIELDS, *planning.RUN_FIELDS,
-        )  # fmt: skip
-        field_classes = {"payload": PayloadField}
-        widgets = {
-            "type": ListedInput(registry.types, attrs={"class": "vTextField"}),
-            "timezone": ListedInput(lambda: sorted(available_timezones())),
-            "payload": forms.Textarea(
-                attrs={"rows": 8, "cols": 80, "class": "lg-payload", "spellcheck": "false"}
-            ),
-        }
-        help_texts = {
-            "schedule": _("Such as rate(5 minutes), @daily, 30 2 * * MON-FRI, at(2027-01-01T09:00:00)."),
-            "timezone": _("The time zone of cron expressions and of at()."),
-            "payload": _("JSON, or empty."),
-            "queue": _("Empty: the handler's."),
-            "priority": _("-100 to 100, larger is sooner. Empty: the handler's."),
-            "max_attempts": _("Empty: the handler's."),
-            "deadline": _("Counted from the planned time, such as 00:10:00; no attempt starts after that."),
-            "misfire_grace": _("How late a run may be and still be on time, such as 00:01:00."),
-            "spread": _("Minutes over which runs are spread."),
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # A new row is checked where it will be saved.
-        self.instance._state.db = self.instance._state.db or settings().database
-
-    def clean_name(self) -> str:
-        # Django would look for the name where the router reads, not in our database.
-        name: str = self.cleaned_data["name"]
-        rows = ScheduledJob.objects.using(settings().database).filter(name=name).exclude(pk=self.instance.pk)
-        if name.isprintable() and rows.exists():
-            raise ValidationError(_("A schedule with this name exists already."), code="unique")
-        return name
-
-    def validate_unique(self) -> None:
-        """Check nothing more: clean_name() has looked for the name."""
-
-    def clean_payload(self) -> Any:
-        try:
-            return restored(self.cleaned_data["payload"], self.instance.payload)
-        except MaskMoved as error:
-            text = _("%(mask)s at %(key)s does not stand for a value: enter the value itself.")
-            raise ValidationError(text, params={"mask": redaction.MASK, "key": str(error)}) from None

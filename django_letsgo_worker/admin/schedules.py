@@ -1,17 +1,20 @@
 """Schedules: the list with its switches, the form, and the actions enable, disable and run now.
 
-Columns and fields are in schedule_columns.py; planning decides when a schedule runs.
+Columns and fields are in schedule_columns.py, further pages in schedule_pages.py; planning decides when a
+schedule runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
 from django.contrib import messages as notices
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
@@ -20,22 +23,30 @@ from django.utils.translation import ngettext
 
 from .. import planning, schedules
 from ..errors import InvalidSchedule, LetsGoError
-from ..inspection import newest_runs
+from ..inspection import failing_types, newest_runs
 from ..models import ScheduledJob
 from . import formatting
-from .filters import ScheduleStateFilter, ScheduleTypeFilter
-from .forms import ReasonActionForm, ScheduledJobForm
-from .schedule_columns import ScheduleColumns
+from .base import snapshot
+from .filters import ScheduleStateFilter, ScheduleTypeFilter, counts_of_schedules, searched_schedules
+from .forms import ListedInput, ReasonActionForm
+from .schedule_columns import LAST_RUNS, unknown
+from .schedule_form import ScheduledJobForm
+from .schedule_pages import FOLDER, SchedulePages
 
-WHAT = ("name", "type", "schedule", "timezone", "payload")
+WHAT = ("name", "type", "schedule", "timezone")
+STATE = ("state_shown", "rule", "next_runs", "last_runs")
+# What most schedules leave as it is.
+FOLDED = ((_("Its messages"), planning.MESSAGE_FIELDS), (_("Bounds and rules"), planning.RUN_FIELDS))
 
 
 @admin.register(ScheduledJob)
-class ScheduledJobAdmin(ScheduleColumns):
+class ScheduledJobAdmin(SchedulePages):
     """Schedules; of those declared in code only the switch can be changed."""
 
     form = ScheduledJobForm
-    list_display = ("switch", "name_shown", "schedule_shown", "state_shown", "next_run", "last_run")
+    change_list_template = f"{FOLDER}/schedule_list.html"
+    add_form_template = change_form_template = f"{FOLDER}/schedule_form.html"
+    list_display = ("switch", "name_shown", "state_shown", "schedule_shown", "next_run", "history")
     list_display_links = ("name_shown",)
     list_filter = (ScheduleStateFilter, ScheduleTypeFilter)
     search_fields = ("name", "type")
@@ -48,17 +59,30 @@ class ScheduledJobAdmin(ScheduleColumns):
 
     # -- the list --------------------------------------------------------------------------------------
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        page = snapshot(request)
+        more = {"has_scheduler": page.has_scheduler, "agenda_url": self.url("agenda")}
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
     def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         super().look_at(request, rows)
-        runs = newest_runs([row.pk for row in rows], using=self.alias)
+        page = snapshot(request)
+        runs = newest_runs([row.pk for row in rows], LAST_RUNS, using=self.alias)
+        # Without a scheduler nothing is well, whatever its type does.
+        failing = set(failing_types(page)) if page.has_scheduler else set()
         for row in rows:
-            row.newest_run = runs.get(row.pk)
+            row.newest_runs, row.failing_types = runs[row.pk], failing
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        paginator = super().get_paginator(request, *args, **kwargs)
+        # The tabs have counted them.
+        paginator.count = counts_of_schedules(request).get(request.GET.get("state", ""), 0)
+        return paginator
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ScheduledJob], search_term: str
     ) -> tuple[QuerySet[ScheduledJob], bool]:
-        word = search_term.strip().replace("\0", "")
-        return queryset.filter(Q(name__icontains=word) | Q(type__icontains=word)) if word else queryset, False
+        return queryset.filter(searched_schedules(search_term)), False
 
     @admin.display(description=_("on"))
     def switch(self, row: Any) -> SafeString | str:
@@ -88,19 +112,33 @@ class ScheduledJobAdmin(ScheduleColumns):
         may_see = self.has_view_payload(request)
         may_edit = obj is None or self.has_change_permission(request, obj)
         payload = "payload" if may_see and may_edit else "payload_shown" if may_see else "payload_hidden"
-        what = [payload if name == "payload" else name for name in WHAT]
-        sections: list[Any] = [
-            (None, {"fields": what if obj else [what[0], "enabled", *what[1:]]}),
-            (_("Its messages"), {"fields": planning.MESSAGE_FIELDS}),
-            (_("Bounds and rules"), {"fields": planning.RUN_FIELDS}),
+        # To change a schedule is not to switch it.
+        what = [*WHAT, *(["enabled"] if obj is None else []), payload]
+        folded = [
+            (_titled(title, names, obj), {"fields": names, "classes": ["collapse"]})
+            for title, names in FOLDED
         ]
-        if obj is None:
+        sections: list[Any] = [(None, {"fields": what, "classes": ["lg-what"]}), *folded]
+        # What was typed and not saved says nothing of the state.
+        if obj is None or request.method == "POST":
             return sections
-        state = ("state_shown", "english", "next_runs", "last_runs")
-        return [(_("State"), {"fields": state}), *sections]
+        return [(_("State"), {"fields": STATE, "classes": ["lg-state"]}), *sections]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ("state_shown", "english", "next_runs", "last_runs", "payload_shown", "payload_hidden")
+        return (*STATE, "payload_shown", "payload_hidden")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "type":
+            known = snapshot(request).types_known
+            kwargs["widget"] = ListedInput(lambda: sorted(known), attrs={"class": "vTextField"})
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        saved = kwargs.get("obj")
+        context |= {"preview_url": self.url("preview"), "has_scheduler": snapshot(request).has_scheduler}
+        if request.method == "POST":
+            context["preview"] = self.preview(request, request.POST, saved)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description=_("payload"))
     def payload_shown(self, row: ScheduledJob) -> SafeString:
@@ -114,6 +152,9 @@ class ScheduledJobAdmin(ScheduleColumns):
         if not change:
             obj.switched_by = self.who(request)
         obj.save(using=self.alias)
+        page = snapshot(request)
+        if not page.knows(obj.type):
+            self.say(request, f"{obj.type}: {unknown(obj.type, page)}", notices.WARNING)
 
     def changeform_view(
         self,
@@ -130,7 +171,14 @@ class ScheduledJobAdmin(ScheduleColumns):
             return HttpResponseRedirect(request.get_full_path())
 
     def offered(self, row: ScheduledJob) -> tuple[str, ...]:
-        return ("disable" if row.enabled else "enable", "run_now")
+        return ("run_now",) if row.enabled else ("enable", "run_now")
+
+    def buttons_of(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        if not self.has_switch_permission(request):
+            return super().buttons_of(request, row)
+        label = _("Switch off…") if row.enabled else _("Why it is off…")
+        off = {"url": f"{self.off_url(row)}?from=change", "label": label, "name": "off", "is_link": True}
+        return [off, *super().buttons_of(request, row)]
 
     # -- delete ----------------------------------------------------------------------------------------
 
@@ -154,9 +202,6 @@ class ScheduledJobAdmin(ScheduleColumns):
 
     # -- actions ---------------------------------------------------------------------------------------
 
-    def has_switch_permission(self, request: HttpRequest) -> bool:
-        return self.may(request, "switch_scheduledjob")
-
     def has_run_permission(self, request: HttpRequest) -> bool:
         return self.may(request, "run_scheduledjob")
 
@@ -170,8 +215,8 @@ class ScheduledJobAdmin(ScheduleColumns):
             lambda name: schedules.enable(name, by=by, using=self.alias),
             _t("Switched on."),
         )
-        said = ngettext("%(count)d schedule is on.", "%(count)d schedules are on.", done)
-        self.say(request, said % {"count": done}) if done else None
+        said = ngettext("%(count)d schedule is on.", "%(count)d schedules are on.", len(done))
+        self.say(request, said % {"count": len(done)}) if done else None
 
     @admin.action(description=_("Switch off"), permissions=["switch"])
     def disable(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
@@ -182,8 +227,11 @@ class ScheduledJobAdmin(ScheduleColumns):
             return schedules.disable(name, by=by, reason=reason, using=self.alias)
 
         done = self._each(request, queryset, disable, _t("Switched off."))
-        said = ngettext("%(count)d schedule is off.", "%(count)d schedules are off.", done)
-        self.say(request, said % {"count": done}) if done else None
+        said = ngettext("%(count)d schedule is off.", "%(count)d schedules are off.", len(done))
+        why = ""
+        if len(done) == 1 and not reason:
+            why = formatting.link(self.off_url(done[0]), _t("Say why, and until when"))
+        self.say(request, format_html("{} {}", said % {"count": len(done)}, why)) if done else None
 
     @admin.action(description=_("Run now"), permissions=["run"])
     def run_now(self, request: HttpRequest, queryset: QuerySet[ScheduledJob]) -> None:
@@ -202,8 +250,8 @@ class ScheduledJobAdmin(ScheduleColumns):
 
     def _each(
         self, request: HttpRequest, queryset: QuerySet[ScheduledJob], verb: Callable[[str], object], what: str
-    ) -> int:
-        """Call a verb for each schedule; return for how many it succeeded."""
+    ) -> list[ScheduledJob]:
+        """Call a verb for each schedule; return those for which it succeeded."""
         done = []
         for job in queryset:
             try:
@@ -213,4 +261,22 @@ class ScheduledJobAdmin(ScheduleColumns):
             else:
                 done.append(job)
         self.log(request, done, what)
-        return len(done)
+        return done
+
+
+def _titled(title: Any, names: Sequence[str], job: ScheduledJob | None) -> SafeString:
+    """Return the heading of fields that are folded away, with their names and the values that are chosen."""
+    held = ", ".join(_held(ScheduledJob._meta.get_field(name), job) for name in names)
+    return format_html('{} <span class="lg-why">{}</span>', title, held)
+
+
+def _held(field: Any, job: ScheduledJob | None) -> str:
+    value = None if job is None else getattr(job, field.name)
+    if value is None or value == field.get_default():
+        return str(field.verbose_name)
+    shown = dict(field.flatchoices).get(value, value)
+    if isinstance(shown, datetime):
+        shown = f"{timezone.localtime(shown):%Y-%m-%d %H:%M}"
+    if isinstance(shown, timedelta):
+        shown = formatting.span(shown.total_seconds())
+    return f"{field.verbose_name}: {formatting.cut(shown)}"

@@ -7,6 +7,7 @@ Projects may rely on `problems`, `explain`, `Explanation`, `failure`, `failures`
 
 from ..models import LIVE_STATES, in_state
 from .actions import Action, action, manage
+from .agenda import MOST_JOBS, Agenda, Hour, PlannedRun, agenda_of, jobs_of_next_day
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in, tell_problems
 from .explanation import Explanation, explain, explanation_of
@@ -20,14 +21,15 @@ from .facts import (
     used_queues,
 )
 from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, short_class, trend_of
+from .failure_problems import failing_types
 from .heads import InHand, in_hand
 from .lengths import at_clock, how_far, in_units, length, span
 from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
 from .overview import Totals, has_history, live_by_state, new_versions, next_jobs, totals
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .rates import Durations, History, Rate, history, history_lately, rates
-from .runs import Run, last_runs, newest_runs, next_runs
-from .schedule_problems import LATE, declared_names, does_something, is_late
+from .runs import Run, clock_change, last_runs, newest_runs, next_runs
+from .schedule_problems import LATE, declared_names, does_something, is_late, troubled
 from .search import KINDS, WINDOW, Wanted, find_ended, find_live
 from .snapshot import Snapshot, alias_of_queue
 from .timeline import name_of
@@ -53,17 +55,21 @@ __all__ = [
     "LIVENESS",
     "LIVE_STATES",
     "MOST_COUNTED",
+    "MOST_JOBS",
     "NOTICE",
     "SEVERITIES",
     "WARNING",
     "WINDOW",
     "Action",
     "Affected",
+    "Agenda",
     "Durations",
     "Explanation",
     "FailureGroup",
     "History",
+    "Hour",
     "InHand",
+    "PlannedRun",
     "Problem",
     "QueueFacts",
     "Rate",
@@ -75,9 +81,11 @@ __all__ = [
     "Work",
     "action",
     "affected",
+    "agenda_of",
     "alias_of_queue",
     "at_clock",
     "by_harm",
+    "clock_change",
     "count_capped",
     "counted_by_liveness",
     "declared_names",
@@ -88,6 +96,7 @@ __all__ = [
     "explanation_of",
     "facts_of_queues",
     "facts_of_types",
+    "failing_types",
     "failure",
     "failures",
     "find_ended",
@@ -103,6 +112,7 @@ __all__ = [
     "in_units",
     "is_alive",
     "is_late",
+    "jobs_of_next_day",
     "last_runs",
     "length",
     "live_by_state",
@@ -126,6 +136,7 @@ __all__ = [
     "tell_problems",
     "totals",
     "trend_of",
+    "troubled",
     "type_names",
     "types_waiting",
     "used_queues",

@@ -27,14 +27,25 @@ NEW = timedelta(hours=1)
 FAILURES_COUNTED = 100
 
 
-def failing(snapshot: Snapshot) -> Iterator[Problem]:
-    """Yield the types of whose attempts of the last quarter of an hour half or more failed."""
+def failing_types(snapshot: Snapshot) -> list[str]:
+    """Return the types of whose attempts of the last quarter of an hour half or more failed."""
+    failed, all_tries = _tries(snapshot)
+    found = [type for type, n in failed.most_common() if n >= LEAST_FAILED and n >= SOME * all_tries[type]]
+    return found[:MOST_TYPES]
+
+
+def _tries(snapshot: Snapshot) -> tuple[Counter[str], Counter[str]]:
+    """Return by type how many attempts failed, and how many there were."""
     failed, all_tries = Counter[str](), Counter[str]()
     for one in snapshot.attempts:
         failed[one.type] += one.failed
         all_tries[one.type] += one.failed + one.succeeded
-    found = [type for type, n in failed.most_common() if n >= LEAST_FAILED and n >= SOME * all_tries[type]]
-    found = found[:MOST_TYPES]
+    return failed, all_tries
+
+
+def failing(snapshot: Snapshot) -> Iterator[Problem]:
+    """Yield the types that fail."""
+    found, (failed, all_tries) = failing_types(snapshot), _tries(snapshot)
     newest, begun = _errors(snapshot, found), _begun(snapshot, found)
     for type in found:
         share = failed[type] / all_tries[type]

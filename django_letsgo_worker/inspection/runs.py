@@ -1,19 +1,27 @@
 """The runs of schedules: the results of the last ones, and the times of the next ones.
 
-Planning decides when a schedule runs.
+Planning decides when a schedule runs; what runs in the next day together is in agenda.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from zoneinfo import ZoneInfo
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import Value
 
+from .. import planning
 from ..models import ArchivedMessage, Message, Occurrence, ScheduledJob
+from ..recurrence import Recurrence
 from .work import state_of
+
+# So many selects one statement has on every database; SQLite takes 500.
+JOBS_AT_ONCE = 250
+# The columns that results are told from: those of all messages, and those that only ended ones have.
+BOTH, ENDED = ("pk", "attempts", "visible_at", "leased_by"), ("outcome", "seconds", "error_class")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,42 +38,82 @@ class Run:
         return state_of(self.message, now) if self.message else "pruned"
 
 
-def newest_runs(job_ids: Sequence[int], *, using: str) -> dict[int, Run]:
-    """Return the newest occurrence of each of these schedules, by three statements."""
-    if not job_ids:
-        return {}
-    newest = Occurrence.objects.filter(scheduled_job=OuterRef("pk")).order_by("-planned_at").values("pk")[:1]
-    jobs = ScheduledJob.objects.using(using).filter(pk__in=job_ids)
-    ids = jobs.annotate(newest=Subquery(newest)).values("newest")
-    occurrences = Occurrence.objects.using(using).filter(pk__in=ids)
-    return {run.occurrence.scheduled_job_id: run for run in _with_messages(occurrences, using)}
+def newest_runs(job_ids: Sequence[int], count: int, *, using: str) -> dict[int, list[Run]]:
+    """Return the newest occurrences of each of these schedules, newest first, by two statements."""
+    found: dict[int, list[Run]] = {job_id: [] for job_id in job_ids}
+    for start in range(0, len(job_ids), JOBS_AT_ONCE):
+        occurrences = _newest(job_ids[start : start + JOBS_AT_ONCE], count, using)
+        for run in _with_messages(occurrences, using):
+            found[run.occurrence.scheduled_job_id].append(run)
+    return found
 
 
 def last_runs(job_id: int, count: int, *, using: str) -> list[Run]:
     """Return the newest occurrences of one schedule, newest first."""
-    rows = Occurrence.objects.using(using).filter(scheduled_job_id=job_id).order_by("-planned_at")
-    return _with_messages(rows[:count], using)
+    return newest_runs([job_id], count, using=using)[job_id]
 
 
-def _with_messages(occurrences: Iterable[Occurrence], using: str) -> list[Run]:
-    rows = list(occurrences)
-    ids = [row.message_id for row in rows if row.message_id is not None]
+def _newest(job_ids: Sequence[int], count: int, using: str) -> list[Occurrence]:
+    """Return the newest occurrences: for each schedule one descent into the index, whatever its history."""
+    columns = ", ".join(field.attname for field in Occurrence._meta.concrete_fields)
+    sql = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT {columns} FROM {Occurrence._meta.db_table} "
+        f"WHERE scheduled_job_id = {int(job_id)} ORDER BY planned_at DESC LIMIT {int(count)}) last{place}"
+        for place, job_id in enumerate(job_ids)
+    )
+    rows = list(Occurrence.objects.using(using).raw(sql))
+    return sorted(rows, key=lambda row: row.planned_at, reverse=True)
+
+
+def _with_messages(occurrences: Sequence[Occurrence], using: str) -> list[Run]:
+    ids = [row.message_id for row in occurrences if row.message_id is not None]
+    found = _messages(ids, using) if ids else {}
+    return [Run(row, None if row.message_id is None else found.get(row.message_id)) for row in occurrences]
+
+
+def _messages(ids: Sequence[int], using: str) -> dict[int, Message | ArchivedMessage]:
+    """Return these messages, live or ended, with what their results are told from, by one statement."""
+    columns = ArchivedMessage._meta.concrete_fields
+    nothing = {column.name: Value(None, column) for column in columns if column.name in ENDED}
+    live = Message.objects.using(using).filter(pk__in=ids).annotate(**nothing)
+    ended = ArchivedMessage.objects.using(using).filter(pk__in=ids)
+    rows = live.values_list(*BOTH, *ENDED).union(ended.values_list(*BOTH, *ENDED), all=True)
     found: dict[int, Message | ArchivedMessage] = {}
-    if ids:
-        live = Message.objects.using(using).filter(pk__in=ids)
-        found |= {m.pk: m for m in live.only("pk", "type", "visible_at", "leased_by", "attempts")}
-        ended = ArchivedMessage.objects.using(using).filter(pk__in=ids)
-        columns = ("pk", "type", "outcome", "finished_at", "seconds", "error_class")
-        found |= {m.pk: m for m in ended.only(*columns)}
-    return [Run(row, None if row.message_id is None else found.get(row.message_id)) for row in rows]
+    for *both, outcome, seconds, error_class in rows:
+        facts = dict(zip(BOTH, both, strict=True))
+        if outcome is None:
+            found.setdefault(facts["pk"], Message(**facts))
+        else:
+            ended_as = ArchivedMessage(**facts, outcome=outcome, seconds=seconds, error_class=error_class)
+            found[facts["pk"]] = ended_as
+    return found
 
 
 def next_runs(job: ScheduledJob, count: int, now: datetime) -> list[datetime]:
     """Return the next planned times; for a schedule that is off, those that it would have if it were on.
 
-    Raises InvalidSchedule.
+    So it is for one that was edited since it was planned, or was never saved. Raises InvalidSchedule.
     """
-    if job.enabled:
+    if job.enabled and (planning.is_planned(job) or planning.carries_on(job)):
         return job.next_runs(count)
-    times = islice(job.recurrence.occurrences_after(now), count)
+    anchor = planning.plan(job, now).anchor
+    recurrence = Recurrence.parse(job.schedule, job.timezone, anchor=anchor)
+    first = planning.first_run(job, recurrence, now)
+    if first is None:
+        return []
+    times = [first, *islice(recurrence.occurrences_after(first), max(0, count - 1))]
     return [moment for moment in times if job.ends_at is None or moment <= job.ends_at]
+
+
+def clock_change(recurrence: Recurrence, moment: datetime) -> str:
+    """Return what a clock change does to a run.
+
+    It is "moved" where the time that is named is left out, "first" or "second" where the clock shows the
+    time twice, and else nothing.
+    """
+    if recurrence.is_moved(moment):
+        return "moved"
+    local = moment.astimezone(ZoneInfo(recurrence.timezone))
+    if local.replace(fold=0).utcoffset() == local.replace(fold=1).utcoffset():
+        return ""
+    return "second" if local.fold else "first"

@@ -29,6 +29,8 @@ LATE = timedelta(minutes=1)
 MOST_CAUSES, MOST_NAMES = 50, 10_000
 # How many that never fire are counted.
 MOST_LISTED = 1_000
+# The rows that never fire, unless a scheduler has yet to plan them.
+NEVER = Q(problem="", next_run_at__isnull=True, last_run_at__isnull=True)
 
 
 def does_something(name: str) -> bool:
@@ -47,6 +49,16 @@ def declared_names() -> set[str]:
 def is_late(job: ScheduledJob, now: datetime) -> bool:
     """Return whether a schedule should have fired a while ago."""
     return job.next_run_at is not None and job.next_run_at < now - LATE
+
+
+def troubled(snapshot: Snapshot) -> Q:
+    """Return the condition of the schedules that a problem is about, but for the lack of a scheduler."""
+    late, failing = snapshot.now - LATE, [one.name for one in snapshot.failing_schedules]
+    wrong = ~Q(problem="") | Q(next_run_at__lt=late) | Q(name__in=failing)
+    unknown = Q(next_run_at__isnull=False) & ~Q(type__in=snapshot.types_known)
+    never = NEVER & ~Q(pk__in=_to_look_at(snapshot))
+    left_out = Q() if schedules.is_built_in_used() else ~Q(name=schedules.BUILT_IN)
+    return Q(enabled=True) & left_out & (wrong | unknown | never)
 
 
 def _on(snapshot: Snapshot) -> QuerySet[ScheduledJob]:
@@ -144,8 +156,7 @@ def _broken(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _never(snapshot: Snapshot) -> Iterator[Problem]:
-    never = Q(problem="", next_run_at__isnull=True, last_run_at__isnull=True)
-    unplanned = _on(snapshot).filter(never).exclude(pk__in=_to_look_at(snapshot)).order_by("name")
+    unplanned = _on(snapshot).filter(NEVER).exclude(pk__in=_to_look_at(snapshot)).order_by("name")
     rows = list(unplanned.values_list("name", "updated_at")[: MOST_LISTED + 1])
     if rows:
         count = AtLeast(MOST_LISTED) if len(rows) > MOST_LISTED else len(rows)

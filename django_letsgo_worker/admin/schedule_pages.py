@@ -1,0 +1,191 @@
+"""The pages beside the list of schedules and their form: switch off, the agenda, and the preview of a rule.
+
+The list, the form and the actions are in schedules.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import messages as notices
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.urls.resolvers import URLPattern
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
+from django.utils.translation import ngettext
+
+from .. import schedules
+from ..errors import InvalidSchedule, LetsGoError
+from ..inspection import MOST_JOBS, Hour, PlannedRun, Snapshot, agenda_of, jobs_of_next_day
+from ..models import ScheduledJob
+from ..recurrence import Recurrence
+from . import formatting
+from .base import snapshot
+from .schedule_columns import ScheduleColumns, next_runs_shown, unknown
+from .schedule_form import PreviewForm, SwitchOffForm
+
+FOLDER = "admin/django_letsgo_worker"
+# So many runs of one quarter of an hour are named; of further ones so many are folded away, the rest counted.
+NAMED, FOLDED = 4, 40
+# An hour with so many runs stands out.
+PILE_UP = 8
+
+
+class SchedulePages(ScheduleColumns):
+    """Pages of their own about schedules."""
+
+    def get_urls(self) -> list[URLPattern]:
+        views = (
+            ("agenda/", self.agenda_view, "agenda"),
+            ("preview/", self.preview_view, "preview"),
+            ("<str:object_id>/off/", self.off_view, "off"),
+        )
+        own = [
+            path(route, self.admin_site.admin_view(view), name=f"django_letsgo_worker_scheduledjob_{name}")
+            for route, view, name in views
+        ]
+        return [*own, *super().get_urls()]
+
+    def _context(self, request: HttpRequest, **more: Any) -> dict[str, Any]:
+        request.current_app = self.admin_site.name
+        return {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            **more,
+        }
+
+    # -- switch off ------------------------------------------------------------------------------------
+
+    def has_switch_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "switch_scheduledjob")
+
+    def off_url(self, row: Any) -> str:
+        return self.url("off", quote(row.pk))
+
+    def off_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask why one schedule is off, and until when, then switch it off."""
+        if not (self.has_switch_permission(request) and self.has_view_permission(request)):
+            raise PermissionDenied
+        job = self.find(request, unquote(object_id))
+        if job is None:
+            raise Http404
+        now, initial = snapshot(request).now, {"reason": job.switch_reason}
+        form = SwitchOffForm(request.POST or None, now=now, initial=initial)
+        if request.method == "POST" and form.is_valid():
+            self._switch_off(request, job, **form.cleaned_data)
+            return self.back(request, object_id)
+        title = _t("Switch %(name)s off") % {"name": formatting.cut(job.name)}
+        lead = _t(
+            "It plans no runs while it is off, and makes up for none later. Messages that wait still run."
+        )
+        verb = _t("Switch off") if job.enabled else _t("Keep it off")
+        context = self._context(request, form=form, title=title, lead=lead, verb=verb)
+        return TemplateResponse(request, f"{FOLDER}/queue_form.html", context)
+
+    def _switch_off(self, request: HttpRequest, job: ScheduledJob, **facts: Any) -> None:
+        because = {"reason": facts["reason"], "resume_at": facts["resume_at"]}
+        try:
+            schedules.disable(job.name, by=self.who(request), using=self.alias, **because)
+        except LetsGoError as error:
+            self.say(request, str(error), notices.ERROR)
+            return
+        self.log(request, [job], _t("Switched off."))
+        self.say(request, _t("The schedule %(name)s is off.") % {"name": job.name})
+
+    # -- the preview of a rule -------------------------------------------------------------------------
+
+    def preview_view(self, request: HttpRequest) -> HttpResponse:
+        """Return the next runs of a rule that is being typed, as a part of the form's page."""
+        if not (self.has_add_permission(request) or self.has_change_permission(request)):
+            raise PermissionDenied
+        # The grid of a rate that is saved stays where it is.
+        saved = self.chosen(request, request.GET.get("of", "")).first()
+        context = {"preview": self.preview(request, request.GET, saved)}
+        return TemplateResponse(request, f"{FOLDER}/schedule_runs.html", context)
+
+    def preview(self, request: HttpRequest, typed: Any, saved: ScheduledJob | None) -> dict[str, Any]:
+        """Return what can be said of a rule before it is saved: its next runs, or what is wrong with it."""
+        job = PreviewForm(typed).typed_into(saved or ScheduledJob())
+        page = snapshot(request)
+        is_unknown = job.type and not page.knows(job.type)
+        said: dict[str, Any] = {"warning": unknown(job.type, page) if is_unknown else ""}
+        if not job.schedule:
+            return said
+        try:
+            said["english"] = Recurrence.parse(job.schedule, job.timezone).describe()
+            said["runs"] = next_runs_shown(job, page)
+        except InvalidSchedule as error:
+            said["error"] = str(error)
+        return said
+
+    # -- the agenda ------------------------------------------------------------------------------------
+
+    def agenda_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what runs in the next 24 hours, hour by hour on the viewer's clock."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        page = Snapshot(self.alias)
+        jobs = jobs_of_next_day(page.now, using=self.alias)
+        found = agenda_of(jobs[:MOST_JOBS], page.now, timezone.get_current_timezone())
+        fullest = found.fullest
+        context = self._context(
+            request,
+            title=_t("The next 24 hours"),
+            zone=timezone.get_current_timezone_name(),
+            is_cut=len(jobs) > MOST_JOBS,
+            most_jobs=MOST_JOBS,
+            fullest=_span_of(fullest) if len(fullest.runs) > 1 else "",
+            hours=[self._hour(hour, len(fullest.runs)) for hour in found.hours],
+            frequent=[
+                {"job": self._named(one.job), "english": self.english(one.job), "count": one.count}
+                for one in found.frequent
+            ],
+        )
+        return TemplateResponse(request, f"{FOLDER}/schedule_agenda.html", context)
+
+    def _hour(self, hour: Hour, most: int) -> dict[str, Any]:
+        since, count = timezone.localtime(hour.since), len(hour.runs)
+        return {
+            "since": since,
+            "is_midnight": since.hour == 0,
+            "count": count,
+            "width": round(100 * count / (most or 1)),
+            "pile_up": _span_of(hour) if count >= PILE_UP else "",
+            "quarters": [
+                {"label": f"{since:%H}:{15 * place:02}", **self._quarter(runs)}
+                for place, runs in enumerate(hour.quarters)
+            ],
+        }
+
+    def _quarter(self, runs: Sequence[PlannedRun]) -> dict[str, Any]:
+        # One more to be named takes no more room than the line that says there is one more.
+        named = len(runs) if len(runs) <= NAMED + 1 else NAMED
+        return {
+            "named": [self._run(run) for run in runs[:named]],
+            "folded": [self._run(run) for run in runs[named : named + FOLDED]],
+            "more": len(runs) - named,
+            "uncounted": max(0, len(runs) - named - FOLDED),
+        }
+
+    def _run(self, run: PlannedRun) -> SafeString:
+        clock = _t("late") if run.is_late else f"{timezone.localtime(run.at):%H:%M}"
+        return format_html('<span class="lg-at">{}</span> {}', clock, self._named(run.job))
+
+    def _named(self, job: ScheduledJob) -> SafeString | str:
+        return formatting.link_to(self.admin_site.name, "scheduledjob", job.pk, formatting.cut(job.name, 40))
+
+
+def _span_of(hour: Hour) -> str:
+    """Say how many runs an hour has, and from when to when: "12 runs at 01:00-01:55"."""
+    runs = hour.runs
+    first, last = (f"{timezone.localtime(run.at):%H:%M}" for run in (runs[0], runs[-1]))
+    said = ngettext("%(count)d run at %(span)s", "%(count)d runs at %(span)s", len(runs))
+    return said % {"count": len(runs), "span": first if first == last else f"{first}\u2013{last}"}

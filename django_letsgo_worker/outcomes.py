@@ -234,7 +234,7 @@ def _traceback(error: BaseException) -> str:
         return "".join(traceback.format_tb(error.__traceback__))
 
 
-def _is_of_project(file: PurePath) -> bool:
+def is_of_project(file: PurePath) -> bool:
     """Whether a frame of this file says where it failed: ours do not, since each statement passes there."""
     return "site-packages" not in file.parts and not file.is_relative_to(PACKAGE)
 
@@ -245,7 +245,7 @@ def fingerprint(error: BaseException) -> str:
     Left out of the words is what differs from message to message, as likeness.words_of() says.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_of_project(PurePath(frame.filename))] or list(frames)
+    own = [frame for frame in frames if is_of_project(PurePath(frame.filename))] or list(frames)
     place = f"{PurePath(own[-1].filename).name}:{own[-1].name}" if own else ""
     text = f"{dotted(error)}|{place}|{words_of(_text(error))}"
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
@@ -257,7 +257,7 @@ def own_frames(text: str) -> str:
     is_own, has_own = True, False
     for line in text.splitlines(keepends=True):
         if line.startswith('  File "'):
-            is_own = _is_of_project(PurePath(line.split('"')[1]))
+            is_own = is_of_project(PurePath(line.split('"')[1]))
             has_own |= is_own
         elif not line.startswith("    "):
             is_own = True

@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy
 
 from ..inspection import Durations, Rate, in_units, short_class
 from ..redaction import redacted
+from . import tracebacks
 
 LONGEST_IN_A_LIST = 80
 LONGEST_JSON = 100_000
@@ -213,7 +214,7 @@ def _details(event: Mapping[str, Any], is_open: bool) -> SafeString | str:
     opening = '<details class="lg-attempt" open>' if is_open else '<details class="lg-attempt">'
     inside = '<summary>{}</summary><p class="lg-message">{}</p>{}</details>'
     words = cut(event.get("message", ""), 2_000)
-    return format_html(opening + inside, cut(event["class"]), words, pre(event["traceback"]))
+    return format_html(opening + inside, cut(event["class"]), words, tracebacks.shown(event["traceback"]))
 
 
 def two_lines(first: Any, second: Any) -> SafeString:

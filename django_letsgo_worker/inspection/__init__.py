@@ -20,7 +20,19 @@ from .facts import (
     type_names,
     used_queues,
 )
-from .failure_groups import FAILURE_STATES, FailureGroup, failure, failures, groups_of, short_class, trend_of
+from .failure_groups import (
+    FAILURE_STATES,
+    MOST_FAILURES,
+    FailureGroup,
+    failure,
+    failure_states,
+    failures,
+    groups_of,
+    last_tried,
+    samples_of,
+    short_class,
+    trend_of,
+)
 from .failure_problems import failing_types
 from .heads import InHand, in_hand
 from .lengths import at_clock, how_far, in_units, length, span
@@ -55,6 +67,7 @@ __all__ = [
     "LIVENESS",
     "LIVE_STATES",
     "MOST_COUNTED",
+    "MOST_FAILURES",
     "MOST_JOBS",
     "NOTICE",
     "SEVERITIES",
@@ -98,6 +111,7 @@ __all__ = [
     "facts_of_types",
     "failing_types",
     "failure",
+    "failure_states",
     "failures",
     "find_ended",
     "find_live",
@@ -114,6 +128,7 @@ __all__ = [
     "is_late",
     "jobs_of_next_day",
     "last_runs",
+    "last_tried",
     "length",
     "live_by_state",
     "liveness_of",
@@ -129,6 +144,7 @@ __all__ = [
     "problems_in",
     "queue_names",
     "rates",
+    "samples_of",
     "serves",
     "short_class",
     "span",

@@ -12,24 +12,28 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from .. import messages
 from ..engines import ARCHIVE, TABLE, AtLeast, Engine
-from ..errors import AmbiguousFailure, FailureNotFound, InvalidMessage
+from ..errors import AmbiguousFailure, FailureNotFound, InvalidMessage, MessageNotFound
 from ..failures import HOURS, OTHER, hour_of
-from ..models import Failure, Process
+from ..models import ArchivedMessage, BulkOperation, BulkOperationItem, Failure, Message, Process
 from ..validation import check_moment, check_name, storable
 from .lengths import length
 from .snapshot import Snapshot
+from .timeline import entries_of
 from .work import MOST_COUNTED
 
 # Where the messages are. The outcome is written out: a partial index is of no use to a parameter.
 LIVE, DEAD = f"FROM {TABLE} WHERE", f"FROM {ARCHIVE} WHERE outcome = 'dead' AND"
 FAILURE_STATES = ("retrying", "dead", "over")
 # The most groups of one list, and those that are looked at for it; SQLite takes 500 SELECTs in one.
-MOST_LISTED, MOST_LOOKED_AT = 200, 400
+MOST_LISTED, MOST_FAILURES = 200, 400
 # The messages that all counts of a list may read, and the least that each may.
 MOST_READ, LEAST_COUNTED = 60_000, 200
 # The number of messages that are shown of a failure, and how long after a start it began with that version.
 SAMPLES, NEW_FOR = 3, timedelta(days=1)
+# Among so many operations the last one about a failure is looked for.
+MOST_OPERATIONS = 100
 # As many characters of a message as a title has.
 WORDS = 100
 
@@ -108,7 +112,7 @@ def failures(
     most = max(0, min(limit, MOST_LISTED))
     if state is None and queue is None:
         return groups_of(list(rows[:most]), page)
-    found = _narrowed(list(rows[:MOST_LOOKED_AT]), page, queue, state)
+    found = _narrowed(list(rows[:MOST_FAILURES]), page, queue, state)
     return groups_of(found[:most], page, queue=queue)
 
 
@@ -178,18 +182,33 @@ def _rows(page: Snapshot, type: str | None, since: datetime | None) -> QuerySet[
 
 
 def _narrowed(rows: Sequence[Failure], page: Snapshot, queue: str | None, state: str | None) -> list[Failure]:
-    """Return those whose messages are in a state, or in a queue at all, by two statements."""
+    """Return those whose messages are in a state, or in a queue at all."""
     if state is not None and state not in FAILURE_STATES:
         raise InvalidMessage(f"A failure is {', '.join(FAILURE_STATES[:-1])} or over, not {state!r}.")
     if queue is not None:
         check_name("queue", queue)
+    found = failure_states(rows, page, queue=queue)
+    return [
+        row
+        for row, states in zip(rows, found, strict=True)
+        if (state in states if state is not None else "over" not in states)
+    ]
+
+
+def failure_states(
+    rows: Sequence[Failure], page: Snapshot, *, queue: str | None = None
+) -> list[frozenset[str]]:
+    """Return what the messages of each failure do, in a queue if one is given, by two statements.
+
+    Some may be retried while others are dead; where there are none, it is over. Of a queue only the first
+    ones of a failure are looked at.
+    """
     most = 1 if queue is None else None
     live, dead = (_counts(rows, page.engine, source, queue, most) for source in (LIVE, DEAD))
     found = []
-    for n, row in enumerate(rows):
-        is_in = {"retrying": live[n] > 0, "dead": dead[n] > 0, "over": not (live[n] or dead[n])}
-        if is_in[state] if state is not None else not is_in["over"]:
-            found.append(row)
+    for n in range(len(rows)):
+        states = {name for name, count in (("retrying", live[n]), ("dead", dead[n])) if count}
+        found.append(frozenset(states or {"over"}))
     return found
 
 
@@ -234,6 +253,48 @@ def _samples(engine: Engine, row: Failure) -> tuple[int, ...]:
         params,
     )
     return tuple(dict.fromkeys(id for (id,) in [*live, *dead]))[:SAMPLES]
+
+
+def samples_of(row: Failure, page: Snapshot) -> list[Message | ArchivedMessage]:
+    """Return the newest messages of a failure themselves, live ones first, by four statements at most."""
+    ids = _samples(page.engine, row)
+    found: dict[int, Message | ArchivedMessage] = {}
+    for model in (Message, ArchivedMessage):
+        if missing := [id for id in ids if id not in found]:
+            found |= model.objects.using(page.using).defer("headers").in_bulk(missing)
+    return [found[id] for id in ids if id in found]
+
+
+def last_tried(row: Failure, page: Snapshot) -> Message | ArchivedMessage | None:
+    """Return the message of a failure that people redrove or retried last, as it is now; None if unknown.
+
+    It is looked for in the last hundred bulk operations and, without one, among the failure's samples.
+    """
+    done = BulkOperation.objects.using(page.using).filter(kind__in=("redrive", "retry")).order_by("-pk")
+    for operation in done.only("filter")[:MOST_OPERATIONS]:
+        if _is_about(operation, row):
+            return _last_of(operation, page.using)
+    tried = {at: one for one in samples_of(row, page) if (at := _tried_at(one))}
+    return tried[max(tried)] if tried else None
+
+
+def _is_about(operation: BulkOperation, row: Failure) -> bool:
+    given = operation.filter if isinstance(operation.filter, dict) else {}
+    return given.get("fingerprint") == row.fingerprint and given.get("type", row.type) == row.type
+
+
+def _last_of(operation: BulkOperation, using: str) -> Message | ArchivedMessage | None:
+    item = BulkOperationItem.objects.using(using).filter(operation=operation).order_by("-pk").first()
+    try:
+        return messages.find(item.message_id, using=using) if item is not None else None
+    except MessageNotFound:
+        return None
+
+
+def _tried_at(message: Message | ArchivedMessage) -> str:
+    """Return when people redrove or retried a message last, as ISO text, nothing if they did not."""
+    marks = [entry for entry in entries_of(message) if "redrive" in entry or "retry" in entry]
+    return str(marks[-1].get("at", "")) if marks else ""
 
 
 # -- since when ----------------------------------------------------------------------------------------------

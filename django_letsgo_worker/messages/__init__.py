@@ -6,7 +6,7 @@ are for people; working_off.py and maintenance.py for the housekeeping. Nothing 
 
 from .enqueueing import aenqueue, enqueue, enqueue_many, enqueue_occurrence
 from .maintenance import expire, give_up_unknown_types, prune, prune_batch, purge_batch
-from .operating import find_operation, operate, operation_of, stop_operation, undo_operation
+from .operating import find_operation, found_by, operate, operation_of, stop_operation, undo_operation
 from .operations import BulkResult, cancel, discard, discard_many, find, redrive, redrive_many
 from .pausing import pause_facts, pause_type, paused_types, resume_due_types, resume_type
 from .retrying import retry, retry_many
@@ -25,6 +25,7 @@ __all__ = [
     "find",
     "find_operation",
     "forget_operations",
+    "found_by",
     "give_up_unknown_types",
     "operate",
     "operation_of",

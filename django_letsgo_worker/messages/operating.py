@@ -6,7 +6,7 @@ Workers work them off: see working_off.py.
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -94,6 +94,23 @@ def states_of(kind: str) -> tuple[str, ...]:
     if kind not in STATES:
         raise InvalidMessage(f"There is no kind of operation {kind!r}.{suggestion(str(kind), list(STATES))}")
     return STATES[kind]
+
+
+def found_by(operation: BulkOperation, at: datetime, *, using: str) -> QuerySet[Any]:
+    """Return the rows that an operation is about if it began at a moment: what was enqueued, or died, until then.
+
+    `using` is a database alias. Raises InvalidMessage for a row whose filter no verb has written.
+    """
+    wanted = filter_of(operation.filter, states_of(operation.kind))
+    if is_about_dead_letters(operation):
+        return wanted.dead(at, using).filter(finished_at__lte=at)
+    # A state is one of then: a message that is due meanwhile is no longer retrying.
+    rows = wanted.live(at, using).filter(enqueued_at__lte=at)
+    return rows.filter(visible_at__gt=at, leased_by=None) if operation.kind == "retry" else rows
+
+
+def is_about_dead_letters(operation: BulkOperation) -> bool:
+    return STATES[operation.kind] == ("dead",)
 
 
 def find_operation(operation_id: int, *, using: str | None = None) -> BulkOperation:

@@ -20,8 +20,7 @@ from ..conf import settings
 from ..engines import Engine, Fault, engine_for, in_short
 from ..models import BulkOperation, BulkOperationItem, DeadLetter, Message
 from ..outcomes import KEPT_ERRORS
-from .filters import filter_of
-from .operating import State, pending, states_of
+from .operating import State, found_by, is_about_dead_letters, pending
 from .operations import BATCH, archive_many, discard_many, lock_dead, redrive_locked, restore_dead
 from .retrying import CHANGED, lock_waiting, make_due, tell_lanes
 
@@ -98,7 +97,6 @@ class _Batch:
                 return False
             self.operation = operation
             self.clock = self.now or self.engine.clock()
-            self.filter = filter_of(operation.filter, states_of(operation.kind))
             if operation.state == State.UNDONE:
                 self._give_back()
             else:
@@ -135,25 +133,13 @@ class _Batch:
     def _note_progress(self, last: Chosen) -> None:
         self.operation.last_id, self.operation.last_at = last.id, last.ended_at
 
-    @property
-    def _is_about_dead_letters(self) -> bool:
-        return self.operation.kind in (BulkOperation.Kind.REDRIVE, BulkOperation.Kind.DISCARD)
-
     def _rows(self) -> Any:
-        """Return what the filter found when the operation began: what was enqueued, or died, until then."""
-        wanted, began = self.filter, self.operation.created_at
-        if self._is_about_dead_letters:
-            return wanted.dead(began, self.alias).filter(finished_at__lte=began)
-        # A state is one of then: a message that is due meanwhile is no longer retrying.
-        rows = wanted.live(began, self.alias).filter(enqueued_at__lte=began)
-        if self.operation.kind == BulkOperation.Kind.RETRY:
-            rows = rows.filter(visible_at__gt=began, leased_by=None)
-        return rows
+        return found_by(self.operation, self.operation.created_at, using=self.alias)
 
     def _choose(self) -> list[Chosen]:
         """Return the next messages, in an order that what is done to them does not change."""
         last_id, last_at = self.operation.last_id, self.operation.last_at
-        if not self._is_about_dead_letters:
+        if not is_about_dead_letters(self.operation):
             ids = self._rows().filter(pk__gt=last_id).order_by("pk").values_list("pk", flat=True)
             return [Chosen(id, None) for id in ids[:BATCH]]
         rows = self._rows()

@@ -1,104 +1,209 @@
-"""Failures: failed attempts in groups, retried or dead, with their trend and last traceback.
+"""Failures: failed attempts in groups, retried or dead, with their trend, samples and last traceback.
 
-inspection counts the messages of all rows of a page at once.
+inspection counts the messages of all rows of a page at once; operations.py begins what is done to them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import CharField, Q, QuerySet, Value
+from django.db.models.functions import Concat, Lower
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
-from .. import engines, messages
-from ..errors import FailureNotFound
-from ..inspection import FailureGroup, failure, groups_of
+from .. import engines, messages, registry
+from ..inspection import (
+    MOST_FAILURES,
+    FailureGroup,
+    Snapshot,
+    failure_states,
+    groups_of,
+    samples_of,
+    state_of,
+)
 from ..models import Failure
-from ..outcomes import own_frames
-from . import formatting
+from ..validation import storable
+from . import formatting, tracebacks
 from .base import APP, ReadOnlyAdmin, snapshot, snapshot_of
-from .filters import TypeFilter
+from .failure_operations import PERMISSIONS
+from .filters import Choices, Filter, TypeFilter
 from .forms import ReasonActionForm
 from .lists import AtLeast
-from .operations import PERMISSIONS
 
 KINDS = {"retrying": "warn", "dead": "bad", "over": "off"}
 STATES = {"retrying": _("retrying"), "dead": _("dead"), "over": _("over")}
 OPERATIONS = {"retry": _("Retry…"), "redrive": _("Redrive…"), "discard": _("Discard…")}
+# The marks of samples: none is green, each has failed.
+SAMPLES = {
+    "running": ("busy", _("running")),
+    "ready": ("calm", _("ready")),
+    "retrying": ("warn", _("retrying")),
+    "scheduled": ("calm", _("scheduled")),
+    "dead": ("bad", _("dead")),
+}
 # Of so many failures at once the types are paused.
 MOST_TYPES = 1_000
 # The height of the trend, and the width of one of its hours, in pixels.
 HEIGHT, HOUR = 18, 2
 
 
+# -- filters -------------------------------------------------------------------------------------------------
+
+
+class FoundLater(Filter):
+    """A filter that get_search_results() applies: what it asks for is no column."""
+
+    def narrowed(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        return queryset
+
+
+class StateFilter(FoundLater):
+    title = _("state")
+    parameter_name = "state"
+    is_tabs = True
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return list(STATES.items())
+
+    def counts(self, request: HttpRequest) -> dict[str, int]:
+        found: dict[str, int] = getattr(request, "_letsgo_failures", {})
+        return found
+
+
+class QueueFilter(FoundLater):
+    title = _("queue")
+    parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        served = {name for worker in snapshot(request).workers for name in worker.queues or ()}
+        handled = {handler.queue for handler in registry.handlers() if handler.queue}
+        return self.with_own(sorted({"default", *served, *handled}))
+
+
+class FailedTypeFilter(TypeFilter):
+    """By type; the choices are those of the failures that were met last."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        rows = Failure.objects.using(model_admin.alias).order_by("-last_at", "-pk")
+        return self.with_own(sorted(set(rows.values_list("type", flat=True)[:MOST_FAILURES])))
+
+
+class SinceFilter(Filter):
+    title = _("met in the last")
+    parameter_name = "since"
+    spans = {
+        "1h": (_("1 hour"), timedelta(hours=1)),
+        "24h": (_("24 hours"), timedelta(hours=24)),
+        "7d": (_("7 days"), timedelta(days=7)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [(name, label) for name, (label, _span) in self.spans.items()]
+
+    def narrowed(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        if value not in self.spans:
+            return queryset.none()
+        return queryset.filter(last_at__gte=snapshot(request).now - self.spans[value][1])
+
+
+# -- the page ------------------------------------------------------------------------------------------------
+
+
 @admin.register(Failure)
 class FailureAdmin(ReadOnlyAdmin):
     """Failures, the one met last first."""
 
-    list_display = (
-        "title_shown", "state_shown", "retrying_shown", "dead_shown", "count", "trend_shown", "last",
-        "first",
-    )  # fmt: skip
-    list_filter = (TypeFilter,)
+    list_display = ("state_shown", "title_shown", "messages_shown", "met", "trend_shown", "operations_shown")
+    list_display_links = ("title_shown",)
+    list_filter = (StateFilter, FailedTypeFilter, QueueFilter, SinceFilter)
+    search_fields = ("error_class",)
+    search_help_text = _("Part of the error's class, of its words, or of the type.")
     ordering = ("-last_at", "-pk")
     deferred = ("last_traceback",)
     actions = ("pause_type", "resume_type")
     buttons = {"pause_type": _("Pause the type"), "resume_type": _("Resume the type")}
     action_form = ReasonActionForm
-    fields = (
-        "error_class", "message_shown", "type", "state_shown", "retrying_shown", "dead_shown", "count",
-        "trend_shown", "first", "began", "last", "versions_shown", "samples", "fingerprint", "traceback",
-    )  # fmt: skip
-    readonly_fields = fields
+    fieldsets = (
+        (None, {"fields": ("sentence", "message_shown"), "classes": ("lg-whole",)}),
+        (
+            _("Facts"),
+            {"fields": ("state_shown", "messages_shown", "type", "count", "first", "last", "versions_shown")},
+        ),
+        (_("Traceback"), {"fields": ("traceback",), "classes": ("lg-whole",)}),
+        (_("Messages"), {"fields": ("samples",), "classes": ("lg-whole",)}),
+        (_("More"), {"fields": ("trend_shown", "error_class", "fingerprint")}),
+    )
+    readonly_fields = tuple(name for _title, options in fieldsets for name in options["fields"])
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Failure], search_term: str
+    ) -> tuple[QuerySet[Failure], bool]:
+        found = _with_words(queryset, search_term.strip())
+        state, queue = request.GET.get("state"), _queue(request)
+        looked_at = list(found.only("pk", "type", "fingerprint").order_by(*self.ordering)[:MOST_FAILURES])
+        states = failure_states(looked_at, snapshot(request), queue=queue)
+        request._letsgo_failures = _counted(states, queue)  # type: ignore[attr-defined]
+        if not state and queue is None:
+            return found, False
+        pairs = zip(looked_at, states, strict=True)
+        chosen = [row.pk for row, some in pairs if (state in some if state else "over" not in some)]
+        return found.filter(pk__in=chosen), False
 
     def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         super().look_at(request, rows)
-        for row, group in zip(rows, groups_of(rows, snapshot(request)), strict=True):
+        for row, group in zip(rows, groups_of(rows, snapshot(request), queue=_queue(request)), strict=True):
             row.group = group
 
-    def find(self, request: HttpRequest, object_id: str) -> Any:
-        row = super().find(request, object_id)
-        if row is not None:
-            try:
-                row.samples_found = failure(row.fingerprint, row.type, using=self.alias).samples
-            except FailureNotFound:
-                return None
-        return row
-
     # -- columns ---------------------------------------------------------------------------------------
-
-    @admin.display(description=_("failure"))
-    def title_shown(self, row: Any) -> SafeString:
-        return formatting.two_lines(formatting.cut(row.group.title), formatting.cut(row.type))
 
     @admin.display(description=_("state"))
     def state_shown(self, row: Any) -> SafeString:
         return formatting.badge(KINDS[row.group.state], STATES[row.group.state])
 
-    @admin.display(description=_("retrying"))
-    def retrying_shown(self, row: Any) -> str:
-        return _number(row.group.retrying)
+    @admin.display(description=_("failure"))
+    def title_shown(self, row: Any) -> SafeString:
+        return formatting.two_lines(formatting.cut(row.group.title), formatting.cut(row.type))
 
-    @admin.display(description=_("dead"))
-    def dead_shown(self, row: Any) -> SafeString | str:
+    @admin.display(description=_("messages"))
+    def messages_shown(self, row: Any) -> SafeString | str:
         group: FailureGroup = row.group
-        if not group.dead or not self.may(row.request, "view_deadletter"):
-            return _number(group.dead)
-        query = urlencode({"error_fingerprint": group.fingerprint, "type": group.type})
+        lines = []
+        if group.retrying:
+            lines.append(_t("%(number)s retrying") % {"number": _number(group.retrying)})
+        if group.dead:
+            lines.append(self._dead(row, _t("%(number)s dead") % {"number": _number(group.dead)}))
+        return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) or formatting.NOTHING
+
+    def _dead(self, row: Any, text: str) -> SafeString | str:
+        if not self.may(row.request, "view_deadletter"):
+            return text
+        query = urlencode({"error_fingerprint": row.fingerprint, "type": row.type})
         page = reverse(f"admin:{APP}_deadletter_changelist", current_app=self.admin_site.name)
-        return format_html('<a href="{}?{}">{}</a>', page, query, _number(group.dead))
+        return formatting.link(f"{page}?{query}", text)
+
+    @admin.display(description=_("last, first"))
+    def met(self, row: Any) -> SafeString:
+        return formatting.two_lines(self.last(row), self.first(row))
 
     @admin.display(description=_("48 hours"))
     def trend_shown(self, row: Any) -> SafeString:
-        return trend(row.group.trend)
+        return formatting.two_lines(
+            trend(row.group.trend),
+            ngettext("%(count)d failed attempt", "%(count)d failed attempts", row.count)
+            % {"count": row.count},
+        )
 
     @admin.display(description=_("first"))
     def first(self, row: Any) -> SafeString | str:
@@ -108,12 +213,21 @@ class FailureAdmin(ReadOnlyAdmin):
     def last(self, row: Any) -> SafeString | str:
         return formatting.when(row.last_at, snapshot_of(row).now)
 
-    def buttons_of(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+    # -- what can be done to its messages ----------------------------------------------------------------
+
+    @admin.display(description="")
+    def operations_shown(self, row: Any) -> SafeString:
+        link = '<a class="button lg-button" href="{}">{}</a>'
+        return format_html_join(" ", link, ((one["url"], one["label"]) for one in self._operations(row)))
+
+    def _operations(self, row: Any) -> list[dict[str, Any]]:
         """Return the bulk operations that this user may begin on its messages: forms that are filled in."""
         counts = {"retry": row.group.retrying, "redrive": row.group.dead, "discard": row.group.dead}
         page = reverse(f"admin:{APP}_bulkoperation_add", current_app=self.admin_site.name)
         query = {"type": row.type, "fingerprint": row.fingerprint}
-        return super().buttons_of(request, row) + [
+        if (queue := _queue(row.request)) is not None:
+            query["queue"] = queue
+        return [
             {
                 "url": f"{page}?{urlencode({'kind': kind, **query})}",
                 "label": OPERATIONS[kind],
@@ -121,8 +235,11 @@ class FailureAdmin(ReadOnlyAdmin):
                 "is_link": True,
             }
             for kind, count in counts.items()
-            if count and self.may(request, PERMISSIONS[kind])
+            if count and self.may(row.request, PERMISSIONS[kind])
         ]
+
+    def buttons_of(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        return super().buttons_of(request, row) + self._operations(row)
 
     # -- its type ----------------------------------------------------------------------------------------
 
@@ -155,30 +272,95 @@ class FailureAdmin(ReadOnlyAdmin):
 
     # -- the page of one -------------------------------------------------------------------------------
 
-    @admin.display(description=_("message"))
-    def message_shown(self, row: Any) -> SafeString:
-        return format_html('<p class="lg-message">{}</p>', row.message or formatting.NOTHING)
+    @admin.display(description=_("in short"))
+    def sentence(self, row: Any) -> SafeString:
+        return formatting.sentence(" ".join(_sentences(row, snapshot_of(row))))
 
-    @admin.display(description=_("began"))
-    def began(self, row: Any) -> str:
-        return row.group.began or formatting.NOTHING
+    @admin.display(description=_("its words"))
+    def message_shown(self, row: Any) -> SafeString | str:
+        if not row.message or row.message in row.group.title:
+            return formatting.NOTHING
+        return format_html('<p class="lg-message">{}</p>', row.message)
 
     @admin.display(description=_("versions"))
     def versions_shown(self, row: Any) -> str:
         return formatting.cut(", ".join(row.group.versions)) or formatting.NOTHING
 
-    @admin.display(description=_("messages"))
-    def samples(self, row: Any) -> SafeString | str:
-        if not row.samples_found:
-            return formatting.NOTHING
-        name = f"admin:{APP}_message_change"
-        urls = [(reverse(name, args=[id], current_app=self.admin_site.name), id) for id in row.samples_found]
-        return format_html_join(", ", '<a href="{}">{}</a>', urls)
-
     @admin.display(description=_("traceback"))
     def traceback(self, row: Any) -> SafeString | str:
-        text = row.last_traceback
-        return formatting.pre(own_frames(text)) if text else formatting.NOTHING
+        return tracebacks.shown(row.last_traceback) if row.last_traceback else formatting.NOTHING
+
+    @admin.display(description=_("samples"))
+    def samples(self, row: Any) -> SafeString | str:
+        found = samples_of(row, snapshot_of(row))
+        if not found:
+            return formatting.NOTHING
+        lines = format_html_join("", "<li>{}</li>", ((self._sample(row.request, one),) for one in found))
+        hidden = "" if self.has_view_payload(row.request) else formatting.hidden_payload()
+        return format_html('<ul class="lg-samples">{}</ul>{}', lines, hidden)
+
+    def _sample(self, request: HttpRequest, message: Any) -> SafeString:
+        """Show a message: where it is, its key, and its payload to those who may see it."""
+        kind, label = SAMPLES.get(state_of(message, snapshot(request).now), ("off", _("over")))
+        name = _t("Message %(id)s") % {"id": message.pk}
+        where = _t("in %(queue)s") % {"queue": formatting.cut(message.queue)}
+        key = _t("key %(key)s") % {"key": formatting.cut(message.unique_key)} if message.unique_key else ""
+        may_see = self.has_view_payload(request)
+        return format_html(
+            '{} {} <span class="lg-why">{}</span> <span class="lg-why">{}</span>{}',
+            formatting.link_to(self.admin_site.name, "message", message.pk, name),
+            formatting.badge(kind, label),
+            where,
+            key,
+            formatting.pre(formatting.json_text(message.payload)) if may_see else "",
+        )
+
+
+def _queue(request: HttpRequest) -> str | None:
+    """Return the queue that the list is narrowed to."""
+    return storable(request.GET.get("queue", ""), 64) or None
+
+
+def _with_words(rows: QuerySet[Failure], words: str) -> QuerySet[Failure]:
+    """Return the failures with some words in their type, class or message, in any case of their letters."""
+    if not words:
+        return rows
+    text = Concat("type", Value(" "), "error_class", Value(": "), "message", output_field=CharField())
+    # As it is, too: SQLite lowers English letters only.
+    found = Q(letsgo_words__contains=words) | Q(letsgo_lowered__contains=words.lower())
+    return rows.alias(letsgo_words=text, letsgo_lowered=Lower(text)).filter(found)
+
+
+def _counted(states: Sequence[frozenset[str]], queue: str | None) -> dict[str, int]:
+    """Return the numbers of failures by what their messages do, all of them under the empty text."""
+    counts = Counter(state for some in states for state in some)
+    counts[""] = len(states) if queue is None else len(states) - counts["over"]
+    named = {state: counts[state] for state in ("", *STATES)}
+    return {name: AtLeast(n) for name, n in named.items()} if len(states) == MOST_FAILURES else named
+
+
+def _sentences(row: Failure, page: Snapshot) -> list[str]:
+    """Return what fails, how often and since when, and what its messages do, in plain words."""
+    group: FailureGroup = row.group  # type: ignore[attr-defined]
+    first, last = (formatting.relative(moment, page.now) for moment in (row.first_at, row.last_at))
+    fails = _t("%(type)s fails with %(title)s.") % {"type": row.type, "title": group.title.rstrip(".")}
+    often = ngettext(
+        "It failed once, %(last)s.",
+        "It failed %(count)d times, first %(first)s and last %(last)s.",
+        row.count,
+    )
+    said = [fails, often % {"count": row.count, "first": first, "last": last}]
+    if group.retrying:
+        text = ngettext("%(number)s message is retried.", "%(number)s messages are retried.", group.retrying)
+        said.append(text % {"number": _number(group.retrying)})
+    if group.dead:
+        text = ngettext("%(number)s dead letter is kept.", "%(number)s dead letters are kept.", group.dead)
+        said.append(text % {"number": _number(group.dead)})
+    if group.state == "over":
+        said.append(_t("None of its messages is left."))
+    if group.began:
+        said.append(capfirst(_t("it %(began)s.") % {"began": group.began}))
+    return said
 
 
 def _number(count: int) -> str:

@@ -170,3 +170,52 @@ class OperationForm(BulkOperationModelForm):
     def _get_validation_exclusions(self) -> set[str]:
         # They are checked by the verb, as it takes them: the row has them in other forms.
         return {*super()._get_validation_exclusions(), "over", "state", "to_queue"}  # type: ignore[misc]
+
+
+class FailureOperationForm(forms.Form):
+    """A bulk operation on the messages of one failure: how, and why; which they are is in its address."""
+
+    ONE, ALL, SPREAD = "one", "all", "spread"
+
+    how = forms.ChoiceField(label=_("How"), widget=forms.RadioSelect, initial=ONE)
+    over = forms.CharField(label=_("Over"), required=False, initial="10m", help_text=_("Such as 90s or 2h."))
+    to_queue = forms.CharField(label=_("To queue"), help_text=_("Where they are moved."))
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=255,
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
+
+    def __init__(self, *args: Any, kind: str, filters: dict[str, str], count: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kind, self.filters = kind, filters
+        if kind != "move":
+            del self.fields["to_queue"]
+        if kind not in ("redrive", "retry"):
+            del self.fields["how"], self.fields["over"]
+            return
+        self.fields["how"].choices = [  # type: ignore[attr-defined]
+            (self.ONE, _("One first, to see what becomes of it")),
+            (self.ALL, _("All %(count)s now") % {"count": count}),
+            (self.SPREAD, _("All %(count)s, spread over") % {"count": count}),
+        ]
+
+    @property
+    def is_for_one(self) -> bool:
+        return self.cleaned_data.get("how") == self.ONE
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        options = dict(self.filters)
+        if given.get("how") == self.SPREAD:
+            options["over"] = given.get("over", "").strip()
+        if given.get("to_queue"):
+            options["to_queue"] = given["to_queue"].strip()
+        if not self.errors:
+            try:
+                messages.operation_of(self.kind, **options)
+            except InvalidMessage as error:
+                self.add_error("over" if "over" in options else None, str(error))
+        given["options"] = options
+        return given

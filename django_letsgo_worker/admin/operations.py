@@ -1,6 +1,7 @@
 """Bulk operations: begin one, see how far it is, stop it, take it back.
 
-Workers work them off; no request waits for that.
+Workers work them off; no request waits for that. Those on one failure's messages begin in
+failure_operations.py.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from typing import Any
 from django.contrib import admin
 from django.contrib import messages as notices
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -19,34 +22,30 @@ from .. import messages
 from ..errors import LetsGoError
 from ..models import BulkOperation
 from . import formatting
-from .base import ReadOnlyAdmin, snapshot_of
+from .base import snapshot_of
+from .failure_operations import PERMISSIONS, FailureOperationAdmin
 from .forms import OperationForm
 
 State = BulkOperation.State
-# The permission that each kind needs.
-PERMISSIONS = {
-    "retry": "retry_message",
-    "redrive": "redrive_message",
-    "discard": "discard_deadletter",
-    "cancel": "cancel_message",
-    "move": "move_message",
-}
 KINDS = {"waiting": "wait", "running": "busy", "stopped": "off", "undone": "off", "done": "good"}
 
 
 @admin.register(BulkOperation)
-class BulkOperationAdmin(ReadOnlyAdmin):
+class BulkOperationAdmin(FailureOperationAdmin):
     """Bulk operations, newest first. To begin one, a user needs the permission for what it does."""
 
     form = OperationForm
-    list_display = ("what", "state_shown", "progress", "who_and_why", "created")
+    change_form_template = "admin/django_letsgo_worker/operation.html"
+    list_display = ("state_shown", "what", "how_far", "who_and_why", "created")
+    list_display_links = ("what",)
     search_fields = ("by", "reason")
     ordering = ("-id",)
     actions = ("stop", "undo")
     buttons = {"stop": _("Stop"), "undo": _("Take back what has not begun")}
+    first_shown = ("what", "progress")
     shown = (
-        "what", "state_shown", "progress", "given_back", "over", "to_queue", "by", "reason", "created",
-        "started", "finished",
+        "state_shown", "remaining", "skipped_shown", "given_back_shown", "over_shown", "to_queue", "by",
+        "reason", "created", "started", "finished",
     )  # fmt: skip
     asked = (
         "kind", "type", "queue", "fingerprint", "error_class", "state", "older_than", "over", "to_queue",
@@ -69,9 +68,44 @@ class BulkOperationAdmin(ReadOnlyAdmin):
         return formatting.badge(KINDS[row.state], row.get_state_display())
 
     @admin.display(description=_("done"))
-    def progress(self, row: BulkOperation) -> SafeString:
+    def how_far(self, row: BulkOperation) -> SafeString:
         skipped = _t("%(count)d skipped") % {"count": row.skipped} if row.skipped else ""
         return formatting.two_lines(f"{row.done} / {row.total}", skipped)
+
+    @admin.display(description=_("done"))
+    def progress(self, row: BulkOperation) -> SafeString:
+        """Show how far it is as a bar, which counts those that were left as they are, and in words."""
+        most, seen = max(1, row.total), row.done + row.skipped
+        share = _t("%(percent)d %%") % {"percent": 100 * min(seen, most) // most}
+        return format_html(
+            '<progress class="lg-progress" max="{}" value="{}" aria-label="{}"></progress> {} ({})',
+            most,
+            min(seen, most),
+            _t("done"),
+            f"{row.done} / {row.total}",
+            share,
+        )
+
+    @admin.display(description=_("the last one starts"))
+    def remaining(self, row: BulkOperation) -> SafeString | str:
+        """Say when the last one starts, while that is to come."""
+        if row.over is None or row.state in (State.STOPPED, State.UNDONE):
+            return formatting.NOTHING
+        now = snapshot_of(row).now
+        ends = (row.started_at or now) + row.over
+        return formatting.when(ends, now) if ends > now else formatting.NOTHING
+
+    @admin.display(description=_("over"))
+    def over_shown(self, row: BulkOperation) -> str:
+        return formatting.NOTHING if row.over is None else formatting.span(row.over.total_seconds())
+
+    @admin.display(description=_("skipped"))
+    def skipped_shown(self, row: BulkOperation) -> str:
+        return str(row.skipped or formatting.NOTHING)
+
+    @admin.display(description=_("given back"))
+    def given_back_shown(self, row: BulkOperation) -> str:
+        return str(row.given_back or formatting.NOTHING)
 
     @admin.display(description=_("by"))
     def who_and_why(self, row: BulkOperation) -> SafeString:
@@ -95,10 +129,15 @@ class BulkOperationAdmin(ReadOnlyAdmin):
         return any(self.may(request, permission) for permission in PERMISSIONS.values())
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        return [(None, {"fields": self.asked if obj is None else self.shown})]
+        if obj is None:
+            return [(None, {"fields": self.asked})]
+        return [
+            (None, {"fields": self.first_shown, "classes": ["lg-whole"]}),
+            (None, {"fields": self.shown}),
+        ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return () if obj is None else self.shown
+        return () if obj is None else (*self.first_shown, *self.shown)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
@@ -121,6 +160,20 @@ class BulkOperationAdmin(ReadOnlyAdmin):
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         chosen = ", ".join(f"{name} {value}" for name, value in obj.filter.items())
         return super().log_addition(request, obj, f"{obj.kind}: {chosen or 'all'}. {obj.reason}".strip())
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> HttpResponse:
+        """Lead to the page of what began."""
+        if not self.has_view_permission(request):
+            self.say(request, _t("It has begun: workers do it."))
+            return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
+        self.say(request, _t("It has begun: here you see how far it is."))
+        return HttpResponseRedirect(self.url("change", str(obj.pk)))
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        row = kwargs.get("obj")
+        context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        context["goes_on"] = row is not None and (row.finished_at is None)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     # -- stop and take back --------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from ..outcomes import is_of_project
 # A frame begins with its file, behind the bars of an exception group if it is in one.
 FRAME = re.compile(r'(?P<margin>[ |+-]*)  File "(?P<file>[^"]+)", line \d+, in ')
 # Python's own modules, whichever Python recorded it: workers may have another one than this process.
-PYTHON = re.compile(r"[\\/]lib[\\/]python[\d.]+[\\/]|[\\/]python\d[\d.]*[\\/]lib[\\/]|^<frozen ", re.IGNORECASE)
+PYTHON = re.compile(r"[\\/](lib[\\/]python[\d.]+|python\d[\d.]*[\\/]lib)[\\/]|^<frozen ", re.IGNORECASE)
 STANDARD_LIBRARY = PurePath(sysconfig.get_path("stdlib"))
 
 

@@ -97,9 +97,9 @@ def states_of(kind: str) -> tuple[str, ...]:
 
 
 def found_by(operation: BulkOperation, at: datetime, *, using: str) -> QuerySet[Any]:
-    """Return the rows that an operation is about if it began at a moment: what was enqueued, or died, until then.
+    """Return the rows that an operation that began at a moment is about: what was there, or dead, by then.
 
-    `using` is a database alias. Raises InvalidMessage for a row whose filter no verb has written.
+    `at` is an aware datetime, `using` a database alias. Raises InvalidMessage for a filter that cannot be.
     """
     wanted = filter_of(operation.filter, states_of(operation.kind))
     if is_about_dead_letters(operation):

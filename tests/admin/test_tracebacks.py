@@ -13,8 +13,9 @@ from django_letsgo_worker import conf
 from django_letsgo_worker.admin import tracebacks
 
 OWN = '  File "/srv/shop/handlers.py", line 7, in charge\n    pay(order)\n    ~~~^^^^^^^\n'
-LIBRARY = '  File "/srv/venv/lib/python3.12/site-packages/pay/api.py", line 3, in pay\n    raise Declined()\n'
-STANDARD = '  File "/usr/lib/python3.11/json/decoder.py", line 355, in raw_decode\n    raise JSONDecodeError\n'
+VENV = "/srv/venv/lib/python3.12/site-packages"
+LIBRARY = f'  File "{VENV}/pay/api.py", line 3, in pay\n    raise Declined()\n'
+STANDARD = '  File "/usr/lib/python3.11/json/decoder.py", line 355, in raw_decode\n    raise Wrong\n'
 HEAD, END = "Traceback (most recent call last):\n", "pay.Declined: no\n"
 
 
@@ -95,7 +96,7 @@ def test_repeated_lines_belong_to_their_frame():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no traceback", '  File "', '  File "x", line 1', "<script>alert(1)</script>", "\0\u202e" * 9]
+    "text", ["", "no traceback", '  File "', '  File "x", line 1', "<script>alert(1)</script>", "\0\u202e"]
 )
 def test_what_is_no_traceback_is_shown_as_it_is(text):
     opened, folded = parts(text)

@@ -36,6 +36,72 @@ showCommands(document);
 
 // -- failures and operations --
 
+// A part of a page with data-lg-refresh="5" is fetched again every 5 seconds; parts that follow it, too.
+function keepFresh(id, seconds) {
+  const controls = document.querySelector(`[data-lg-refreshes="${id}"]`);
+  const button = controls?.querySelector("button");
+  let isOn = !window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  let timer;
+
+  function wait() {
+    window.clearTimeout(timer);
+    if (isOn && !document.hidden) timer = window.setTimeout(refresh, seconds * 1000);
+  }
+
+  async function refresh() {
+    const answer = await fetch(window.location.href, { cache: "no-store" }).catch(() => null);
+    if (!isOn) return;
+    // Another page, such as the login: this one is not there any more.
+    if (answer?.redirected) return end();
+    if (answer?.ok) {
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of document.querySelectorAll(`#${id}, [data-lg-follows="${id}"]`)) replace(part, page);
+      if (!document.getElementById(id).dataset.lgRefresh) return end();
+    }
+    wait();
+  }
+
+  function end() {
+    isOn = false;
+    if (button) button.hidden = true;
+  }
+
+  function show() {
+    if (button) button.textContent = isOn ? button.dataset.lgOn : button.dataset.lgOff;
+  }
+
+  if (button) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      isOn = !isOn;
+      show();
+      if (isOn) refresh();
+      else wait();
+    });
+  }
+  document.addEventListener("visibilitychange", () => {
+    if (isOn && !document.hidden) refresh();
+    else wait();
+  });
+  show();
+  wait();
+}
+
+// What somebody uses at this moment stays as it is: a focused control, selected text.
+function replace(part, page) {
+  const fresh = page.getElementById(part.id);
+  const selection = window.getSelection();
+  const isSelected = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
+  if (!fresh || isSelected || part.contains(document.activeElement)) return;
+  const opened = [...part.querySelectorAll("details")].map((one) => one.open);
+  const details = [...fresh.querySelectorAll("details")];
+  if (details.length === opened.length) details.forEach((one, place) => (one.open = opened[place]));
+  part.replaceWith(document.adoptNode(fresh));
+  offerToCopy(fresh);
+}
+
+for (const part of document.querySelectorAll("[data-lg-refresh]")) keepFresh(part.id, Number(part.dataset.lgRefresh));
+
 // -- schedules --
 
 // The next runs follow from these fields of a schedule's form.

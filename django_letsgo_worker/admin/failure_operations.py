@@ -60,6 +60,9 @@ BECAME = {
     "retrying": _("It failed again, and waits for its next attempt."),
     "running": _("It still runs."),
     "ready": _("It has not begun: is a worker there that serves its queue?"),
+    "scheduled": _("It waits for its time."),
+    "cancelled": _("It was cancelled."),
+    "expired": _("It was too late for it: its deadline has passed."),
 }
 
 
@@ -202,5 +205,5 @@ class FailureOperationAdmin(ReadOnlyAdmin):
             "{} {} {}",
             _t("The last one that was done:"),
             formatting.link_to(self.admin_site.name, "message", message.pk, name),
-            BECAME.get(state, state),
+            BECAME[state],
         )

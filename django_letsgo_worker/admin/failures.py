@@ -38,7 +38,7 @@ from ..validation import storable
 from . import formatting, tracebacks
 from .base import APP, ReadOnlyAdmin, snapshot, snapshot_of
 from .failure_operations import PERMISSIONS
-from .filters import Choices, Filter, TypeFilter
+from .filters import Choices, Filter, FoundFilter, TypeFilter
 from .forms import ReasonActionForm
 from .lists import AtLeast
 
@@ -62,14 +62,7 @@ HEIGHT, HOUR = 18, 2
 # -- filters -------------------------------------------------------------------------------------------------
 
 
-class FoundLater(Filter):
-    """A filter that get_search_results() applies: what it asks for is no column."""
-
-    def narrowed(self, request: HttpRequest, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
-        return queryset
-
-
-class StateFilter(FoundLater):
+class StateFilter(FoundFilter):
     title = _("state")
     parameter_name = "state"
     is_tabs = True
@@ -82,7 +75,7 @@ class StateFilter(FoundLater):
         return found
 
 
-class QueueFilter(FoundLater):
+class QueueFilter(FoundFilter):
     title = _("queue")
     parameter_name = "queue"
 
@@ -135,15 +128,15 @@ class FailureAdmin(ReadOnlyAdmin):
     actions = ("pause_type", "resume_type")
     buttons = {"pause_type": _("Pause the type"), "resume_type": _("Resume the type")}
     action_form = ReasonActionForm
+    facts = (
+        "state_shown", "messages_shown", "type", "trend_shown", "first", "last", "versions_shown",
+        "fingerprint", "error_class",
+    )  # fmt: skip
     fieldsets = (
         (None, {"fields": ("sentence", "message_shown"), "classes": ("lg-whole",)}),
-        (
-            _("Facts"),
-            {"fields": ("state_shown", "messages_shown", "type", "count", "first", "last", "versions_shown")},
-        ),
+        (_("Facts"), {"fields": facts}),
         (_("Traceback"), {"fields": ("traceback",), "classes": ("lg-whole",)}),
         (_("Messages"), {"fields": ("samples",), "classes": ("lg-whole",)}),
-        (_("More"), {"fields": ("trend_shown", "error_class", "fingerprint")}),
     )
     readonly_fields = tuple(name for _title, options in fieldsets for name in options["fields"])
 
@@ -181,16 +174,19 @@ class FailureAdmin(ReadOnlyAdmin):
         group: FailureGroup = row.group
         lines = []
         if group.retrying:
-            lines.append(_t("%(number)s retrying") % {"number": _number(group.retrying)})
+            text = _t("%(number)s retrying") % {"number": _number(group.retrying)}
+            lines.append(self._linked(row, "message", text))
         if group.dead:
-            lines.append(self._dead(row, _t("%(number)s dead") % {"number": _number(group.dead)}))
+            text = _t("%(number)s dead") % {"number": _number(group.dead)}
+            lines.append(self._linked(row, "deadletter", text))
         return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) or formatting.NOTHING
 
-    def _dead(self, row: Any, text: str) -> SafeString | str:
-        if not self.may(row.request, "view_deadletter"):
+    def _linked(self, row: Any, place: str, text: str) -> SafeString | str:
+        """Link to its messages in a list, for those who may see them."""
+        if not self.may(row.request, f"view_{place}"):
             return text
         query = urlencode({"error_fingerprint": row.fingerprint, "type": row.type})
-        page = reverse(f"admin:{APP}_deadletter_changelist", current_app=self.admin_site.name)
+        page = reverse(f"admin:{APP}_{place}_changelist", current_app=self.admin_site.name)
         return formatting.link(f"{page}?{query}", text)
 
     @admin.display(description=_("last, first"))
@@ -215,7 +211,7 @@ class FailureAdmin(ReadOnlyAdmin):
 
     # -- what can be done to its messages ----------------------------------------------------------------
 
-    @admin.display(description="")
+    @admin.display(description="", empty_value="")
     def operations_shown(self, row: Any) -> SafeString:
         link = '<a class="button lg-button" href="{}">{}</a>'
         return format_html_join(" ", link, ((one["url"], one["label"]) for one in self._operations(row)))

@@ -134,7 +134,7 @@ class MessageFactsAdmin(ReadOnlyAdmin):
 
     def get_paginator(self, request: HttpRequest, queryset: Any, per_page: int, *more: Any) -> Any:
         ids = self.ids(request)
-        if ids is None or search_word(request).isdecimal():
+        if ids is None or search_word(request).isdecimal() or request.GET.get("error_fingerprint"):
             return super().get_paginator(request, queryset, per_page, *more)
         return FoundPaginator(ids, per_page, self.get_queryset(request))
 

@@ -30,7 +30,7 @@ from .base import (
     snapshot,
     snapshot_of,
 )
-from .filters import LiveTabs, MessageTypeFilter, QueueFilter
+from .filters import FingerprintFilter, LiveTabs, MessageTypeFilter, QueueFilter
 from .lists import DoorChangeList
 from .message_base import MessageFactsAdmin, Tally, in_batches, search_word
 
@@ -47,7 +47,7 @@ class MessageAdmin(MessageFactsAdmin):
     """Live messages; their state is derived from the database's clock, read once for each page."""
 
     list_display = ("state", "type_shown", "error_shown", "queue_shown", "tries", "due")
-    list_filter = (LiveTabs, QueueFilter, MessageTypeFilter)
+    list_filter = (LiveTabs, QueueFilter, MessageTypeFilter, FingerprintFilter)
     actions = ("retry", "cancel")
     buttons = {"retry": _("Retry now"), "cancel": _("Cancel this message")}
     first_fields = ("state_alone", "type_alone", "queue_shown", "tries", "enqueued", "due")

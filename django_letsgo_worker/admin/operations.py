@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import messages
 from ..errors import LetsGoError
-from ..models import BulkOperation
+from ..models import BulkOperation, Failure
 from . import formatting
 from .base import snapshot_of
 from .failure_operations import PERMISSIONS, FailureOperationAdmin
@@ -44,8 +44,8 @@ class BulkOperationAdmin(FailureOperationAdmin):
     buttons = {"stop": _("Stop"), "undo": _("Take back what has not begun")}
     first_shown = ("what", "progress")
     shown = (
-        "state_shown", "remaining", "skipped_shown", "given_back_shown", "over_shown", "to_queue", "by",
-        "reason", "created", "started", "finished",
+        "state_shown", "failure", "remaining", "skipped_shown", "given_back_shown", "over_shown",
+        "to_queue", "by", "reason", "created", "started", "finished",
     )  # fmt: skip
     asked = (
         "kind", "type", "queue", "fingerprint", "error_class", "state", "older_than", "over", "to_queue",
@@ -98,6 +98,17 @@ class BulkOperationAdmin(FailureOperationAdmin):
     @admin.display(description=_("over"))
     def over_shown(self, row: BulkOperation) -> str:
         return formatting.NOTHING if row.over is None else formatting.span(row.over.total_seconds())
+
+    @admin.display(description=_("failure"))
+    def failure(self, row: BulkOperation) -> SafeString | str:
+        """Link to the failure that its messages are of, if they are of one."""
+        same = {name: row.filter.get(name) for name in ("type", "fingerprint")}
+        if not all(isinstance(value, str) for value in same.values()):
+            return formatting.NOTHING
+        found = Failure.objects.using(self.alias).filter(**same).defer("last_traceback").first()
+        if found is None:
+            return formatting.NOTHING
+        return formatting.link_to(self.admin_site.name, "failure", found.pk, formatting.cut(found))
 
     @admin.display(description=_("skipped"))
     def skipped_shown(self, row: BulkOperation) -> str:

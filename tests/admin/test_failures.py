@@ -172,6 +172,19 @@ class TestList:
         assert self.rows(admin_client, since="1h")[0] == []
         assert self.rows(admin_client, since="soon")[0] == []
 
+    def test_numbers_lead_to_the_messages_that_are_counted(self, admin_client):
+        _row, live, dead = fail()
+        other = enqueue("billing.charge").pk
+        _found, page = self.rows(admin_client)
+        links = re.findall(r'<div><a href="(.*?)">', page)
+
+        assert len(links) == 2
+        live_page, dead_page = (admin_client.get(unescape(link)).content.decode() for link in links)
+        assert change_url("message", live) in live_page and change_url("message", other) not in live_page
+        assert change_url("deadletter", dead) in dead_page
+        narrowed = admin_client.get(unescape(links[0]) + "&queue=default").content.decode()
+        assert change_url("message", live) in narrowed and change_url("message", other) not in narrowed
+
     def test_buttons_begin_operations_narrowed_as_the_list_is(self, client_with):
         fail()
         client = client_with("view_failure", "redrive_message")

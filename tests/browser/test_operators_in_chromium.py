@@ -34,9 +34,9 @@ def redriven_over_time(driver, live_server):
     )
     driver.get(f"{live_server.url}{change_url('failure', failure.pk)}")
     press(driver, "Redrive…")
-    for field, text in (("over", "10m"), ("reason", "the bank is back")):
-        driver.find_element(By.NAME, field).send_keys(text)
-    press(driver, "Save")
+    driver.find_element(By.CSS_SELECTOR, "input[value=spread]").click()
+    driver.find_element(By.NAME, "reason").send_keys("the bank is back")
+    press(driver, "Redrive")
     operation = wait_until(BulkOperation.objects.first, what="the operation")
     assert (operation.kind, operation.reason, operation.by) == ("redrive", "the bank is back", "admin")
     return f"{live_server.url}{change_url('bulkoperation', operation.pk)}"
@@ -67,6 +67,26 @@ def test_a_redrive_over_time_is_taken_back(driver, redriven_over_time):
     says(driver, "Taken back.")
     work_off()
     assert DeadLetter.objects.count() == 4
+
+
+def test_one_is_redriven_first_and_then_the_rest(driver, live_server):
+    letters = [dead_letter().pk for _ in range(3)]
+    now = timezone.now()
+    Failure.objects.create(type="billing.charge", fingerprint="f1", first_at=now, last_at=now, count=4)
+    driver.get(f"{live_server.url}{list_url('failure')}")
+
+    press(driver, "Redrive…")
+    press(driver, "Redrive")
+
+    says(driver, "which was done first")
+    assert driver.current_url == f"{live_server.url}{change_url('message', letters[0])}"
+    press(driver, "go on with the rest")
+    assert "It has not begun" in driver.find_element(By.ID, "content").text
+    driver.find_element(By.CSS_SELECTOR, "input[value=all]").click()
+    press(driver, "Redrive")
+    says(driver, "here you see how far it is")
+    work_off()
+    assert not DeadLetter.objects.exists()
 
 
 def test_a_message_that_waits_is_retried_now(driver, live_server):

@@ -97,7 +97,7 @@ function replace(part, page) {
   const details = [...fresh.querySelectorAll("details")];
   if (details.length === opened.length) details.forEach((one, place) => (one.open = opened[place]));
   part.replaceWith(document.adoptNode(fresh));
-  offerToCopy(fresh);
+  showCommands(fresh);
 }
 
 for (const part of document.querySelectorAll("[data-lg-refresh]")) keepFresh(part.id, Number(part.dataset.lgRefresh));

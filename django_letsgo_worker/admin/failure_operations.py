@@ -199,11 +199,11 @@ class FailureOperationAdmin(ReadOnlyAdmin):
             return ""
         if message is None or message.type != asked.failure.type:
             return ""
-        name = _t("Message %(id)s") % {"id": message.pk}
+        name = _t("message %(id)s") % {"id": message.pk}
         state = state_of(message, page.now)
         return format_html(
-            "{} {} {}",
-            _t("The last one that was done:"),
+            "{} {}. {}",
+            _t("The last one that was done is"),
             formatting.link_to(self.admin_site.name, "message", message.pk, name),
             BECAME[state],
         )

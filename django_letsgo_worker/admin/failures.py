@@ -138,7 +138,7 @@ class FailureAdmin(ReadOnlyAdmin):
         (_("Traceback"), {"fields": ("traceback",), "classes": ("lg-whole",)}),
         (_("Messages"), {"fields": ("samples",), "classes": ("lg-whole",)}),
     )
-    readonly_fields = tuple(name for _title, options in fieldsets for name in options["fields"])
+    readonly_fields = ("sentence", "message_shown", *facts, "traceback", "samples")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Failure], search_term: str

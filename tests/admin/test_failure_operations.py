@@ -137,7 +137,7 @@ class TestOneFirst:
         answer = client.post(address("redrive"), {"how": "one"}, follow=True)
 
         page = unescape(answer.content.decode())
-        assert "The last one that was done:" in page and "It has not begun" in page
+        assert "The last one that was done is" in page and "It has not begun" in page
 
     def test_where_none_is_left_it_is_said(self, admin_client, failed):
         DeadLetter.objects.all().delete()
@@ -163,7 +163,7 @@ class TestWhatBecameOfTheLast:
         ArchivedMessage.objects.filter(pk=oldest).update(outcome="succeeded")
         page = text(admin_client, address("redrive", tried=oldest))
 
-        assert f'{change_url("message", oldest)}">Message {oldest}</a> It succeeded.' in page
+        assert f'{change_url("message", oldest)}">message {oldest}</a>. It succeeded.' in page
 
     def test_one_of_another_type_is_not_told(self, admin_client, failed):
         page = text(admin_client, address("redrive", tried=enqueue("mail.send").pk))

@@ -40,6 +40,7 @@ def main() -> None:
 
 
 def make(package: Path) -> None:
+    (package / "locale").mkdir(exist_ok=True)
     django_admin(package, "makemessages", *OPTIONS, *(f"--locale={one}" for one in LANGUAGES))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..inspection import Wanted, find_ended
@@ -55,7 +55,7 @@ class EndedAdmin(MessageFactsAdmin):
     def notes_on(self, changelist: DoorChangeList) -> list[str]:
         if self.wanted(changelist.request) is None:
             return []
-        return [_t("Beside what has an index, a search looks only at the newest 10,000.")]
+        return [gettext("Beside what has an index, a search looks only at the newest 10,000.")]
 
     def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         super().look_at(request, rows)

@@ -16,9 +16,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from .. import messages
 from ..engines import AtLeast
@@ -55,7 +54,7 @@ class DeadLetterAdmin(EndedAdmin):
 
     @admin.display(description=_("the same error"))
     def same_error(self, row: Any) -> SafeString | str:
-        return self._same(row, _t("all dead letters with this error"))
+        return self._same(row, gettext("all dead letters with this error"))
 
     def _same(self, row: Any, text: SafeString | str) -> SafeString | str:
         if not row.error_fingerprint:
@@ -76,7 +75,7 @@ class DeadLetterAdmin(EndedAdmin):
         def redrive_many(ids: list[int]) -> object:
             return messages.redrive_many(ids, by=self.who(request), using=self.alias)
 
-        tally = self._act(request, queryset, redrive_many, _t("Redriven."))
+        tally = self._act(request, queryset, redrive_many, gettext("Redriven."))
         said = ngettext(
             "%(count)d dead letter was redriven.", "%(count)d dead letters were redriven.", tally.done
         )
@@ -96,7 +95,7 @@ class DeadLetterAdmin(EndedAdmin):
         def discard_many(ids: list[int]) -> object:
             return messages.discard_many(ids, using=self.alias)
 
-        tally = self._act(request, queryset, discard_many, _t("Discarded."))
+        tally = self._act(request, queryset, discard_many, gettext("Discarded."))
         said = ngettext(
             "%(count)d dead letter was discarded.", "%(count)d dead letters were discarded.", tally.done
         )
@@ -107,7 +106,7 @@ class DeadLetterAdmin(EndedAdmin):
         count = self.get_paginator(request, queryset, self.list_per_page).count
         context = {
             **self.admin_site.each_context(request),
-            "title": _t("Are you sure?"),
+            "title": gettext("Are you sure?"),
             "opts": self.opts,
             "count": str(count),
             "some": list(queryset[:10]),
@@ -144,7 +143,9 @@ class DeadLetterAdmin(EndedAdmin):
             self.say(request, said)
         elif not tally.skipped:
             self.say(
-                request, _t("Nothing was changed: none of them is a dead letter any more."), notices.WARNING
+                request,
+                gettext("Nothing was changed: none of them is a dead letter any more."),
+                notices.WARNING,
             )
         if tally.skipped:
             why = ngettext(
@@ -154,4 +155,4 @@ class DeadLetterAdmin(EndedAdmin):
             )
             self.say(request, why % {"count": tally.skipped}, notices.WARNING)
         if not tally.is_all:
-            self.say(request, _t("There are more: run the action again to continue."), notices.WARNING)
+            self.say(request, gettext("There are more: run the action again to continue."), notices.WARNING)

@@ -17,7 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import engines, messages
@@ -146,7 +146,7 @@ class FailureOperationAdmin(ReadOnlyAdmin):
         # The one that waits longest.
         row = asked.rows.order_by("finished_at" if asked.kind == "redrive" else "pk").first()
         if row is None:
-            form.add_error(None, _t("There is none any more."))
+            form.add_error(None, gettext("There is none any more."))
             return None
         verb = messages.redrive if asked.kind == "redrive" else messages.retry
         try:
@@ -162,8 +162,8 @@ class FailureOperationAdmin(ReadOnlyAdmin):
         rest = f"{self.url('add')}?{urlencode({'kind': asked.kind, **asked.filters, 'tried': tried})}"
         if not self.may(request, "view_message"):
             return HttpResponseRedirect(rest)
-        said = _t("See here what becomes of this one, which was done first. If it is well:")
-        self.say(request, format_html('{} <a href="{}">{}</a>', said, rest, _t("go on with the rest")))
+        said = gettext("See here what becomes of this one, which was done first. If it is well:")
+        self.say(request, format_html('{} <a href="{}">{}</a>', said, rest, gettext("go on with the rest")))
         page = reverse(f"admin:{APP}_message_change", args=[tried], current_app=self.admin_site.name)
         return HttpResponseRedirect(page)
 
@@ -199,11 +199,11 @@ class FailureOperationAdmin(ReadOnlyAdmin):
             return ""
         if message is None or message.type != asked.failure.type:
             return ""
-        name = _t("message %(id)s") % {"id": message.pk}
+        name = gettext("message %(id)s") % {"id": message.pk}
         state = state_of(message, page.now)
         return format_html(
             "{} {}. {}",
-            _t("The last one that was done is"),
+            gettext("The last one that was done is"),
             formatting.link_to(self.admin_site.name, "message", message.pk, name),
             BECAME[state],
         )

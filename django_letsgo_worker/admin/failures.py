@@ -19,9 +19,8 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from .. import engines, messages, registry
 from ..inspection import (
@@ -174,10 +173,10 @@ class FailureAdmin(ReadOnlyAdmin):
         group: FailureGroup = row.group
         lines = []
         if group.retrying:
-            text = _t("%(number)s retrying") % {"number": _number(group.retrying)}
+            text = gettext("%(number)s retrying") % {"number": _number(group.retrying)}
             lines.append(self._linked(row, "message", text))
         if group.dead:
-            text = _t("%(number)s dead") % {"number": _number(group.dead)}
+            text = gettext("%(number)s dead") % {"number": _number(group.dead)}
             lines.append(self._linked(row, "deadletter", text))
         return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) or formatting.NOTHING
 
@@ -249,16 +248,16 @@ class FailureAdmin(ReadOnlyAdmin):
     def pause_type(self, request: HttpRequest, queryset: QuerySet[Failure]) -> None:
         self.demand(request, "pause_type")
         by, reason = self.who(request), request.POST.get("reason", "").strip()
-        for name in self._types(request, queryset, _t("Paused the type.")):
+        for name in self._types(request, queryset, gettext("Paused the type.")):
             messages.pause_type(name, by=by, reason=reason, using=self.alias)
-            self.say(request, _t("The type %(name)s was paused.") % {"name": name})
+            self.say(request, gettext("The type %(name)s was paused.") % {"name": name})
 
     @admin.action(description=_("Resume the types of selected failures"), permissions=["pause_type"])
     def resume_type(self, request: HttpRequest, queryset: QuerySet[Failure]) -> None:
         self.demand(request, "pause_type")
-        for name in self._types(request, queryset, _t("Resumed the type.")):
+        for name in self._types(request, queryset, gettext("Resumed the type.")):
             messages.resume_type(name, by=self.who(request), using=self.alias)
-            self.say(request, _t("The type %(name)s was resumed.") % {"name": name})
+            self.say(request, gettext("The type %(name)s was resumed.") % {"name": name})
 
     def _types(self, request: HttpRequest, queryset: QuerySet[Failure], what: str) -> list[str]:
         """Return the types of failures, and log what is done to them."""
@@ -298,9 +297,11 @@ class FailureAdmin(ReadOnlyAdmin):
     def _sample(self, request: HttpRequest, message: Any) -> SafeString:
         """Show a message: where it is, its key, and its payload to those who may see it."""
         kind, label = SAMPLES.get(state_of(message, snapshot(request).now), ("off", _("over")))
-        name = _t("Message %(id)s") % {"id": message.pk}
-        where = _t("in %(queue)s") % {"queue": formatting.cut(message.queue)}
-        key = _t("key %(key)s") % {"key": formatting.cut(message.unique_key)} if message.unique_key else ""
+        name = gettext("Message %(id)s") % {"id": message.pk}
+        where = gettext("in %(queue)s") % {"queue": formatting.cut(message.queue)}
+        key = (
+            gettext("key %(key)s") % {"key": formatting.cut(message.unique_key)} if message.unique_key else ""
+        )
         may_see = self.has_view_payload(request)
         return format_html(
             '{} {} <span class="lg-why">{}</span> <span class="lg-why">{}</span>{}',
@@ -339,7 +340,7 @@ def _sentences(row: Failure, page: Snapshot) -> list[str]:
     """Return what fails, how often and since when, and what its messages do, in plain words."""
     group: FailureGroup = row.group  # type: ignore[attr-defined]
     first, last = (formatting.relative(moment, page.now) for moment in (row.first_at, row.last_at))
-    fails = _t("%(type)s fails with %(title)s.") % {"type": row.type, "title": group.title.rstrip(".")}
+    fails = gettext("%(type)s fails with %(title)s.") % {"type": row.type, "title": group.title.rstrip(".")}
     often = ngettext(
         "It failed once, %(last)s.",
         "It failed %(count)d times, first %(first)s and last %(last)s.",
@@ -353,9 +354,9 @@ def _sentences(row: Failure, page: Snapshot) -> list[str]:
         text = ngettext("%(number)s dead letter is kept.", "%(number)s dead letters are kept.", group.dead)
         said.append(text % {"number": _number(group.dead)})
     if group.state == "over":
-        said.append(_t("None of its messages is left."))
+        said.append(gettext("None of its messages is left."))
     if group.began:
-        said.append(capfirst(_t("it %(began)s.") % {"began": group.began}))
+        said.append(capfirst(gettext("it %(began)s.") % {"began": group.began}))
     return said
 
 
@@ -375,7 +376,7 @@ def trend(counts: Sequence[int]) -> SafeString:
             if (height := -(-count * HEIGHT // most))
         ),
     )
-    words = _t("%(day)s in the last 24 hours, %(before)s in the 24 before") % {
+    words = gettext("%(day)s in the last 24 hours, %(before)s in the 24 before") % {
         "day": sum(counts[-24:]),
         "before": sum(counts[:-24]),
     }

@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import messages
@@ -107,7 +107,7 @@ class MessageFactsAdmin(ReadOnlyAdmin):
     # -- the list --------------------------------------------------------------------------------------
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        return super().changelist_view(request, {"title": _t("Messages"), **(extra_context or {})})
+        return super().changelist_view(request, {"title": gettext("Messages"), **(extra_context or {})})
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DoorChangeList]:
         return MessageChangeList
@@ -162,9 +162,9 @@ class MessageFactsAdmin(ReadOnlyAdmin):
         except MessageNotFound:
             return ""
         model = "archivedmessage" if isinstance(found, ArchivedMessage) else "message"
-        name = _t("message %(id)s") % {"id": pk}
+        name = gettext("message %(id)s") % {"id": pk}
         return format_html(
-            _t("It is on another tab: {}."), formatting.link_to(self.admin_site.name, model, pk, name)
+            gettext("It is on another tab: {}."), formatting.link_to(self.admin_site.name, model, pk, name)
         )
 
     def fold_key(self, row: Any) -> Any:

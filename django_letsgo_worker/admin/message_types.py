@@ -13,9 +13,8 @@ from django.contrib.admin.utils import quote
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 
 from .. import messages
 from ..inspection import TypeFacts, facts_of_types, history_lately, short_class, type_names
@@ -121,9 +120,9 @@ class MessageTypeAdmin(PausingAdmin):
         if queues and not page.workers:
             return "warn", _("waits"), _("no worker is running")
         if unserved:
-            return "warn", _("waits"), _t("no worker serves %(queues)s") % {"queues": _some(unserved)}
+            return "warn", _("waits"), gettext("no worker serves %(queues)s") % {"queues": _some(unserved)}
         if paused:
-            return "off", _("waits"), _t("paused: %(queues)s") % {"queues": _some(paused)}
+            return "off", _("waits"), gettext("paused: %(queues)s") % {"queues": _some(paused)}
         if not facts.is_known:
             return "calm", _("unknown"), _("no running code knows it")
         if not facts.workers:
@@ -169,7 +168,7 @@ class MessageTypeAdmin(PausingAdmin):
         facts: TypeFacts = row.facts
         page = snapshot_of(row)
         if facts.last_success is None and any(one.type == row.name for one in page.met):
-            return _t("none in 7 days")
+            return gettext("none in 7 days")
         return formatting.when(facts.last_success, page.now)
 
     @admin.display(description=_("workers"))
@@ -204,7 +203,7 @@ class MessageTypeAdmin(PausingAdmin):
             (
                 formatting.link_to(self.admin_site.name, "scheduledjob", one.pk, formatting.cut(one.name)),
                 formatting.cut(one.schedule),
-                formatting.when(one.next_run_at, now) if one.enabled else _t("off"),
+                formatting.when(one.next_run_at, now) if one.enabled else gettext("off"),
             )
             for one in rows.order_by("name")[:MOST_LISTED]
         )

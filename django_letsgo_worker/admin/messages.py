@@ -15,9 +15,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from .. import messages
 from ..errors import LetsGoError, MessageNotFound
@@ -67,7 +66,7 @@ class MessageAdmin(MessageFactsAdmin):
     def notes_on(self, changelist: DoorChangeList) -> list[str]:
         if self.wanted(changelist.request) is None:
             return []
-        return [_t("Filters on live messages look only at the first 10,000 in their lanes.")]
+        return [gettext("Filters on live messages look only at the first 10,000 in their lanes.")]
 
     def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         super().look_at(request, rows)
@@ -172,7 +171,7 @@ class MessageAdmin(MessageFactsAdmin):
             return messages.retry(row.pk, by=self.who(request), using=self.alias)
 
         waiting = queryset.filter(visible_at__gt=snapshot(request).now)
-        tally, failed = self._each(request, waiting, retry, _t("Retried."))
+        tally, failed = self._each(request, waiting, retry, gettext("Retried."))
         said = ngettext("%(count)d message is due now.", "%(count)d messages are due now.", tally.done)
         self._tell(request, tally, failed, said)
 
@@ -188,7 +187,7 @@ class MessageAdmin(MessageFactsAdmin):
         def cancel(row: Message) -> object:
             return messages.cancel(row.pk, using=self.alias)
 
-        tally, failed = self._each(request, queryset, cancel, _t("Cancelled."))
+        tally, failed = self._each(request, queryset, cancel, gettext("Cancelled."))
         said = ngettext("%(count)d message was cancelled.", "%(count)d messages were cancelled.", tally.done)
         self._tell(request, tally, failed, said)
 
@@ -222,8 +221,8 @@ class MessageAdmin(MessageFactsAdmin):
         if tally.done:
             self.say(request, said % {"count": tally.done})
         elif not failed:
-            self.say(request, _t("Nothing was changed: none of them is live any more."), notices.WARNING)
+            self.say(request, gettext("Nothing was changed: none of them is live any more."), notices.WARNING)
         for sentence in list(failed.values())[:5]:
             self.say(request, sentence, notices.WARNING)
         if not tally.is_all:
-            self.say(request, _t("There are more: run the action again to continue."), notices.WARNING)
+            self.say(request, gettext("There are more: run the action again to continue."), notices.WARNING)

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import messages
@@ -57,7 +57,9 @@ class BulkOperationAdmin(FailureOperationAdmin):
     @admin.display(description=_("operation"))
     def what(self, row: BulkOperation) -> SafeString:
         chosen = ", ".join(f"{name} {value}" for name, value in row.filter.items())
-        return formatting.two_lines(str(row.get_kind_display()), formatting.cut(chosen or _t("all"), 120))
+        return formatting.two_lines(
+            str(row.get_kind_display()), formatting.cut(chosen or gettext("all"), 120)
+        )
 
     @admin.display(description=_("state"))
     def state_shown(self, row: BulkOperation) -> SafeString:
@@ -69,19 +71,19 @@ class BulkOperationAdmin(FailureOperationAdmin):
 
     @admin.display(description=_("done"))
     def how_far(self, row: BulkOperation) -> SafeString:
-        skipped = _t("%(count)d skipped") % {"count": row.skipped} if row.skipped else ""
+        skipped = gettext("%(count)d skipped") % {"count": row.skipped} if row.skipped else ""
         return formatting.two_lines(f"{row.done} / {row.total}", skipped)
 
     @admin.display(description=_("done"))
     def progress(self, row: BulkOperation) -> SafeString:
         """Show how far it is as a bar, which counts those that were left as they are, and in words."""
         most, seen = max(1, row.total), row.done + row.skipped
-        share = _t("%(percent)d %%") % {"percent": 100 * min(seen, most) // most}
+        share = gettext("%(percent)d %%") % {"percent": 100 * min(seen, most) // most}
         return format_html(
             '<progress class="lg-progress" max="{}" value="{}" aria-label="{}"></progress> {} ({})',
             most,
             min(seen, most),
-            _t("done"),
+            gettext("done"),
             f"{row.done} / {row.total}",
             share,
         )
@@ -175,9 +177,9 @@ class BulkOperationAdmin(FailureOperationAdmin):
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> HttpResponse:
         """Lead to the page of what began."""
         if not self.has_view_permission(request):
-            self.say(request, _t("It has begun: workers do it."))
+            self.say(request, gettext("It has begun: workers do it."))
             return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
-        self.say(request, _t("It has begun: here you see how far it is."))
+        self.say(request, gettext("It has begun: here you see how far it is."))
         return HttpResponseRedirect(self.url("change", str(obj.pk)))
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
@@ -202,12 +204,12 @@ class BulkOperationAdmin(FailureOperationAdmin):
     @admin.action(description=_("Stop selected operations"), permissions=["stop"])
     def stop(self, request: HttpRequest, queryset: QuerySet[BulkOperation]) -> None:
         self.demand(request, "stop_bulkoperation")
-        self._each(request, queryset, messages.stop_operation, _t("Stopped."))
+        self._each(request, queryset, messages.stop_operation, gettext("Stopped."))
 
     @admin.action(description=_("Take back what selected operations did"), permissions=["undo"])
     def undo(self, request: HttpRequest, queryset: QuerySet[BulkOperation]) -> None:
         self.demand(request, "undo_bulkoperation")
-        self._each(request, queryset, messages.undo_operation, _t("Taken back."))
+        self._each(request, queryset, messages.undo_operation, gettext("Taken back."))
 
     def _each(self, request: HttpRequest, queryset: QuerySet[BulkOperation], verb: Any, what: str) -> None:
         for row in queryset:

@@ -18,7 +18,7 @@ from django.db import Error
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..errors import LetsGoError
@@ -133,11 +133,11 @@ class Overview:
     def all_is_well(self) -> str:
         """The sentence that stands in the place of problems."""
         facts = self.totals
-        said = _t("All is well: nothing waits.")
+        said = gettext("All is well: nothing waits.")
         if facts.oldest_ready:
             age = formatting.span((self.now - facts.oldest_ready).total_seconds())
-            said = _t("All is well: nothing waits for longer than %(age)s.") % {"age": age}
-        there = _t("Queues: %(queues)d, workers: %(workers)d, schedulers: %(schedulers)d.")
+            said = gettext("All is well: nothing waits for longer than %(age)s.") % {"age": age}
+        there = gettext("Queues: %(queues)d, workers: %(workers)d, schedulers: %(schedulers)d.")
         counts = {"queues": facts.queues, "workers": facts.workers, "schedulers": facts.schedulers}
         return f"{said} {there % counts}"
 
@@ -146,14 +146,14 @@ class Overview:
     def tiles(self) -> list[Tile]:
         facts = self.totals
         age = formatting.relative(facts.oldest_ready, self.now) if facts.oldest_ready else ""
-        oldest = _t("oldest %(age)s") % {"age": age} if age else ""
+        oldest = gettext("oldest %(age)s") % {"age": age} if age else ""
         rate = self._whole
         return [
             Tile(_("ready"), str(facts.ready), oldest, self._list("message", state="ready")),
             Tile(
                 _("running"),
                 str(facts.running),
-                _t("seats: %(seats)d") % {"seats": facts.seats},
+                gettext("seats: %(seats)d") % {"seats": facts.seats},
                 self._list("message", state="running"),
             ),
             Tile(_("retrying"), str(facts.retrying), "", self._list("message", state="retrying")),
@@ -162,7 +162,9 @@ class Overview:
             Tile(
                 _("ended a minute"),
                 formatting.per_minute(rate.per_minute) if rate else "0",
-                _t("%(share)s failed") % {"share": formatting.percent(rate.failed_share)} if rate else "",
+                gettext("%(share)s failed") % {"share": formatting.percent(rate.failed_share)}
+                if rate
+                else "",
             ),
             Tile(_("workers"), str(facts.workers), "", self._list("process", kind="worker")),
             Tile(_("schedulers"), str(facts.schedulers), "", self._list("process", kind="scheduler")),
@@ -224,7 +226,10 @@ class Overview:
 
     def _charts(self, moments: Sequence[datetime], steps: Sequence[Rate | None]) -> list[Chart]:
         marks = [
-            Mark(at, _t("workers of version %(version)s started") % {"version": formatting.cut(version, 32)})
+            Mark(
+                at,
+                gettext("workers of version %(version)s started") % {"version": formatting.cut(version, 32)},
+            )
             for at, version in new_versions(self.page.processes)
         ]
 
@@ -241,11 +246,11 @@ class Overview:
         depth = _column(steps, lambda rate: rate.depth)
         failed = _column(steps, lambda rate: rate.failed_share if rate.attempts else None)
         return [
-            chart(_t("Ended"), ended, _count, is_stacked=True),
-            chart(_t("Failed attempts"), [Series(_("failed"), "bad", failed)], formatting.percent),
-            chart(_t("Due and not claimed"), [Series(_("due"), "busy", depth)], _count),
-            chart(_t("Run time"), _percentiles([one and one.run for one in steps]), formatting.span),
-            chart(_t("Wait"), _percentiles([one and one.wait for one in steps]), formatting.span),
+            chart(gettext("Ended"), ended, _count, is_stacked=True),
+            chart(gettext("Failed attempts"), [Series(_("failed"), "bad", failed)], formatting.percent),
+            chart(gettext("Due and not claimed"), [Series(_("due"), "busy", depth)], _count),
+            chart(gettext("Run time"), _percentiles([one and one.run for one in steps]), formatting.span),
+            chart(gettext("Wait"), _percentiles([one and one.wait for one in steps]), formatting.span),
         ]
 
     # -- tables ----------------------------------------------------------------------------------------------

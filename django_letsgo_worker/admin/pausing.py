@@ -21,7 +21,7 @@ from django.urls import path, reverse
 from django.urls.resolvers import URLPattern
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import validation
@@ -127,9 +127,9 @@ class PausingAdmin(ReadOnlyAdmin):
         now = snapshot_of(row).now
         until = formatting.relative(pause.resume_at, now) if pause.resume_at else ""
         facts = [
-            _t("by %(who)s") % {"who": formatting.cut(pause.paused_by)} if pause.paused_by else "",
+            gettext("by %(who)s") % {"who": formatting.cut(pause.paused_by)} if pause.paused_by else "",
             formatting.relative(pause.paused_at, now) if pause.paused_at else "",
-            _t("until %(when)s") % {"when": until} if until else "",
+            gettext("until %(when)s") % {"when": until} if until else "",
             formatting.cut(pause.pause_reason),
         ]
         return formatting.badge("off", _("paused"), " · ".join(fact for fact in facts if fact))
@@ -168,14 +168,14 @@ class PausingAdmin(ReadOnlyAdmin):
     def pause(self, request: HttpRequest, queryset: Any) -> None:
         reason, by = request.POST.get("reason", "").strip()[:255], self.who(request)
         done = self._each(
-            request, queryset, lambda name: self.pause_one(name, by=by, reason=reason), _t("Paused.")
+            request, queryset, lambda name: self.pause_one(name, by=by, reason=reason), gettext("Paused.")
         )
         self.say(request, self.were_paused % {"count": done})
 
     @admin.action(description=_("Resume what is selected"), permissions=["pause"])
     def resume(self, request: HttpRequest, queryset: Any) -> None:
         by = self.who(request)
-        done = self._each(request, queryset, lambda name: self.resume_one(name, by), _t("Resumed."))
+        done = self._each(request, queryset, lambda name: self.resume_one(name, by), gettext("Resumed."))
         self.say(request, self.were_resumed % {"count": done}, notices.SUCCESS if done else notices.WARNING)
 
     def _each(self, request: HttpRequest, chosen: Any, verb: Callable[[str], object], what: str) -> int:
@@ -229,7 +229,7 @@ class PausingAdmin(ReadOnlyAdmin):
             self.pause_one(
                 row.name, by=self.who(request), reason=facts["reason"], resume_at=facts["resume_at"]
             )
-            self.log(request, [row], _t("Paused."))
+            self.log(request, [row], gettext("Paused."))
             self.say(request, self.was_paused % {"name": row.name})
             return self.back(request)
         title = self.pause_title % {"name": formatting.cut(row.name)}

@@ -16,9 +16,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from .. import processes
 from ..errors import LetsGoError
@@ -148,7 +147,11 @@ class ProcessAdmin(ReadOnlyAdmin):
     @admin.display(description=_("version"))
     def version_shown(self, row: Any) -> SafeString | str:
         others = {one.version for one in snapshot_of(row).living if one.version != row.version}
-        said = _t("while others run %(versions)s") % {"versions": ", ".join(sorted(others))} if others else ""
+        said = (
+            gettext("while others run %(versions)s") % {"versions": ", ".join(sorted(others))}
+            if others
+            else ""
+        )
         return formatting.two_lines(row.version or formatting.NOTHING, said)
 
     @admin.display(description=_("started"))
@@ -227,7 +230,9 @@ class ProcessAdmin(ReadOnlyAdmin):
             for one in row.hand[:MOST_LISTED]
         )
         headings = (_("message"), _("type"), _("queue"), _("attempt"), _("since"))
-        caption = self._held(row) if self._is_silent(row) else _t("Those that it took first stand first.")
+        caption = (
+            self._held(row) if self._is_silent(row) else gettext("Those that it took first stand first.")
+        )
         return formatting.table(headings, lines, caption)
 
     # -- drain -----------------------------------------------------------------------------------------
@@ -239,9 +244,9 @@ class ProcessAdmin(ReadOnlyAdmin):
     def stop(self, request: HttpRequest, queryset: QuerySet[Process]) -> None:
         self.demand(request, "stop_process")
         asked = [row for row in queryset if processes.request_stop(row.pk, using=self.alias)]
-        self.log(request, asked, _t("Asked to drain."))
+        self.log(request, asked, gettext("Asked to drain."))
         if not asked:
-            self.say(request, _t("None of them is running."), notices.WARNING)
+            self.say(request, gettext("None of them is running."), notices.WARNING)
             return
         said = ngettext(
             "%(count)d process was asked to drain: it finishes what it has in hand.",
@@ -266,7 +271,7 @@ class ProcessAdmin(ReadOnlyAdmin):
                 self.say(request, str(error), notices.ERROR)
             else:
                 done.append(row)
-        self.log(request, done, _t("Forgotten."))
+        self.log(request, done, gettext("Forgotten."))
         if done:
-            said = _t("Forgotten: %(names)s.")
+            said = gettext("Forgotten: %(names)s.")
             self.say(request, said % {"names": ", ".join(formatting.cut(row.name) for row in done)})

@@ -12,9 +12,8 @@ from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext, ngettext_lazy
 
 from .. import queues
 from ..inspection import QueueFacts, Work, count_capped, facts_of_queues, history_lately, queue_names
@@ -108,7 +107,7 @@ class QueueAdmin(PausingAdmin):
     def retrying(self, row: Any) -> SafeString | str:
         facts: QueueFacts = row.facts
         share = facts.failed_share
-        said = _t("%(share)s failed") % {"share": formatting.percent(share)} if share else ""
+        said = gettext("%(share)s failed") % {"share": formatting.percent(share)} if share else ""
         return formatting.two_lines(self._messages(row, facts.work.retrying, "retrying"), said)
 
     @admin.display(description=_("later"))
@@ -180,12 +179,16 @@ class QueueAdmin(PausingAdmin):
             said %= {"count": deleted}
             reason = form.cleaned_data["reason"]
             self.log(
-                request, [queue], _t("Purged: %(said)s.") % {"said": f"{said}: {reason}" if reason else said}
+                request,
+                [queue],
+                gettext("Purged: %(said)s.") % {"said": f"{said}: {reason}" if reason else said},
             )
-            self.say(request, _t("%(said)s from the queue %(name)s.") % {"said": said, "name": queue.name})
+            self.say(
+                request, gettext("%(said)s from the queue %(name)s.") % {"said": said, "name": queue.name}
+            )
             return self.back(request)
         count = count_capped(Message.objects.using(self.alias).filter(queue=queue.name))
-        title = _t("Purge the queue %(name)s") % {"name": formatting.cut(queue.name)}
+        title = gettext("Purge the queue %(name)s") % {"name": formatting.cut(queue.name)}
         lead = _what_goes(count, queue.name)
         return self.ask(request, form, title=title, lead=lead, verb=_("Delete the messages"))
 
@@ -197,5 +200,5 @@ def _what_goes(count: int, name: str) -> str:
         "This deletes %(count)s messages, even those that run. Nothing is archived or can be undone.",
         int(count),
     )
-    asked = _t("To go on, type the name of the queue: %(name)s.")
+    asked = gettext("To go on, type the name of the queue: %(name)s.")
     return f"{said} {asked}" % {"count": count, "name": name}

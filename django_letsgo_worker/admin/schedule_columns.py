@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..errors import InvalidSchedule
@@ -108,7 +108,7 @@ class ScheduleColumns(DoorAdmin):
             last_result(self.admin_site.name, row.newest_runs, now),
         )
         if row.last_run_at is not None and row.last_run_at > row.newest_runs[0].occurrence.fired_at:
-            by_hand = format_html(_t("by hand {when}"), when=formatting.when(row.last_run_at, now))
+            by_hand = format_html(gettext("by hand {when}"), when=formatting.when(row.last_run_at, now))
             return formatting.two_lines(shown, by_hand)
         return shown
 
@@ -123,7 +123,7 @@ class ScheduleColumns(DoorAdmin):
     def last_runs(self, row: Any) -> SafeString | str:
         runs, now = row.newest_runs, snapshot_of(row).now
         if not runs:
-            return _t("none yet")
+            return gettext("none yet")
         drawn = strip(runs, now, LAST_RUNS)
         return format_html("{}{}", drawn, last_table(self.admin_site.name, runs, now))
 
@@ -132,7 +132,7 @@ def next_runs_shown(job: ScheduledJob, page: Snapshot) -> SafeString | str:
     """List the next runs of a schedule as it is, saved or not. Raises InvalidSchedule."""
     moments = next_runs(job, NEXT_RUNS, page.now)
     if not moments:
-        return _t("none")
+        return gettext("none")
     caption = _("The next planned times") if job.enabled else _("When it would run if it were on")
     return next_table(job.recurrence, moments, page.now, caption)
 
@@ -141,8 +141,8 @@ def unknown(type: str, page: Snapshot) -> str:
     """Return the sentence about a type that nobody has a handler for, with the known one that is like it."""
     close = nearest(type, page.types_known)
     if close is None:
-        return _t("no handler for this type is known here")
-    said = _t("no handler for this type is known here: did you mean %(type)s?")
+        return gettext("no handler for this type is known here")
+    said = gettext("no handler for this type is known here: did you mean %(type)s?")
     return said % {"type": formatting.cut(close)}
 
 
@@ -150,9 +150,9 @@ def _switched(row: ScheduledJob, page: Snapshot) -> SafeString:
     """Return who switched a schedule off, when, until when and why, as one line."""
     until = row.resume_at and formatting.in_zone(row.resume_at, timezone.get_current_timezone(), page.now)
     facts = [
-        _t("by %(who)s") % {"who": formatting.cut(row.switched_by)} if row.switched_by else "",
+        gettext("by %(who)s") % {"who": formatting.cut(row.switched_by)} if row.switched_by else "",
         formatting.when(row.switched_at, page.now) if row.switched_at else "",
-        format_html(_t("until {when}"), when=until) if until else "",
+        format_html(gettext("until {when}"), when=until) if until else "",
         formatting.cut(row.switch_reason),
     ]
     return format_html_join(" · ", "{}", ((fact,) for fact in facts if fact))

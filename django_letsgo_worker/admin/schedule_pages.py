@@ -18,8 +18,7 @@ from django.urls.resolvers import URLPattern
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
-from django.utils.translation import ngettext
+from django.utils.translation import gettext, ngettext
 
 from .. import schedules
 from ..errors import InvalidSchedule, LetsGoError
@@ -82,11 +81,11 @@ class SchedulePages(ScheduleColumns):
         if request.method == "POST" and form.is_valid():
             self._switch_off(request, job, **form.cleaned_data)
             return self.back(request, object_id)
-        title = _t("Switch %(name)s off") % {"name": formatting.cut(job.name)}
-        lead = _t(
+        title = gettext("Switch %(name)s off") % {"name": formatting.cut(job.name)}
+        lead = gettext(
             "It plans no runs while it is off, and makes up for none later. Messages that wait still run."
         )
-        verb = _t("Switch off") if job.enabled else _t("Keep it off")
+        verb = gettext("Switch off") if job.enabled else gettext("Keep it off")
         context = self._context(request, form=form, title=title, lead=lead, verb=verb)
         return TemplateResponse(request, f"{FOLDER}/queue_form.html", context)
 
@@ -97,8 +96,8 @@ class SchedulePages(ScheduleColumns):
         except LetsGoError as error:
             self.say(request, str(error), notices.ERROR)
             return
-        self.log(request, [job], _t("Switched off."))
-        self.say(request, _t("The schedule %(name)s is off.") % {"name": job.name})
+        self.log(request, [job], gettext("Switched off."))
+        self.say(request, gettext("The schedule %(name)s is off.") % {"name": job.name})
 
     # -- the preview of a rule -------------------------------------------------------------------------
 
@@ -138,7 +137,7 @@ class SchedulePages(ScheduleColumns):
         fullest = found.fullest
         context = self._context(
             request,
-            title=_t("The next 24 hours"),
+            title=gettext("The next 24 hours"),
             zone=timezone.get_current_timezone_name(),
             is_cut=len(jobs) > MOST_JOBS,
             most_jobs=MOST_JOBS,
@@ -176,7 +175,7 @@ class SchedulePages(ScheduleColumns):
         }
 
     def _run(self, run: PlannedRun) -> SafeString:
-        clock = _t("late") if run.is_late else f"{timezone.localtime(run.at):%H:%M}"
+        clock = gettext("late") if run.is_late else f"{timezone.localtime(run.at):%H:%M}"
         return format_html('<span class="lg-at">{}</span> {}', clock, self._named(run.job))
 
     def _named(self, job: ScheduledJob) -> SafeString | str:

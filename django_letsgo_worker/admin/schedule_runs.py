@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..inspection import Run, clock_change
@@ -96,10 +96,10 @@ def last_result(site: str, runs: Sequence[Run], now: datetime) -> SafeString:
     because = formatting.error_class(why) if result == "dead" and why else formatting.cut(why)
     succeeded = next((run for run in runs if run.result(now) == "succeeded"), None)
     if succeeded is None:
-        success: Any = _t("no success among these")
+        success: Any = gettext("no success among these")
     else:
         success = format_html(
-            _t("last success {when}"), when=formatting.when(succeeded.occurrence.planned_at, now)
+            gettext("last success {when}"), when=formatting.when(succeeded.occurrence.planned_at, now)
         )
     return formatting.two_lines(formatting.two_lines(shown, because), success)
 
@@ -124,7 +124,7 @@ def result_of(site: str, run: Run, now: datetime) -> SafeString:
     seconds, count = getattr(run.message, "seconds", None), run.occurrence.skipped_count
     facts = [
         formatting.cut(occurrence.skipped_because),
-        _t("%(count)d times") % {"count": count} if count > 1 else "",
+        gettext("%(count)d times") % {"count": count} if count > 1 else "",
         "" if seconds is None else formatting.span(seconds),
         formatting.error_class(error) if error else "",
     ]
@@ -174,4 +174,4 @@ def own_time(moment: datetime, zone: str) -> str:
     if own.utcoffset() == there.utcoffset():
         return ""
     day = "" if own.date() == there.date() else f"{date_format(own, 'D', use_l10n=False)} "
-    return _t("%(time)s your time") % {"time": f"{day}{own:%H:%M}"}
+    return gettext("%(time)s your time") % {"time": f"{day}{own:%H:%M}"}

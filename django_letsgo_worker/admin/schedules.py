@@ -17,9 +17,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from .. import planning, schedules
 from ..errors import InvalidSchedule, LetsGoError
@@ -87,7 +86,9 @@ class ScheduledJobAdmin(SchedulePages):
     @admin.display(description=_("on"))
     def switch(self, row: Any) -> SafeString | str:
         if not self.has_switch_permission(row.request):
-            return formatting.two_lines(_t("on") if row.enabled else _t("off"), self._run_button(row))
+            return formatting.two_lines(
+                gettext("on") if row.enabled else gettext("off"), self._run_button(row)
+            )
         switch = format_html(
             '<button type="submit" class="lg-switch" role="switch" aria-checked="{}" aria-label="{}" '
             'formmethod="post" formaction="{}"><span aria-hidden="true">{}</span></button>',
@@ -187,7 +188,7 @@ class ScheduledJobAdmin(SchedulePages):
         names = [f"{self.opts.verbose_name}: {job.name}" for job in objs]
         lacking = set() if self.has_delete_permission(request) else {str(self.opts.verbose_name)}
         return (
-            [*names, _t("and the records of their runs")],
+            [*names, gettext("and the records of their runs")],
             {self.opts.verbose_name_plural: len(names)},
             lacking,
             [],
@@ -213,7 +214,7 @@ class ScheduledJobAdmin(SchedulePages):
             request,
             queryset,
             lambda name: schedules.enable(name, by=by, using=self.alias),
-            _t("Switched on."),
+            gettext("Switched on."),
         )
         said = ngettext("%(count)d schedule is on.", "%(count)d schedules are on.", len(done))
         self.say(request, said % {"count": len(done)}) if done else None
@@ -226,11 +227,11 @@ class ScheduledJobAdmin(SchedulePages):
         def disable(name: str) -> object:
             return schedules.disable(name, by=by, reason=reason, using=self.alias)
 
-        done = self._each(request, queryset, disable, _t("Switched off."))
+        done = self._each(request, queryset, disable, gettext("Switched off."))
         said = ngettext("%(count)d schedule is off.", "%(count)d schedules are off.", len(done))
         why = ""
         if len(done) == 1 and not reason:
-            why = formatting.link(self.off_url(done[0]), _t("Say why, and until when"))
+            why = formatting.link(self.off_url(done[0]), gettext("Say why, and until when"))
         self.say(request, format_html("{} {}", said % {"count": len(done)}, why)) if done else None
 
     @admin.action(description=_("Run now"), permissions=["run"])
@@ -242,11 +243,12 @@ class ScheduledJobAdmin(SchedulePages):
             message = schedules.run_now(name, by=by, using=self.alias)
             number = formatting.link_to(self.admin_site.name, "message", message.pk, message.pk)
             self.say(
-                request, format_html(_t("{name} runs now as message {number}."), name=name, number=number)
+                request,
+                format_html(gettext("{name} runs now as message {number}."), name=name, number=number),
             )
             return message
 
-        self._each(request, queryset, run, _t("Run now."))
+        self._each(request, queryset, run, gettext("Run now."))
 
     def _each(
         self, request: HttpRequest, queryset: QuerySet[ScheduledJob], verb: Callable[[str], object], what: str

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django.live_server_helper import LiveServer
 
 from tests.browser import chromium
 
@@ -40,3 +41,24 @@ def logged_in(browser: Callable[..., Any], live_server: Any, admin_user: Any) ->
         return driver
 
     return log_in
+
+
+class StrictPolicy:
+    """A middleware that lets a page load nothing, and run nothing, but what its own host sends."""
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        response = self.get_response(request)
+        response.headers["Content-Security-Policy"] = "default-src 'self'; img-src 'self' data:"
+        return response
+
+
+@pytest.fixture
+def strict_server(settings: Any, live_server: Any) -> Iterator[Any]:
+    """A second server, under the strict policy: the first one has its middleware already."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.StrictPolicy"]
+    server = LiveServer("localhost")
+    yield server
+    server.stop()

@@ -8,11 +8,9 @@ from selenium.webdriver.support.ui import Select
 
 from django_letsgo_worker import handler, schedules
 from django_letsgo_worker.models import ScheduledJob
+from tests.browser.chromium import make_wide, says
 from tests.browser.rows import change_url, list_url
-from tests.browser.test_admin_in_chromium import logged_in, says, strict_server
 from tests.support import wait_until
-
-__all__ = ["logged_in", "strict_server"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -136,8 +134,7 @@ def test_no_page_of_schedules_is_wider_than_the_window(logged_in, strict_server)
     ]
     driver = logged_in(strict_server)
     for width in WIDTHS:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        make_wide(driver, width)
         for page in pages:
             driver.get(f"{strict_server.url}{page}")
             wide = driver.execute_script("return document.documentElement.scrollWidth - window.innerWidth")

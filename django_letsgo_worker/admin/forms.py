@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib.admin.helpers import ActionForm
+from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -39,7 +40,7 @@ class ReasonActionForm(ActionForm):
         label=_("Reason:"),
         max_length=255,
         required=False,
-        widget=forms.TextInput(attrs={"size": 24, "class": "lg-reason", "autocomplete": "off"}),
+        widget=AdminTextInputWidget(attrs={"size": 24, "class": "vTextField lg-reason", "autocomplete": "off"}),
     )
 
 
@@ -108,7 +109,7 @@ class PurgeForm(forms.Form):
         return name
 
 
-class ListedInput(forms.TextInput):
+class ListedInput(AdminTextInputWidget):
     """A text input with suggestions that work without JavaScript."""
 
     template_name = "admin/django_letsgo_worker/listed_input.html"

@@ -28,6 +28,8 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    # Pages that scroll smoothly move away from under a click.
+    "--force-prefers-reduced-motion",
     "--window-size=1400,1000",
 )
 

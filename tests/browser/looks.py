@@ -56,12 +56,12 @@ else axe.run({include}, {runOnly: ['color-contrast'], resultTypes: ['violations'
 """
 # Fields to type or choose in that can be seen, but of which no line shows where they are.
 BORDERLESS = """
-const fields = 'input:not([type=checkbox], [type=radio], [type=submit], [type=button], [type=hidden]), select, textarea';
+const others = ['checkbox', 'radio', 'submit', 'button', 'hidden'].map(type => `[type=${type}]`).join();
 const hasLine = style => style.borderBottomStyle !== 'none' && parseFloat(style.borderBottomWidth) >= 1
-  && !/(, 0\\)|\\/ 0\\))$/.test(style.borderBottomColor);
-return [...document.querySelectorAll(fields)]
-  .filter(e => e.offsetWidth && e.closest('main, #content') && !e.closest('[aria-hidden=true]'))
-  .filter(e => !hasLine(getComputedStyle(e)))
+  && !/[,/] 0[)]$/.test(style.borderBottomColor);
+return [...document.querySelectorAll('input, select, textarea')]
+  .filter(e => e.offsetWidth && !e.matches(others) && e.closest('main, #content'))
+  .filter(e => !e.closest('[aria-hidden=true]') && !hasLine(getComputedStyle(e)))
   .map(e => `${e.name || e.id} has no border`);
 """
 

@@ -84,6 +84,8 @@ class DoorAdmin(Base):
     paginator = CappedPaginator
     sortable_by = ()
     deferred: tuple[str, ...] = ()
+    # django-unfold has no link to the form of a new row without it.
+    show_add_link = True
     # The actions with a button in each row or on the page of one row, and the button's label.
     buttons: dict[str, Any] = {}
 

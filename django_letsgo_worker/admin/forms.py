@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib.admin.helpers import ActionForm
+from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -39,7 +40,9 @@ class ReasonActionForm(ActionForm):
         label=_("Reason:"),
         max_length=255,
         required=False,
-        widget=forms.TextInput(attrs={"size": 24, "class": "lg-reason", "autocomplete": "off"}),
+        widget=AdminTextInputWidget(
+            attrs={"size": 24, "class": "vTextField lg-reason", "autocomplete": "off"}
+        ),
     )
 
 
@@ -50,7 +53,7 @@ class PauseForm(forms.Form):
         label=_("Reason"),
         max_length=255,
         required=False,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        widget=AdminTextInputWidget(),
     )
     minutes = forms.ChoiceField(label=_("For how long"), choices=HOW_LONG, required=False)
     resume_at = forms.DateTimeField(
@@ -88,13 +91,13 @@ class PurgeForm(forms.Form):
         # What the queue is not called is said in one sentence, whatever is wrong with it.
         required=False,
         strip=False,
-        widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
+        widget=AdminTextInputWidget(attrs={"autocomplete": "off"}),
     )
     reason = forms.CharField(
         label=_("Reason"),
         max_length=255,
         required=False,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        widget=AdminTextInputWidget(),
     )
 
     def __init__(self, *args: Any, queue: str, **kwargs: Any) -> None:
@@ -108,7 +111,7 @@ class PurgeForm(forms.Form):
         return name
 
 
-class ListedInput(forms.TextInput):
+class ListedInput(AdminTextInputWidget):
     """A text input with suggestions that work without JavaScript."""
 
     template_name = "admin/django_letsgo_worker/listed_input.html"
@@ -124,29 +127,33 @@ class ListedInput(forms.TextInput):
         return context
 
 
+class Line(forms.CharField):
+    """A line of text, typed into a field of the admin's own."""
+
+    widget = AdminTextInputWidget
+
+
 class OperationForm(BulkOperationModelForm):
     """A new bulk operation: what is done, to which messages, over how long, and why."""
 
-    type = forms.CharField(
-        label=_("Type"), required=False, widget=ListedInput(registry.types, attrs={"class": "vTextField"})
-    )
-    queue = forms.CharField(label=_("Queue"), required=False)
-    fingerprint = forms.CharField(label=_("Fingerprint"), required=False, help_text=_("Of a failure."))
-    error_class = forms.CharField(  # type: ignore[assignment]
+    type = Line(label=_("Type"), required=False, widget=ListedInput(registry.types))
+    queue = Line(label=_("Queue"), required=False)
+    fingerprint = Line(label=_("Fingerprint"), required=False, help_text=_("Of a failure."))
+    error_class = Line(  # type: ignore[assignment]
         label=_("Error class"), required=False, help_text=_("With or without its module.")
     )
-    state = forms.CharField(
+    state = Line(
         label=_("State"),
         required=False,
         help_text=_("Ready, retrying or scheduled, of live messages; running too, to cancel them."),
     )
-    older_than = forms.CharField(label=_("Older than"), required=False, help_text=_("Such as 90s, 10m, 2d."))
-    over = forms.CharField(
+    older_than = Line(label=_("Older than"), required=False, help_text=_("Such as 90s, 10m, 2d."))
+    over = Line(
         label=_("Over"),
         required=False,
         help_text=_("Such as 10m: spreads the starts of what is retried or redriven evenly. Empty: at once."),
     )
-    to_queue = forms.CharField(label=_("To queue"), required=False, help_text=_("For what is moved."))
+    to_queue = Line(label=_("To queue"), required=False, help_text=_("For what is moved."))
 
     class Meta:
         model = BulkOperation
@@ -184,7 +191,7 @@ class FailureOperationForm(forms.Form):
         label=_("Reason"),
         max_length=255,
         required=False,
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        widget=AdminTextInputWidget(),
     )
 
     def __init__(self, *args: Any, kind: str, filters: dict[str, str], count: str, **kwargs: Any) -> None:

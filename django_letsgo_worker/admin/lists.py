@@ -58,6 +58,8 @@ class DoorChangeList(ChangeList):
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         self.request = request
         super().__init__(request, *args, **kwargs)
+        # It stands in our bar; neither Django nor a theme shall draw it once more.
+        self.has_search, self.search_fields = bool(self.search_fields), ()
 
     @property
     def bar_specs(self) -> list[Any]:
@@ -96,6 +98,11 @@ class DoorChangeList(ChangeList):
     def nothing_found(self) -> str:
         """What stands in the place of a list without rows."""
         return _("Nothing matches.") if self.is_narrowed else _("There is nothing here.")
+
+    def get_filters(self, request: HttpRequest) -> Any:
+        # They stand above the list; neither Django nor a theme shall draw them once more.
+        specs, _has_filters, *rest = super().get_filters(request)
+        return specs, False, *rest
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         # ?o= sorts by any column, whether its heading is a link or not: ten million rows, no index.

@@ -233,12 +233,12 @@ class PausingAdmin(ReadOnlyAdmin):
             self.say(request, self.was_paused % {"name": row.name})
             return self.back(request)
         title = self.pause_title % {"name": formatting.cut(row.name)}
-        return self.ask(request, form, title=title, lead=self.pause_lead, verb=_("Pause"))
+        return self.ask(request, form, object=row, title=title, lead=self.pause_lead, verb=_("Pause"))
 
-    def ask(self, request: HttpRequest, form: Form, **texts: Any) -> HttpResponse:
+    def ask(self, request: HttpRequest, form: Form, **shown: Any) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
-            **texts,
+            **shown,
             "opts": self.opts,
             "form": form,
             "media": self.media + form.media,

@@ -190,7 +190,7 @@ class QueueAdmin(PausingAdmin):
         count = count_capped(Message.objects.using(self.alias).filter(queue=queue.name))
         title = gettext("Purge the queue %(name)s") % {"name": formatting.cut(queue.name)}
         lead = _what_goes(count, queue.name)
-        return self.ask(request, form, title=title, lead=lead, verb=_("Delete the messages"))
+        return self.ask(request, form, object=queue, title=title, lead=lead, verb=_("Delete the messages"))
 
 
 def _what_goes(count: int, name: str) -> str:

@@ -28,6 +28,8 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    # Pages that scroll smoothly move away from under a click.
+    "--force-prefers-reduced-motion",
     "--window-size=1400,1000",
 )
 
@@ -53,7 +55,7 @@ def log_in(driver: Any, site: str) -> None:
     driver.find_element(By.NAME, "username").send_keys("admin")
     driver.find_element(By.NAME, "password").send_keys("password")
     driver.find_element(By.CSS_SELECTOR, "[type=submit]").click()
-    wait_until(lambda: driver.find_elements(By.ID, "user-tools"), what="the admin's index")
+    wait_until(lambda: driver.current_url == f"{site}/admin/", what="the admin's index")
 
 
 def make_wide(driver: Any, width: int, height: int = 1000) -> None:

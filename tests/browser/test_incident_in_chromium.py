@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 
 from django_letsgo_worker import enqueue, messages, schedules
 from tests.browser.chromium import make_wide, prefer
-from tests.browser.looks import barriers, too_wide
+from tests.browser.looks import barriers, borderless, faint, too_wide
 from tests.browser.pages import Page, pages
 from tests.browser.rows import list_url, process
 from tests.incident import Incident, begin_to_mend
@@ -146,6 +146,19 @@ def test_text_that_is_too_faint_is_found_in_the_scheme_that_has_it(page, scheme)
     page.refresh()
     put_into(page, f'<p style="color: {"#eee" if scheme == "light" else "#333"}" id="faint">mind the gap</p>')
     assert barriers(page) == ["color-contrast: #faint"]
+
+
+def test_a_field_without_a_line_is_found(page):
+    assert borderless(page) == []
+    put_into(page, '<input name="mute" style="border-color: transparent">')
+    assert borderless(page) == ["mute has no border"]
+
+
+def test_a_text_that_is_too_faint_is_found_where_it_is_looked_for(page):
+    put_into(page, '<p style="color: #eee; background: #fff" id="faint">mind the gap</p>')
+    (found,) = faint(page, "#content-main", "#not-on-this-page")
+    assert found.startswith("#faint is faint")
+    assert faint(page, "#not-on-this-page") == []
 
 
 def test_only_what_django_draws_as_well_is_forgiven():

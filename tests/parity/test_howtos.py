@@ -19,13 +19,13 @@ CHECKS = [
 
 
 def test_there_is_a_how_to_for_each_page_of_letsgo():
-    assert [page.stem for page in PAGES] == [
+    assert {page.stem for page in PAGES} >= {
         "call-apis",
         "develop-the-worker",
         "enqueue-work",
         "schedule-work",
         "send-slack-notifications",
-    ]
+    }
 
 
 @pytest.mark.django_db(transaction=True)

@@ -34,6 +34,13 @@ showCommands(document);
 
 // -- overview --
 
+// -- messages --
+
+// Django takes any other change in a list for an edit, and warns that it will be lost.
+document.addEventListener("change", (event) => {
+  if (event.target.matches(".lg-unfold")) event.stopPropagation();
+}, true);
+
 // -- failures and operations --
 
 // A part of a page with data-lg-refresh="5" is fetched again every 5 seconds; parts that follow it, too.

@@ -1,0 +1,1 @@
+"""Settings of sites whose admin wears a theme of other people, a module for each."""

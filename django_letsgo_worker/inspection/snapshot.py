@@ -12,8 +12,9 @@ from uuid import UUID
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Value
 
-from .. import messages, registry
+from .. import registry
 from ..conf import settings
 from ..engines import Engine, Lane, engine_for
 from ..models import PausedType, Process, Queue, ScheduledJob
@@ -148,16 +149,33 @@ class Snapshot:
         return self.engine.lanes()
 
     @cached_property
+    def _pauses(self) -> tuple[dict[str, Queue], dict[str, PausedType]]:
+        """The rows of queues and of paused types, by name, read by one statement."""
+        queues = Queue.objects.using(self.using).annotate(is_type=Value(0))
+        types = PausedType.objects.using(self.using).annotate(is_type=Value(1))
+        names = [field.attname for field in Queue._meta.concrete_fields]
+        paused_queues: dict[str, Queue] = {}
+        paused_types: dict[str, PausedType] = {}
+        rows = queues.values_list("is_type", *names).union(types.values_list("is_type", *names), all=True)
+        for is_type, *values in sorted(rows, key=lambda row: row[1 + names.index("name")]):
+            name = values[names.index("name")]
+            if is_type:
+                paused_types[name] = PausedType.from_db(self.using, names, values)
+            else:
+                paused_queues[name] = Queue.from_db(self.using, names, values)
+        return paused_queues, paused_types
+
+    @property
     def queue_rows(self) -> dict[str, Queue]:
-        return {row.name: row for row in Queue.objects.using(self.using).all()}
+        return self._pauses[0]
 
     @cached_property
     def paused(self) -> set[str]:
         return {name for name, row in self.queue_rows.items() if row.is_paused}
 
-    @cached_property
+    @property
     def paused_types(self) -> dict[str, PausedType]:
-        return messages.paused_types(using=self.using)
+        return self._pauses[1]
 
     @cached_property
     def due(self) -> list[Due]:

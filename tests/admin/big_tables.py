@@ -49,7 +49,7 @@ PAGES = [
     ("scheduledjob", {}),
 ]
 # What the whole of a page may ask: the session and the user are two of them.
-MOST_STATEMENTS, MOST_ON_THE_OVERVIEW = 13, 30
+MOST_STATEMENTS, MOST_ON_THE_OVERVIEW = 12, 30
 
 
 def addresses() -> Iterator[tuple[str, dict[str, str], int]]:

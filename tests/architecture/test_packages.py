@@ -24,7 +24,7 @@ ABOUT_THE_WHEEL = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/
 PART_OF_THE_APP = re.compile(
     rf"{NAME}/(?!tests/)([a-z_]+/)*"
     r"(\w+\.py|py\.typed|templates/admin/django_letsgo_worker/\w+\.html"
-    r"|static/django_letsgo_worker/\w+\.(css|js))"
+    r"|static/django_letsgo_worker/\w+\.(css|js)|locale/\w+/LC_MESSAGES/django\.(po|mo))"
 )
 PART_OF_THE_REPOSITORY = {
     NAME: PART_OF_THE_APP,

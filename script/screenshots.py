@@ -44,7 +44,11 @@ ALSO_NARROW = {
     "queues",
 }
 # Django's own pages about a row, and those that are only reached from others.
-LEFT_OUT = re.compile(r".+-(history|delete)|(archived-message|dead-letter)s?")
+LEFT_OUT = re.compile(
+    r".+-(history|delete)|(archived-message|dead-letter)s?"
+    # Pages of the same kind as one that is there.
+    r"|schedule-(problem|code|on)|failure-(dead|retrying)|message-scheduled"
+)
 QUALITY = 60
 
 

@@ -23,7 +23,6 @@ from django.utils.translation import gettext_lazy as _
 
 from ..errors import LetsGoError
 from ..inspection import (
-    FailureGroup,
     History,
     Problem,
     Rate,
@@ -262,7 +261,7 @@ class Overview:
         return [
             {
                 "name": formatting.cut(rate.type),
-                "url": self._list("message", q=f"type:{rate.type}"),
+                "url": self._list("messagetype", q=str(rate.type)),
                 "per_minute": formatting.per_minute(rate.per_minute),
                 "failed": formatting.percent(rate.failed_share) if rate.attempts else formatting.NOTHING,
                 "run": formatting.half_and_most(rate.run),
@@ -271,11 +270,16 @@ class Overview:
             for rate in found[:MOST_TYPES]
         ]
 
-    def failure_rows(self) -> list[FailureGroup]:
+    def failure_rows(self) -> list[dict[str, Any]]:
+        """Return the failures met last, each with the link to its page."""
         if not self.request.user.has_perm(f"{APP}.view_failure"):
             return []
         rows = Failure.objects.using(self.page.using).defer("last_traceback").order_by("-last_at", "-pk")
-        return groups_of(list(rows[:MOST_FAILURES]), self.page)
+        some = list(rows[:MOST_FAILURES])
+        return [
+            {"group": group, "link": formatting.link_to(self.site, "failure", row.pk, group.title)}
+            for row, group in zip(some, groups_of(some, self.page), strict=True)
+        ]
 
     def next_runs(self) -> list[dict[str, Any]]:
         """Return the schedules that run next, each with when."""

@@ -28,8 +28,6 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    # Pages that scroll smoothly move away from under a click.
-    "--force-prefers-reduced-motion",
     "--window-size=1400,1000",
 )
 
@@ -67,6 +65,12 @@ def make_wide(driver: Any, width: int, height: int = 1000) -> None:
 def prefer(driver: Any, scheme: str) -> None:
     """Prefer light or dark, as the system of a reader does."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def keep_still(driver: Any) -> None:
+    """Prefer less motion: pages that scroll smoothly move away from under a click. prefer() forgets it."""
+    features = [{"name": "prefers-reduced-motion", "value": "reduce"}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 

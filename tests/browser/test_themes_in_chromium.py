@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 
 from django_letsgo_worker import enqueue, messages, schedules
 from django_letsgo_worker.models import Message, Queue, ScheduledJob
-from tests.browser.chromium import log_in, make_wide, prefer, press
+from tests.browser.chromium import keep_still, log_in, make_wide, prefer, press
 from tests.browser.looks import borderless, faint, too_wide
 from tests.browser.pages import pages
 from tests.browser.rows import archived, change_url, dead_letter, list_url, process
@@ -68,6 +68,7 @@ def misfits(driver, address):
 
 
 def test_what_people_press_does_what_it_says(driver, site):
+    keep_still(driver)
     a_schedule_is_added_and_runs(driver, f"{site}{list_url('scheduledjob')}")
     a_schedule_is_switched_off_by_an_action(driver, f"{site}{list_url('scheduledjob')}")
     a_list_is_narrowed(driver, f"{site}{list_url('message')}")

@@ -156,7 +156,7 @@ def table(headings: Iterable[Any], rows: Iterable[Iterable[Any]], caption: Any) 
     lines = ((format_html_join("", "<td>{}</td>", ((cell,) for cell in row)),) for row in rows)
     body = format_html_join("", "<tr>{}</tr>", lines)
     return format_html(
-        '<div class="lg-scroll"><table class="lg-table"><caption>{}</caption>'
+        '<div class="lg-scroll"><table class="lg-table lg-fit"><caption>{}</caption>'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
         caption,
         head,

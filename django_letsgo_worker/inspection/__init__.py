@@ -6,7 +6,7 @@ Projects may rely on `problems`, `explain`, `Explanation`, `failure`, `failures`
 """
 
 from ..models import LIVE_STATES, in_state
-from .actions import Action, action, manage
+from .actions import Action, action, manage, spoken
 from .agenda import MOST_JOBS, Agenda, Hour, PlannedRun, agenda_of, jobs_of_next_day
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in, tell_problems
@@ -148,6 +148,7 @@ __all__ = [
     "serves",
     "short_class",
     "span",
+    "spoken",
     "state_of",
     "tell_problems",
     "totals",

@@ -10,6 +10,7 @@ from typing import TypedDict
 from urllib.parse import urlencode
 
 from django.urls import NoReverseMatch, reverse
+from django.utils.translation import pgettext
 
 
 class Action(TypedDict):
@@ -35,6 +36,27 @@ def action_on_many(verb: str, command: str = "", **filters: str) -> Action:
     url = _reversed("bulkoperation_add")
     query = urlencode({"kind": verb, **filters})
     return {"verb": verb, "command": command, "url": f"{url}?{query}" if url else ""}
+
+
+def spoken(verb: str) -> str:
+    """Return the verb of an action in the active language; the action itself keeps it for programs."""
+    words = {
+        "cancel": pgettext("action", "cancel"),
+        "disable": pgettext("action", "disable"),
+        "discard": pgettext("action", "discard"),
+        "edit": pgettext("action", "edit"),
+        "end": pgettext("action", "end"),
+        "forget": pgettext("action", "forget"),
+        "look": pgettext("action", "look"),
+        "migrate": pgettext("action", "migrate"),
+        "pause": pgettext("action", "pause"),
+        "redrive": pgettext("action", "redrive"),
+        "resume": pgettext("action", "resume"),
+        "retry": pgettext("action", "retry"),
+        "run": pgettext("action", "run"),
+        "vacuum": pgettext("action", "vacuum"),
+    }
+    return words.get(verb, verb)
 
 
 def manage(*words: str) -> str:

@@ -14,10 +14,12 @@ from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from .actions import action
-from .lengths import how_far, length
-from .problem import Problem, problem, some
+from .lengths import how_far, length, number
+from .problem import Problem, problem
 from .snapshot import Snapshot
 
 APP = "django_letsgo_worker"
@@ -44,14 +46,18 @@ def not_migrated(using: str) -> Problem | None:
         applied = set(rows.values_list("name", flat=True))
     command = migrate_command(using)
     if missing := [name for name in _migrations() if name not in applied]:
-        what = f"Migrations of {APP} are not applied on the database {using!r} ({', '.join(missing)})"
+        text = _(
+            "Migrations of %(app)s are not applied on the database %(database)r (%(missing)s): "
+            "run `%(command)s` first."
+        )
     else:
         models = apps.get_app_config(APP).get_models()
         missing = [table for model in models if (table := model._meta.db_table) not in tables]
         if not missing:
             return None
-        what = f"The table {missing[0]} is missing on the database {using!r}"
-    sentence = f"{what}: run `{command}` first."
+        text = _("The table %(table)s is missing on the database %(database)r: run `%(command)s` first.")
+    names = {"app": APP, "database": using, "missing": ", ".join(missing), "table": missing[0]}
+    sentence = text % {**names, "command": command}
     return problem("not_migrated", "", sentence, action("migrate", command), count=len(missing))
 
 
@@ -74,23 +80,33 @@ def clocks(snapshot: Snapshot) -> Iterator[Problem]:
     ahead, behind = clock - after, before - clock
     if max(ahead, behind) > SKEW:
         off = length(max(ahead, behind).total_seconds())
-        where = "ahead of" if ahead > behind else "behind"
         sentence = (
-            f"The database's clock is {off} {where} that of this host; all times are the database's: "
-            "let both follow NTP (`timedatectl`)."
+            _(
+                "The database's clock is %(off)s ahead of that of this host; all times are the database's: "
+                "let both follow NTP (`timedatectl`)."
+            )
+            if ahead > behind
+            else _(
+                "The database's clock is %(off)s behind that of this host; all times are the database's: "
+                "let both follow NTP (`timedatectl`)."
+            )
         )
-        yield problem("clock_skew", "", sentence, action("look", "timedatectl"))
+        yield problem("clock_skew", "", sentence % {"off": off}, action("look", "timedatectl"))
 
 
 def old_snapshots(snapshot: Snapshot) -> Iterator[Problem]:
     """Yield the sessions whose old snapshot keeps dead rows from being removed."""
     for session in snapshot.engine.old_snapshots(snapshot.now - OLD):
         command = f"SELECT pg_terminate_backend({session.pid});"
-        sentence = (
-            f"Session {session.name!r} (pid {session.pid}) holds a snapshot of "
-            f"{how_far(session.since, snapshot.now)}: "
-            f"no dead row younger than it can be removed, and claims become slow. Let it end, or `{command}`."
-        )
+        sentence = _(
+            "Session %(name)r (pid %(pid)s) holds a snapshot of %(when)s: no dead row younger than it "
+            "can be removed, and claims become slow. Let it end, or `%(command)s`."
+        ) % {
+            "name": session.name,
+            "pid": session.pid,
+            "when": how_far(session.since, snapshot.now),
+            "command": command,
+        }
         end = action("end", command)
         yield problem("old_snapshot", session.name, sentence, end, since=session.since)
 
@@ -99,8 +115,15 @@ def bloated_tables(snapshot: Snapshot) -> Iterator[Problem]:
     """Yield our tables that are dead rows above all."""
     for table in snapshot.engine.bloated_tables():
         command = f"VACUUM (ANALYZE) {table.name};"
-        sentence = (
-            f"Table {table.name} has {some(table.dead, 'dead row')} beside {some(table.live, 'live one')}: "
-            f"`{command}`, and see that autovacuum runs and no session holds an old snapshot."
-        )
+        dead = ngettext("%(count)s dead row", "%(count)s dead rows", table.dead)
+        live = ngettext("%(count)s live one", "%(count)s live ones", table.live)
+        sentence = _(
+            "Table %(table)s has %(dead)s beside %(live)s: `%(command)s`, and see that autovacuum runs "
+            "and no session holds an old snapshot."
+        ) % {
+            "table": table.name,
+            "dead": dead % {"count": number(table.dead)},
+            "live": live % {"count": number(table.live)},
+            "command": command,
+        }
         yield problem("table_bloat", table.name, sentence, action("vacuum", command), count=table.dead)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.utils import translation
+
 from ..signals import problems_found
 from . import database_problems, failure_problems, process_problems, queue_problems, schedule_problems
 from .problem import Problem, by_harm
@@ -65,7 +67,9 @@ def tell_problems(using: str) -> None:
     if not problems_found.has_listeners(Problem):
         return
     try:
-        found = problems(using)
+        # No reader is known here: Slack and logs are English, whatever LANGUAGE_CODE is.
+        with translation.override("en"):
+            found = problems(using)
     except Exception:
         # Who asks does it beside its work, which goes on.
         logger.exception("The problems could not be searched for.")

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from .. import messages
 from ..engines import TABLE, AtLeast
 from ..errors import MessageNotFound
 from ..models import ArchivedMessage, Message, Pause, Process
 from .actions import Action, action, action_on, manage
-from .lengths import at_clock, how_far, span
+from .lengths import at_clock, how_far, number, span
 from .liveness import serves
-from .problem import some
 from .queue_problems import is_known, unknown_because
 from .snapshot import Snapshot
 from .timeline import Event, entries_of, holder_of, in_short, timeline_of
@@ -62,10 +64,10 @@ def explain(id: int, using: str | None = None, now: datetime | None = None) -> E
     try:
         return explanation_of(messages.find(id, using=snapshot.using), snapshot)
     except MessageNotFound:
-        sentence = (
-            f"There is no message {id}: none was ever enqueued, or it ended and is no longer kept "
+        sentence = _(
+            "There is no message %(id)s: none was ever enqueued, or it ended and is no longer kept "
             "(the settings KEEP_SUCCEEDED_FOR and KEEP_DEAD_FOR)."
-        )
+        ) % {"id": id}
         return Explanation(NOT_FOUND, sentence, NOT_FOUND)
 
 
@@ -83,17 +85,30 @@ def _cancel(row: Message) -> Action:
     return action_on("cancel", manage("letsgo", "message", "cancel", str(row.pk)), "message", row.pk)
 
 
+def _at(moment: datetime, now: datetime) -> str:
+    """Return a moment by the clock and by how far it is: `22:25, 2h ago`."""
+    return f"{at_clock(moment, now)}, {how_far(moment, now)}"
+
+
 # -- it runs -----------------------------------------------------------------------------------------------
 
 
 def _running(row: Message, snapshot: Snapshot) -> Cause:
     name, now = holder_of(row, snapshot), snapshot.now
-    since = f" since {at_clock(row.leased_at, now)}, {how_far(row.leased_at, now)}" if row.leased_at else ""
-    sentence = f"Runs: try {row.attempts} of {row.max_attempts} on {name}{since}."
+    sentence = _("Runs: try %(try)s of %(most)s on %(process)s%(since)s.") % {
+        **_try_of(row),
+        "process": name,
+        "since": _(" since %(when)s") % {"when": _at(row.leased_at, now)} if row.leased_at else "",
+    }
     if all(process.pk != row.leased_by for process in snapshot.living):
-        lapse = f"{at_clock(row.visible_at, now)}, {how_far(row.visible_at, now)}"
-        sentence += f" But {name} gives no sign of life; if it is dead, another worker takes over at {lapse}."
+        sentence += " " + _(
+            "But %(process)s gives no sign of life; if it is dead, another worker takes over at %(lapse)s."
+        ) % {"process": name, "lapse": _at(row.visible_at, now)}
     return Cause("running", sentence, [_cancel(row)])
+
+
+def _try_of(row: Message | ArchivedMessage) -> dict[str, int]:
+    return {"try": row.attempts, "most": row.max_attempts}
 
 
 # -- its time has not come ---------------------------------------------------------------------------------
@@ -101,27 +116,29 @@ def _running(row: Message, snapshot: Snapshot) -> Cause:
 
 def _later(row: Message, snapshot: Snapshot) -> Cause:
     """Return what a message waits for, and what will keep it even then."""
-    now = snapshot.now
-    moment = f"{at_clock(row.visible_at, now)}, {how_far(row.visible_at, now)}"
+    moment = _at(row.visible_at, snapshot.now)
     retry = manage("letsgo", "message", "retry", str(row.pk))
     actions = [action_on("retry", retry, "message", row.pk), _cancel(row)]
     if row.attempts:
-        waits = f"Waits for try {row.attempts + 1} of {row.max_attempts} at {moment}: {_failure(row)}."
-        code = "retrying"
+        code, text = "retrying", _("Waits for try %(next)s of %(most)s at %(when)s: %(failure)s.")
+    elif row.first_started_at:
+        code, text = "scheduled", _("Waits until %(when)s: its handler snoozed it.")
     else:
-        why = "its handler snoozed it" if row.first_started_at else "it was enqueued for then"
-        waits, code = f"Waits until {moment}: {why}.", "scheduled"
-    waits += f" `{retry}` runs it now."
+        code, text = "scheduled", _("Waits until %(when)s: it was enqueued for then.")
+    facts = {"next": row.attempts + 1, "most": row.max_attempts, "when": moment, "failure": _failure(row)}
+    waits = " ".join([text % facts, _("`%(retry)s` runs it now.") % {"retry": retry}])
     obstacle = _obstacle(row, snapshot)
     if obstacle is not None:
-        waits += f" Even then: {obstacle.sentence}"
+        waits += " " + _("Even then: %(obstacle)s") % {"obstacle": obstacle.sentence}
         actions += [one for one in obstacle.actions if one not in actions]
     return Cause(code, waits, actions)
 
 
 def _failure(row: Message) -> str:
     newest = next((one for one in reversed(entries_of(row)) if one.get("attempt") == row.attempts), None)
-    return f"try {row.attempts} failed{f' with {in_short(newest)}' if newest else ''}".rstrip(".")
+    if newest is None:
+        return _("try %(try)s failed") % _try_of(row)
+    return _("try %(try)s failed with %(error)s") % {**_try_of(row), "error": in_short(newest).rstrip(".")}
 
 
 # -- its time has come -------------------------------------------------------------------------------------
@@ -130,7 +147,7 @@ def _failure(row: Message) -> str:
 def _due(row: Message, snapshot: Snapshot) -> Cause:
     obstacle = _obstacle(row, snapshot)
     if obstacle is not None:
-        sentence = f"Waits: {obstacle.sentence}"
+        sentence = _("Waits: %(obstacle)s") % {"obstacle": obstacle.sentence}
         return Cause(obstacle.code, sentence, [*obstacle.actions, _cancel(row)])
     return _behind(row, snapshot) or _next(row, snapshot)
 
@@ -147,27 +164,38 @@ def _obstacle(row: Message, snapshot: Snapshot) -> Cause | None:
     if not is_known(snapshot, row.queue, row.type):
         cause, cure = unknown_because(snapshot, row.type, repr(row.queue))
         run = action("run", manage("runworker", "--queues", row.queue))
-        return Cause("type_unknown", f"{cause[0].lower()}{cause[1:]}: {cure}", [run])
+        return Cause("type_unknown", f"{cause}: {cure}", [run])
     return None
 
 
 def _paused(kind: str, name: str, row: Pause, now: datetime) -> Cause:
     resume = manage("letsgo", kind, "resume", name)
-    by = row.paused_by or "someone"
-    since = f" {how_far(row.paused_at, now)}" if row.paused_at else ""
-    why = f" ({row.pause_reason})" if row.pause_reason else ""
-    end = f", until {at_clock(row.resume_at, now)}" if row.resume_at else ""
-    thing = name if kind == "queue" else f"the type {name}"
-    sentence = f"{by} paused {thing}{since}{why}{end}. `{resume}` ends the pause."
-    place = "queue" if kind == "queue" else "message"
+    queue = _("%(by)s paused %(name)s%(since)s%(why)s%(until)s. `%(resume)s` ends the pause.")
+    type = _("%(by)s paused the type %(name)s%(since)s%(why)s%(until)s. `%(resume)s` ends the pause.")
+    text, place = (queue, "queue") if kind == "queue" else (type, "message")
+    sentence = text % {
+        "by": row.paused_by or _("someone"),
+        "name": name,
+        "since": f" {how_far(row.paused_at, now)}" if row.paused_at else "",
+        "why": f" ({row.pause_reason})" if row.pause_reason else "",
+        "until": _(", until %(when)s") % {"when": at_clock(row.resume_at, now)} if row.resume_at else "",
+        "resume": resume,
+    }
     return Cause(f"{kind}_paused", sentence, [action("resume", resume, place)])
 
 
 def _unserved(queue: str, snapshot: Snapshot) -> Cause:
     run, now = manage("runworker", "--queues", queue), snapshot.now
     last = next((one for one in snapshot.processes if _served(one, queue)), None)
-    was = f"; the last was {last.name}, until {at_clock(last.heartbeat_at, now)}" if last else ""
-    return Cause("queue_unserved", f"no worker serves {queue}{was}. Run `{run}`.", [action("run", run)])
+    facts = {"queue": queue, "run": run}
+    if last is None:
+        sentence = _("no worker serves %(queue)s. Run `%(run)s`.") % facts
+    else:
+        facts |= {"name": last.name, "when": at_clock(last.heartbeat_at, now)}
+        sentence = (
+            _("no worker serves %(queue)s; the last was %(name)s, until %(when)s. Run `%(run)s`.") % facts
+        )
+    return Cause("queue_unserved", sentence, [action("run", run)])
 
 
 def _served(process: Process, queue: str) -> bool:
@@ -186,14 +214,31 @@ def _behind(row: Message, snapshot: Snapshot) -> Cause | None:
     is_outranked = any(priority > row.priority for priority in heads)
     if not before and not is_outranked:
         return None
-    lane = f"{row.queue}, priority {row.priority}"
-    said = [f"{some(before, 'due message is', 'due messages are')} before it in its lane ({lane})"]
-    said = said if before else []
-    said += ["messages of a higher priority come first"] if is_outranked else []
     run = manage("runworker", "--queues", row.queue)
-    sentence = f"Waits: {', and '.join(said)}. More workers take it sooner: `{run}`."
+    text = _waits_behind(before, is_outranked)
+    sentence = text % {"count": number(before), "queue": row.queue, "priority": row.priority, "run": run}
     look = action("look", place="message", queue=row.queue, state="ready")
     return Cause("behind", sentence, [action("run", run), look, _cancel(row)])
+
+
+def _waits_behind(before: int, is_outranked: bool) -> str:
+    if before and is_outranked:
+        return ngettext(
+            "Waits: %(count)s due message is before it in its lane (%(queue)s, priority %(priority)s), and "
+            "messages of a higher priority come first. More workers take it sooner: `%(run)s`.",
+            "Waits: %(count)s due messages are before it in its lane (%(queue)s, priority %(priority)s), and "
+            "messages of a higher priority come first. More workers take it sooner: `%(run)s`.",
+            before,
+        )
+    if is_outranked:
+        return _("Waits: messages of a higher priority come first. More workers take it sooner: `%(run)s`.")
+    return ngettext(
+        "Waits: %(count)s due message is before it in its lane (%(queue)s, priority %(priority)s). "
+        "More workers take it sooner: `%(run)s`.",
+        "Waits: %(count)s due messages are before it in its lane (%(queue)s, priority %(priority)s). "
+        "More workers take it sooner: `%(run)s`.",
+        before,
+    )
 
 
 def _before(row: Message, snapshot: Snapshot) -> int:
@@ -222,39 +267,60 @@ def _next(row: Message, snapshot: Snapshot) -> Cause:
     """Return that nothing but a free seat is missing."""
     workers = [worker for worker in snapshot.workers if serves(worker, row.queue)]
     seats = sum(worker.seats for worker in workers)
-    names = f"{workers[0].name}{f' or {len(workers) - 1} more' if len(workers) > 1 else ''}"
-    now = snapshot.now
-    since = f"{at_clock(row.visible_at, now)}, {how_far(row.visible_at, now)}"
-    lost = f" after {holder_of(row, snapshot)} let its lease lapse" if row.leased_by else ""
-    if seats and sum(worker.busy for worker in workers) >= seats:
-        run = manage("runworker", "--queues", row.queue)
-        held = f"{some(seats, 'seat is', 'seats are')} busy"
-        sentence = f"Is next, due since {since}{lost}: {names} takes it when a seat is free; {held}."
-        return Cause("ready", f"{sentence} `{run}` adds seats.", [action("run", run), _cancel(row)])
-    return Cause("ready", f"Is next, due since {since}{lost}: {names} takes it.", [_cancel(row)])
+    lost = {"process": holder_of(row, snapshot)} if row.leased_by else None
+    run = manage("runworker", "--queues", row.queue)
+    facts = {
+        "since": _at(row.visible_at, snapshot.now),
+        "lost": _(" after %(process)s let its lease lapse") % lost if lost else "",
+        "workers": _one_of(workers),
+        "count": number(seats),
+        "run": run,
+    }
+    if not seats or sum(worker.busy for worker in workers) < seats:
+        sentence = _("Is next, due since %(since)s%(lost)s: %(workers)s takes it.") % facts
+        return Cause("ready", sentence, [_cancel(row)])
+    sentence = ngettext(
+        "Is next, due since %(since)s%(lost)s: %(workers)s takes it when a seat is free; "
+        "%(count)s seat is busy. `%(run)s` adds seats.",
+        "Is next, due since %(since)s%(lost)s: %(workers)s takes it when a seat is free; "
+        "%(count)s seats are busy. `%(run)s` adds seats.",
+        seats,
+    )
+    return Cause("ready", sentence % facts, [action("run", run), _cancel(row)])
+
+
+def _one_of(workers: Sequence[Process]) -> str:
+    others = len(workers) - 1
+    if not others:
+        return workers[0].name
+    return _("%(name)s or %(count)s more") % {"name": workers[0].name, "count": others}
 
 
 # -- it ended ----------------------------------------------------------------------------------------------
 
 
 def _end(row: ArchivedMessage, now: datetime) -> Cause:
-    when = f"{at_clock(row.finished_at, now)}, {how_far(row.finished_at, now)}"
-    tries = f"{row.attempts} of {row.max_attempts} tries"
+    facts = {**_try_of(row), "when": _at(row.finished_at, now)}
     if row.outcome == "dead":
-        return _dead(row, when, tries)
+        return _dead(row, facts)
     if row.outcome == "succeeded":
-        took = f", in {span(row.seconds)}" if row.seconds is not None else ""
-        return Cause("succeeded", f"Succeeded at {when}, at try {row.attempts} of {row.max_attempts}{took}.")
+        facts["took"] = _(", in %(span)s") % {"span": span(row.seconds)} if row.seconds is not None else ""
+        return Cause("succeeded", _("Succeeded at %(when)s, at try %(try)s of %(most)s%(took)s.") % facts)
     if row.outcome == "expired":
-        deadline = f" {at_clock(row.deadline, now)}" if row.deadline else ""
-        sentence = f"Expired at {when}, after {tries}: its deadline{deadline} had passed."
-        return Cause("expired", f"{sentence} To have it done still, enqueue it again.")
-    return Cause(
-        str(row.outcome), f"Was cancelled at {when}, after {tries}. To have it done still, enqueue it again."
-    )
+        facts["deadline"] = f" {at_clock(row.deadline, now)}" if row.deadline else ""
+        text = _(
+            "Expired at %(when)s, after %(try)s of %(most)s tries: its deadline%(deadline)s had passed. "
+            "To have it done still, enqueue it again."
+        )
+    else:
+        text = _(
+            "Was cancelled at %(when)s, after %(try)s of %(most)s tries. "
+            "To have it done still, enqueue it again."
+        )
+    return Cause(str(row.outcome), text % facts)
 
 
-def _dead(row: ArchivedMessage, when: str, tries: str) -> Cause:
+def _dead(row: ArchivedMessage, facts: dict[str, object]) -> Cause:
     entries = [entry for entry in entries_of(row) if "attempt" in entry]
     why = f": {in_short(entries[-1])}".rstrip(".") if entries else ""
     redrive = manage("letsgo", "dead", "redrive", str(row.pk))
@@ -263,5 +329,8 @@ def _dead(row: ArchivedMessage, when: str, tries: str) -> Cause:
         action_on("redrive", redrive, "deadletter", row.pk),
         action_on("discard", discard, "deadletter", row.pk),
     ]
-    sentence = f"Died at {when}, after {tries}{why}. Once the cause is mended, `{redrive}` runs it again."
+    sentence = _(
+        "Died at %(when)s, after %(try)s of %(most)s tries%(why)s. "
+        "Once the cause is mended, `%(redrive)s` runs it again."
+    ) % {**facts, "why": why, "redrive": redrive}
     return Cause("dead", sentence, actions)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from .. import messages
 from ..engines import ARCHIVE, TABLE, AtLeast, Engine
@@ -309,4 +310,4 @@ def _began(row: Failure, processes: Sequence[Process]) -> str | None:
     if not starts or not timedelta(0) <= row.first_at - min(starts) <= NEW_FOR:
         return None
     after = length((row.first_at - min(starts)).total_seconds())
-    return f"began {after} after version {version} started"
+    return _("began %(after)s after version %(version)s started") % {"after": after, "version": version}

@@ -9,11 +9,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from ..engines import ARCHIVE, AtLeast
 from ..models import Failure, Statistic
 from . import work
 from .actions import action, action_on_many, manage
-from .problem import ERROR, WARNING, Problem, problem, some
+from .lengths import number
+from .problem import ERROR, WARNING, Problem, problem
 from .snapshot import Snapshot
 
 # A type fails from so many failed attempts on, if they are half of all; from nine tenths on it is an error.
@@ -49,12 +53,23 @@ def failing(snapshot: Snapshot) -> Iterator[Problem]:
     newest, begun = _errors(snapshot, found), _begun(snapshot, found)
     for type in found:
         share = failed[type] / all_tries[type]
-        tries = f"{failed[type]:,} of {some(all_tries[type], 'try', 'tries')} in 15 min"
         error = next((one for one in newest if one.type == type), None)
-        said = f" The newest error: {_short(error)}." if error else ""
         retry = manage("letsgo", "message", "retry", "--type", type)
         pause = manage("letsgo", "type", "pause", type)
-        sentence = f"{type} fails: {tries}.{said} Pause it with `{pause}`; once it is mended, `{retry}`."
+        sentence = ngettext(
+            "%(type)s fails: %(failed)s of %(count)s try in 15 min.%(error)s "
+            "Pause it with `%(pause)s`; once it is mended, `%(retry)s`.",
+            "%(type)s fails: %(failed)s of %(count)s tries in 15 min.%(error)s "
+            "Pause it with `%(pause)s`; once it is mended, `%(retry)s`.",
+            all_tries[type],
+        ) % {
+            "type": type,
+            "failed": number(failed[type]),
+            "count": number(all_tries[type]),
+            "error": _(" The newest error: %(error)s.") % {"error": _short(error)} if error else "",
+            "pause": pause,
+            "retry": retry,
+        }
         yield problem(
             "type_failing",
             type,
@@ -124,13 +139,20 @@ def dead_letters(snapshot: Snapshot) -> Iterator[Problem]:
     total = AtLeast(work.MOST_COUNTED) if total > work.MOST_COUNTED else total
     new = AtLeast(work.MOST_COUNTED) if new > work.MOST_COUNTED else new
     failures = AtLeast(FAILURES_COUNTED) if failures > FAILURES_COUNTED else max(failures, 1)
-    redrive = manage("letsgo", "dead", "redrive")
-    lately = f", {some(new, 'came', 'came')} within the hour" if new else ""
-    letters = some(total, "message was given up", "messages were given up")
-    sentence = (
-        f"{letters}, for {some(failures, 'failure')}{lately}: look at these dead letters, then "
-        f"`{redrive}` or `{manage('letsgo', 'dead', 'discard')}` them."
-    )
+    redrive, discard = manage("letsgo", "dead", "redrive"), manage("letsgo", "dead", "discard")
+    letters = ngettext("%(count)s message was given up", "%(count)s messages were given up", total)
+    causes = ngettext("for %(count)s failure", "for %(count)s failures", failures)
+    lately = ngettext(", %(count)s came within the hour", ", %(count)s came within the hour", new)
+    sentence = _(
+        "%(letters)s, %(causes)s%(lately)s: look at these dead letters, then `%(redrive)s` or "
+        "`%(discard)s` them."
+    ) % {
+        "letters": letters % {"count": number(total)},
+        "causes": causes % {"count": number(failures)},
+        "lately": lately % {"count": number(new)} if new else "",
+        "redrive": redrive,
+        "discard": discard,
+    }
     yield problem(
         "dead_letters",
         "",

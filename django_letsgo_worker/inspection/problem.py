@@ -1,6 +1,7 @@
 """A problem: its code and severity for programs, its sentence and actions for people, and the order of all.
 
-What is wrong is found in the modules beside this one.
+What is wrong is found in the modules beside this one. Sentences are made in the active language, and
+whole, since nobody can translate pieces, with clauses that may be missing as placeholders.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.utils.translation import gettext as _
+
 from ..engines import AtLeast
+from ..hints import nearest
 from .actions import Action
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
@@ -82,7 +86,7 @@ def by_harm(problems: Iterable[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda one: (CODES[one.code][1], -one.count))
 
 
-def some(count: int, one: str, many: str = "") -> str:
-    """Return a number with its noun for a sentence: 1 message, 2,001 messages, 10,000+ messages."""
-    number = str(count) if isinstance(count, AtLeast) else f"{count:,}"
-    return f"{number} {one if count == 1 else many or f'{one}s'}"
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean ...?' when a known word is near, else nothing."""
+    close = nearest(word, known)
+    return _(" Did you mean %(name)r?") % {"name": close} if close else ""

@@ -9,10 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from ..models import Process
 from .actions import action, manage
-from .lengths import how_far
-from .problem import Problem, problem, some
+from .lengths import how_far, number
+from .problem import Problem, problem
 from .snapshot import Snapshot
 
 # A silent worker that holds nothing is forgotten after this long.
@@ -38,11 +41,11 @@ def _silent(snapshot: Snapshot, name: str, alike: Sequence[Process], held: Count
     since = max(process.heartbeat_at for process in alike)
     forget = manage("letsgo", "worker", "forget", name)
     holds = ", ".join(_held(snapshot, queue, count) for queue, count in sorted(held.items()))
-    held_it = f"it held {holds}" if held else "nothing that it held is left"
-    sentence = (
-        f"Worker {name} is silent, last heard of {how_far(since, snapshot.now)}: killed, frozen or cut off; "
-        f"{held_it}. Start it again with `manage.py runworker`, or `{forget}`."
-    )
+    held_it = _("it held %(messages)s") % {"messages": holds} if held else _("nothing that it held is left")
+    sentence = _(
+        "Worker %(name)s is silent, last heard of %(when)s: killed, frozen or cut off; %(held_it)s. "
+        "Start it again with `manage.py runworker`, or `%(forget)s`."
+    ) % {"name": name, "when": how_far(since, snapshot.now), "held_it": held_it, "forget": forget}
     return problem(
         "process_silent",
         name,
@@ -56,5 +59,6 @@ def _silent(snapshot: Snapshot, name: str, alike: Sequence[Process], held: Count
 
 
 def _held(snapshot: Snapshot, queue: str, count: int) -> str:
-    nobody = "" if snapshot.workers_of(queue) else f", nobody else serves {queue}"
-    return f"{some(count, 'message')} of {queue}{nobody}"
+    of_queue = ngettext("%(count)s message of %(queue)s", "%(count)s messages of %(queue)s", count)
+    nobody = "" if snapshot.workers_of(queue) else _(", nobody else serves %(queue)s") % {"queue": queue}
+    return of_queue % {"count": number(count), "queue": queue} + nobody

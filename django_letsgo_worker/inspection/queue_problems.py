@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from .. import registry
 from ..engines import ARCHIVE, AtLeast
-from ..hints import suggestion
 from ..models import Pause
 from .actions import action, action_on_many, manage
 from .heads import Due
-from .lengths import how_far, length
+from .lengths import how_far, length, number
 from .liveness import serves
-from .problem import Problem, problem, some
+from .problem import Problem, did_you_mean, problem
 from .snapshot import Snapshot
 
 # A backlog is looked at when its oldest message has been due for this long, and it grows when what ended
@@ -74,8 +77,11 @@ def _oldest(due: Sequence[Due]) -> datetime:
 
 def _no_worker(snapshot: Snapshot, due: Sequence[Due]) -> Problem:
     count, command = _total(due), manage("runworker")
-    are_due = some(count, "message is", "messages are")
-    sentence = f"No worker is running, so nothing is handled: run `{command}`. {are_due} due."
+    sentence = ngettext(
+        "No worker is running, so nothing is handled: run `%(command)s`. %(count)s message is due.",
+        "No worker is running, so nothing is handled: run `%(command)s`. %(count)s messages are due.",
+        count,
+    ) % {"command": command, "count": number(count)}
     heard = max((one.heartbeat_at for one in snapshot.processes if one.kind == "worker"), default=None)
     since = max(_oldest(due), heard) if heard else _oldest(due)
     return problem("no_worker", "", sentence, action("run", command), since=since, count=count)
@@ -84,11 +90,17 @@ def _no_worker(snapshot: Snapshot, due: Sequence[Due]) -> Problem:
 def _unserved(snapshot: Snapshot, queue: str, due: Sequence[Due]) -> Problem:
     count, oldest, command = _total(due), _oldest(due), manage("runworker", "--queues", queue)
     last = next((p for p in snapshot.processes if p.kind == "worker" and serves(p, queue)), None)
-    before = f" (the last was {last.name}, until {how_far(last.heartbeat_at, snapshot.now)})" if last else ""
-    sentence = (
-        f"Queue {queue!r} has {some(count, 'ready message')}, but no living worker serves it{before}: "
-        f"run `{command}`."
-    )
+    before = ""
+    if last:
+        when = how_far(last.heartbeat_at, snapshot.now)
+        before = _(" (the last was %(name)s, until %(when)s)") % {"name": last.name, "when": when}
+    sentence = ngettext(
+        "Queue %(queue)r has %(count)s ready message, but no living worker serves it%(before)s: "
+        "run `%(command)s`.",
+        "Queue %(queue)r has %(count)s ready messages, but no living worker serves it%(before)s: "
+        "run `%(command)s`.",
+        count,
+    ) % {"queue": queue, "count": number(count), "before": before, "command": command}
     look = action("look", place="message", queue=queue)
     return problem("queue_unserved", queue, sentence, action("run", command), look, since=oldest, count=count)
 
@@ -97,23 +109,28 @@ def _unknown(snapshot: Snapshot, type: str, due: Sequence[Due]) -> Problem:
     queues = ", ".join(repr(one.queue) for one in due)
     cause, cure = unknown_because(snapshot, type, queues)
     count = _total(due)
-    sentence = f"{cause}, but {some(count, 'such message is', 'such messages are')} due in {queues}: {cure}"
+    sentence = ngettext(
+        "%(cause)s, but %(count)s such message is due in %(queues)s: %(cure)s",
+        "%(cause)s, but %(count)s such messages are due in %(queues)s: %(cure)s",
+        count,
+    ) % {"cause": capfirst(cause), "count": number(count), "queues": queues, "cure": cure}
     look = action("look", manage("letsgo", "message", "list", "--type", type), "message", type=type)
     cancel = action_on_many("cancel", type=type)
     return problem("type_unknown", type, sentence, look, cancel, since=_oldest(due), count=count)
 
 
 def unknown_because(snapshot: Snapshot, type: str, queues: str) -> tuple[str, str]:
-    """Return why nobody takes a type from these queues, and what to do about it."""
+    """Return why nobody takes a type from these queues, for within a sentence, and what to do about it."""
+    names = {"queues": queues, "type": type}
     known = {name for worker in snapshot.workers for name in worker.types or ()}
     if type in known:
-        cure = "let one that knows the type serve the queue too: `manage.py runworker --queues`."
-        return f"No living worker that serves {queues} has a handler for {type!r}", cure
+        cause = _("no living worker that serves %(queues)s has a handler for %(type)r") % names
+        return cause, _("let one that knows the type serve the queue too: `manage.py runworker --queues`.")
     if registry.find(type) is not None:
-        cause = f"No living worker has a handler for {type!r}, though this code has"
-        return cause, "restart the workers with this code: `manage.py runworker`."
-    cure = "deploy its handler and restart `manage.py runworker`, or cancel its messages."
-    return f"No living worker has a handler for {type!r}", cure + suggestion(type, known)
+        cause = _("no living worker has a handler for %(type)r, though this code has") % names
+        return cause, _("restart the workers with this code: `manage.py runworker`.")
+    cure = _("deploy its handler and restart `manage.py runworker`, or cancel its messages.")
+    return _("no living worker has a handler for %(type)r") % names, cure + did_you_mean(type, known)
 
 
 # -- backlogs ----------------------------------------------------------------------------------------------
@@ -159,11 +176,18 @@ def _waited_before(snapshot: Snapshot, types: Sequence[str]) -> dict[str, timede
 def _backlog(type: str, due: Sequence[Due], age: timedelta, before: timedelta | None) -> Problem:
     count = _total(due)
     queues = ", ".join(repr(one.queue) for one in due)
-    was = "none ended in the last 5 minutes" if before is None else f"5 minutes ago it was {_long(before)}"
-    sentence = (
-        f"The backlog of {type!r} in {queues} grows: the oldest of {some(count, 'due message')} waits for "
-        f"{_long(age)}, and {was}. Start more workers: `manage.py runworker`."
+    was = (
+        _("none ended in the last 5 minutes")
+        if before is None
+        else _("5 minutes ago it was %(length)s") % {"length": _long(before)}
     )
+    sentence = ngettext(
+        "The backlog of %(type)r in %(queues)s grows: the oldest of %(count)s due message waits for "
+        "%(age)s, and %(was)s. Start more workers: `manage.py runworker`.",
+        "The backlog of %(type)r in %(queues)s grows: the oldest of %(count)s due messages waits for "
+        "%(age)s, and %(was)s. Start more workers: `manage.py runworker`.",
+        count,
+    ) % {"type": type, "queues": queues, "count": number(count), "age": _long(age), "was": was}
     look = action("look", place="message", type=type, state="ready")
     run = action("run", manage("runworker"))
     return problem("backlog_growing", type, sentence, run, look, since=_oldest(due) + OLD, count=count)
@@ -187,12 +211,21 @@ def paused(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _paused(snapshot: Snapshot, kind: str, name: str, row: Pause, waiting: Sequence[Due]) -> Problem:
-    by = f" by {row.paused_by}" if row.paused_by else ""
-    until = f", until {how_far(row.resume_at, snapshot.now)}" if row.resume_at else ""
-    why = f": {row.pause_reason}" if row.pause_reason else ""
-    count, command = _total(waiting), manage("letsgo", kind, "resume", name)
-    wait = some(count, "message waits", "messages wait")
-    pause = f"{kind.capitalize()} {name!r} is paused{by}{until}{why}"
-    sentence = f"{pause}. {wait}; `{command}` ends the pause."
-    resume = action("resume", command, "queue" if kind == "queue" else "message")
+    when = how_far(row.resume_at, snapshot.now) if row.resume_at else ""
+    clauses = {
+        "name": name,
+        "by": _(" by %(name)s") % {"name": row.paused_by} if row.paused_by else "",
+        "until": _(", until %(when)s") % {"when": when} if when else "",
+        "why": f": {row.pause_reason}" if row.pause_reason else "",
+    }
+    is_queue, count, command = kind == "queue", _total(waiting), manage("letsgo", kind, "resume", name)
+    queue = _("Queue %(name)r is paused%(by)s%(until)s%(why)s.")
+    pause = queue if is_queue else _("Type %(name)r is paused%(by)s%(until)s%(why)s.")
+    wait = ngettext(
+        "%(count)s message waits; `%(command)s` ends the pause.",
+        "%(count)s messages wait; `%(command)s` ends the pause.",
+        count,
+    ) % {"count": number(count), "command": command}
+    sentence = f"{pause % clauses} {wait}"
+    resume = action("resume", command, "queue" if is_queue else "message")
     return problem(f"{kind}_paused", name, sentence, resume, since=row.paused_at, count=count)

@@ -10,17 +10,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Max, Min, Q, QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from .. import schedules
 from ..engines import AtLeast
 from ..errors import InvalidSchedule
-from ..hints import suggestion
 from ..models import ScheduledJob
 from .actions import action, manage
 from .evidence import FailingSchedule, Plans, plans_by_type
-from .lengths import how_far
+from .lengths import how_far, number
 from .liveness import liveness_of
-from .problem import Problem, problem, some
+from .problem import Problem, did_you_mean, problem
 from .snapshot import Snapshot
 
 # How late a schedule may be before that is a problem.
@@ -69,7 +70,10 @@ def _on(snapshot: Snapshot) -> QuerySet[ScheduledJob]:
 def _others(name: str, count: int) -> str:
     """Return a subject: one schedule, or one and how many others."""
     others = AtLeast(count - 1) if isinstance(count, AtLeast) else count - 1
-    return f"Schedule {name!r}" + (f" and {some(others, 'other')}" if others else "")
+    if not others:
+        return _("Schedule %(name)r") % {"name": name}
+    text = ngettext("Schedule %(name)r and %(count)s other", "Schedule %(name)r and %(count)s others", others)
+    return text % {"name": name, "count": number(others)}
 
 
 # -- all that are on -----------------------------------------------------------------------------------------
@@ -96,14 +100,19 @@ def of_plans(snapshot: Snapshot) -> Iterator[Problem]:
 def _no_scheduler(snapshot: Snapshot, on: int, late: int) -> Problem:
     gone = [process for process in snapshot.processes if process.kind == "scheduler"]
     silent = [process for process in gone if liveness_of(process, snapshot.now) == "silent"][:3]
-    ages = [(one.name, how_far(one.heartbeat_at, snapshot.now)) for one in silent]
-    names = ", ".join(f"{name} fell silent {ago}" for name, ago in ages)
+    ages = [{"name": one.name, "when": how_far(one.heartbeat_at, snapshot.now)} for one in silent]
+    names = ", ".join(_("%(name)s fell silent %(when)s") % age for age in ages)
     command = manage("runscheduler")
-    sentence = (
-        f"No scheduler is running{f' ({names})' if names else ''}, but "
-        f"{some(on, 'schedule is', 'schedules are')} on{f', {late:,} of them late' if late else ''}: "
-        f"run `{command}`."
-    )
+    sentence = ngettext(
+        "No scheduler is running%(silent)s, but %(count)s schedule is on%(late)s: run `%(command)s`.",
+        "No scheduler is running%(silent)s, but %(count)s schedules are on%(late)s: run `%(command)s`.",
+        on,
+    ) % {
+        "silent": f" ({names})" if names else "",
+        "count": number(on),
+        "late": _(", %(count)s of them late") % {"count": number(late)} if late else "",
+        "command": command,
+    }
     since = max((one.heartbeat_at for one in gone), default=None)
     run, look = action("run", command), action("look", place="scheduledjob")
     return problem("no_scheduler", "", sentence, run, look, since=since, count=on)
@@ -112,26 +121,26 @@ def _no_scheduler(snapshot: Snapshot, on: int, late: int) -> Problem:
 def _late(snapshot: Snapshot, late: Sequence[Plans]) -> Problem:
     name, count = min(one.first_late or "" for one in late), sum(one.late for one in late)
     due = min(one.next_run_at or snapshot.now for one in late)
-    was, ago = "was" if count == 1 else "were", how_far(due, snapshot.now)
-    when = f"due {ago}" if count == 1 else f"due, the first {ago},"
-    has = "has" if count == 1 else "have"
-    sentence = (
-        f"{_others(name, count)} {was} {when} and {has} not fired, though a scheduler lives: "
-        "read the log of `manage.py runscheduler`."
-    )
+    sentence = ngettext(
+        "%(schedules)s was due %(when)s and has not fired, though a scheduler lives: "
+        "read the log of `manage.py runscheduler`.",
+        "%(schedules)s were due, the first %(when)s, and have not fired, though a scheduler lives: "
+        "read the log of `manage.py runscheduler`.",
+        count,
+    ) % {"schedules": _others(name, count), "when": how_far(due, snapshot.now)}
     look = action("look", manage("letsgo", "schedule", "show", name), "scheduledjob", q=name)
     return problem("schedule_late", name, sentence, look, since=due, count=count)
 
 
 def _unknown(snapshot: Snapshot, plans: Plans) -> Problem:
     type, name, count = plans.type, plans.first or "", plans.planned
-    enqueue = "enqueues" if count == 1 else "enqueue"
     off = manage("letsgo", "schedule", "disable", name)
-    sentence = (
-        f"{_others(name, count)} {enqueue} {type!r}, but no process has a handler for it: "
-        f"deploy one, or `{off}`."
-        f"{suggestion(type, snapshot.types_known)}"
-    )
+    sentence = ngettext(
+        "%(schedules)s enqueues %(type)r, but no process has a handler for it: deploy one, or `%(off)s`.",
+        "%(schedules)s enqueue %(type)r, but no process has a handler for it: deploy one, or `%(off)s`.",
+        count,
+    ) % {"schedules": _others(name, count), "type": type, "off": off}
+    sentence += did_you_mean(type, snapshot.types_known)
     look = action("look", manage("letsgo", "schedule", "list"), "scheduledjob", type=type)
     disable = action("disable", off)
     since = plans.changed_at
@@ -147,10 +156,11 @@ def _broken(snapshot: Snapshot) -> Iterator[Problem]:
     for cause in causes[:MOST_CAUSES]:
         name, count = cause["first"], cause["count"]
         show = manage("letsgo", "schedule", "show", name)
-        are = "is" if count == 1 else "are"
-        sentence = (
-            f"{_others(name, count)} {are} broken: {cause['problem'].rstrip('.')}. Correct it: `{show}`."
-        )
+        sentence = ngettext(
+            "%(schedules)s is broken: %(problem)s. Correct it: `%(show)s`.",
+            "%(schedules)s are broken: %(problem)s. Correct it: `%(show)s`.",
+            count,
+        ) % {"schedules": _others(name, count), "problem": cause["problem"].rstrip("."), "show": show}
         edit = action("edit", show, "scheduledjob", q=name)
         yield problem("schedule_broken", name, sentence, edit, since=cause["since"], count=count)
 
@@ -162,8 +172,11 @@ def _never(snapshot: Snapshot) -> Iterator[Problem]:
         count = AtLeast(MOST_LISTED) if len(rows) > MOST_LISTED else len(rows)
         name, since = rows[0][0], min(updated_at for _name, updated_at in rows)
         off = manage("letsgo", "schedule", "disable", name)
-        is_on = "is on and" if count == 1 else "are on and"
-        sentence = f"{_others(name, count)} {is_on} will never fire: change when it runs, or `{off}`."
+        sentence = ngettext(
+            "%(schedules)s is on and will never fire: change when it runs, or `%(off)s`.",
+            "%(schedules)s are on and will never fire: change when it runs, or `%(off)s`.",
+            count,
+        ) % {"schedules": _others(name, count), "off": off}
         edit = action("edit", manage("letsgo", "schedule", "show", name), "scheduledjob", q=name)
         yield problem(
             "schedule_never_fires", name, sentence, edit, action("disable", off),
@@ -188,11 +201,11 @@ def missing(snapshot: Snapshot) -> Iterator[Problem]:
     lacking = sorted(names - _there(snapshot, names))
     if lacking:
         count, command = len(lacking), manage("runscheduler")
-        are = "is" if count == 1 else "are"
-        sentence = (
-            f"{_others(lacking[0], count)} {are} declared in code, but no scheduler is running to add "
-            f"{'it' if count == 1 else 'them'}: run `{command}`."
-        )
+        sentence = ngettext(
+            "%(schedules)s is declared in code, but no scheduler is running to add it: run `%(command)s`.",
+            "%(schedules)s are declared in code, but no scheduler is running to add them: run `%(command)s`.",
+            count,
+        ) % {"schedules": _others(lacking[0], count), "command": command}
         yield problem("schedule_missing", lacking[0], sentence, action("run", command), count=count)
 
 
@@ -211,13 +224,14 @@ def failing(snapshot: Snapshot) -> Iterator[Problem]:
     for type, alike in by_type.items():
         name, count = alike[0].name, len(alike)
         run = manage("letsgo", "schedule", "run", name)
-        whose = "its" if count == 1 else "of each the"
-        fails = "fails" if count == 1 else "fail"
         listed = manage("letsgo", "dead", "list", "--type", type)
-        sentence = (
-            f"{_others(name, count)} {fails}: {whose} last 3 messages, of {type!r}, are dead. "
-            f"Look at why with `{listed}`; once it is mended, `{run}`."
-        )
+        sentence = ngettext(
+            "%(schedules)s fails: its last 3 messages, of %(type)r, are dead. "
+            "Look at why with `%(listed)s`; once it is mended, `%(run)s`.",
+            "%(schedules)s fail: of each the last 3 messages, of %(type)r, are dead. "
+            "Look at why with `%(listed)s`; once it is mended, `%(run)s`.",
+            count,
+        ) % {"schedules": _others(name, count), "type": type, "listed": listed, "run": run}
         look = action("look", listed, "deadletter", type=type)
         since = min(one.since for one in alike)
         yield problem("schedule_failing", name, sentence, look, action("run", run), since=since, count=count)

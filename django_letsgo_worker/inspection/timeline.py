@@ -10,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from ..errors import UnknownType, WorkerDied
 from ..models import ArchivedMessage, Message
 from ..outcomes import KEPT_ERRORS
@@ -18,8 +21,8 @@ from .snapshot import Snapshot
 
 LONGEST_WORDS = 300
 DIED, UNKNOWN = (f"{error.__module__}.{error.__qualname__}" for error in (WorkerDied, UnknownType))
-# What people did, by the mark of its entry.
-BY_PEOPLE = {"redrive": ("redriven", "Redriven"), "retry": ("retried", "Made due at once")}
+# The events of what people did, by the mark of its entry.
+BY_PEOPLE = {"redrive": "redriven", "retry": "retried"}
 
 Event = dict[str, Any]
 
@@ -50,7 +53,7 @@ def entries_of(row: Message | ArchivedMessage) -> list[dict[str, Any]]:
 
 def in_short(entry: dict[str, Any]) -> str:
     """Return an error as a sentence says it: its class without the module, and its words in one line."""
-    name = str(entry.get("class") or "an error").rpartition(".")[2]
+    name = str(entry.get("class") or _("an error")).rpartition(".")[2]
     words = " ".join(str(entry.get("message") or "")[: 4 * LONGEST_WORDS].split())
     words = words if len(words) <= LONGEST_WORDS else f"{words[: LONGEST_WORDS - 1]}…"
     return f"{name}: {words}" if words else name
@@ -70,23 +73,29 @@ def name_of(process: UUID, snapshot: Snapshot) -> str:
 
 def _enqueued(row: Message | ArchivedMessage, now: datetime) -> Event:
     event: Event = {"at": row.enqueued_at, "event": "enqueued"}
-    said = f"Enqueued into {row.queue}"
-    said += f" with priority {row.priority}" if row.priority else ""
     headers = row.headers if isinstance(row.headers, dict) else {}
+    clauses = dict.fromkeys(("priority", "schedule", "planned", "chain", "later"), "")
+    if row.priority:
+        clauses["priority"] = _(" with priority %(priority)s") % {"priority": row.priority}
     if row.scheduled_job_id is not None:
         event["schedule"] = headers.get("schedule") or row.scheduled_job_id
-        said += f" by schedule {event['schedule']}"
+        clauses["schedule"] = _(" by schedule %(name)s") % {"name": event["schedule"]}
     if row.planned_at is not None:
         event["planned_at"] = row.planned_at
-        said += f" for {at_clock(row.planned_at, now)}"
+        clauses["planned"] = _(" for %(when)s") % {"when": at_clock(row.planned_at, now)}
     if headers.get("correlation_id"):
         event["correlation_id"] = headers["correlation_id"]
-        # A chain has the id of its first message, unless a request gave it another.
-        began = str(event["correlation_id"])
-        said += f" in the chain of message {began}" if began.isdecimal() else f" in the context of {began}"
+        clauses["chain"] = _chain(str(event["correlation_id"]))
     if not (row.receipt or row.attempts) and row.visible_at > row.enqueued_at:
-        said += f", to run at {at_clock(row.visible_at, now)}"
-    return {**event, "sentence": f"{said}."}
+        clauses["later"] = _(", to run at %(when)s") % {"when": at_clock(row.visible_at, now)}
+    text = _("Enqueued into %(queue)s%(priority)s%(schedule)s%(planned)s%(chain)s%(later)s.")
+    return {**event, "sentence": text % {"queue": row.queue, **clauses}}
+
+
+def _chain(began: str) -> str:
+    # A chain has the id of its first message, unless a request gave it another.
+    text = _(" in the chain of message %(id)s") if began.isdecimal() else _(" in the context of %(id)s")
+    return text % {"id": began}
 
 
 def _not_kept(row: Message | ArchivedMessage, entries: list[dict[str, Any]]) -> Iterator[Event]:
@@ -94,8 +103,11 @@ def _not_kept(row: Message | ArchivedMessage, entries: list[dict[str, Any]]) -> 
     first = entries[0].get("attempt") if entries else None
     if len(entries) < KEPT_ERRORS or not isinstance(first, int) or first <= 1:
         return
-    said = "Try 1" if first == 2 else f"Tries 1 to {first - 1}"
-    sentence = f"{said} failed too; the newest {KEPT_ERRORS} entries are kept."
+    sentence = ngettext(
+        "Try 1 failed too; the newest %(kept)s entries are kept.",
+        "Tries 1 to %(last)s failed too; the newest %(kept)s entries are kept.",
+        first - 1,
+    ) % {"last": first - 1, "kept": KEPT_ERRORS}
     yield {"at": row.first_started_at or row.enqueued_at, "event": "failed", "sentence": sentence}
 
 
@@ -104,18 +116,22 @@ def _not_kept(row: Message | ArchivedMessage, entries: list[dict[str, Any]]) -> 
 
 def _of_entry(entry: dict[str, Any], before: datetime) -> Iterator[Event]:
     at = _moment(entry.get("at")) or before
-    for mark, (event, verb) in BY_PEOPLE.items():
+    for mark, event in BY_PEOPLE.items():
         if entry.get(mark):
-            yield _by_people(entry, at, event, verb)
+            yield _by_people(entry, at, event)
             return
     # What no worker knows was never claimed: its end says it.
     if entry.get("class") != UNKNOWN:
         yield from _attempt(entry, at, before)
 
 
-def _by_people(entry: dict[str, Any], at: datetime, event: str, verb: str) -> Event:
+def _by_people(entry: dict[str, Any], at: datetime, event: str) -> Event:
     by, reason = (str(entry.get(name) or "") for name in ("by", "reason"))
-    sentence = f"{verb}{f' by {by}' if by else ''}{f': {reason}' if reason else ''}"
+    text = _("Redriven%(by)s%(why)s") if event == "redriven" else _("Made due at once%(by)s%(why)s")
+    sentence = text % {
+        "by": _(" by %(name)s") % {"name": by} if by else "",
+        "why": f": {reason}" if reason else "",
+    }
     return {"at": at, "event": event, "by": by, "reason": reason, "sentence": f"{sentence.rstrip('.')}."}
 
 
@@ -123,26 +139,41 @@ def _attempt(entry: dict[str, Any], at: datetime, before: datetime) -> Iterator[
     """Yield the begin and the end of an attempt that failed; one that was lost has only its begin's time."""
     seconds = entry.get("seconds") if isinstance(entry.get("seconds"), (int, float)) else None
     attempt, process = entry.get("attempt"), str(entry.get("process") or "")
-    number = "An attempt" if attempt is None else f"Try {attempt}"
     begun = max(at - timedelta(seconds=seconds or 0), before)
     yield _claimed(begun, before, attempt=attempt, process=process)
     error = {name: str(entry.get(name) or "") for name in ("class", "message", "traceback")}
     facts = {"attempt": attempt, "process": process, "seconds": seconds, **error}
     if error["class"] == DIED:
-        yield {"at": at, "event": "lost", **facts, "sentence": f"{number} was lost: {error['message']}."}
+        text = _("%(attempt)s was lost: %(error)s.")
+        said = text % {"attempt": _number(attempt), "error": error["message"]}
+        yield {"at": at, "event": "lost", **facts, "sentence": said}
         return
-    took = f" after {span(seconds)}" if seconds is not None else ""
-    yield {"at": at, "event": "failed", **facts, "sentence": f"{number} failed{took}: {in_short(entry)}"}
+    said = _("%(attempt)s failed%(after)s: %(error)s") % {
+        "attempt": _number(attempt),
+        "after": _after(seconds),
+        "error": in_short(entry),
+    }
+    yield {"at": at, "event": "failed", **facts, "sentence": said}
+
+
+def _number(attempt: Any) -> str:
+    return _("An attempt") if attempt is None else _("Try %(number)s") % {"number": attempt}
+
+
+def _after(seconds: float | None) -> str:
+    return _(" after %(span)s") % {"span": span(seconds)} if seconds is not None else ""
 
 
 def _claimed(at: datetime, before: datetime, *, attempt: Any, process: str) -> Event:
-    number = "An attempt" if attempt is None else f"Try {attempt}"
-    on = f" on {process}" if process else ""
     waited = max((at - before).total_seconds(), 0.0)
-    after = f", after waiting {length(waited)}" if waited >= 1 else ""
+    said = _("%(attempt)s began%(on)s%(waited)s.") % {
+        "attempt": _number(attempt),
+        "on": _(" on %(process)s") % {"process": process} if process else "",
+        "waited": _(", after waiting %(span)s") % {"span": length(waited)} if waited >= 1 else "",
+    }
     return {
         "at": at, "event": "claimed", "attempt": attempt, "process": process, "waited": waited,
-        "sentence": f"{number} began{on}{after}.",
+        "sentence": said,
     }  # fmt: skip
 
 
@@ -167,8 +198,11 @@ def _without_trace(
     times = row.receipt - _claims_told(row, entries)
     if times <= 0 or row.first_started_at is None or len(entries) >= KEPT_ERRORS:
         return
-    often = "once" if times == 1 else f"{times} times"
-    said = f"Snoozed, or given back by a worker that stopped, {often}: that uses no try."
+    said = ngettext(
+        "Snoozed, or given back by a worker that stopped, once: that uses no try.",
+        "Snoozed, or given back by a worker that stopped, %(count)s times: that uses no try.",
+        times,
+    ) % {"count": times}
     at = max(row.first_started_at, before)
     yield {"at": at, "event": "snoozed", "count": times, "sentence": said}
 
@@ -203,24 +237,27 @@ def _last_claim(row: Message | ArchivedMessage, snapshot: Snapshot, before: date
     name = holder_of(row, snapshot)
     yield _claimed(row.leased_at, before, attempt=row.attempts, process=name)
     if isinstance(row, Message) and row.visible_at <= snapshot.now:
-        said = f"Try {row.attempts} was lost: {name} let its lease lapse."
+        text = _("Try %(try)s was lost: %(process)s let its lease lapse.")
+        said = text % {"try": row.attempts, "process": name}
         facts = {"attempt": row.attempts, "process": name, "seconds": None}
         yield {"at": row.visible_at, "event": "lost", **facts, "sentence": said}
 
 
 def _end(row: ArchivedMessage, entries: list[dict[str, Any]]) -> Event:
     event: Event = {"at": row.finished_at, "event": row.outcome, "seconds": row.seconds}
-    return {**event, "sentence": f"{_ended(row, entries)}."}
+    return {**event, "sentence": _ended(row, entries)}
 
 
 def _ended(row: ArchivedMessage, entries: list[dict[str, Any]]) -> str:
     if row.outcome == "succeeded":
-        took = f" after {span(row.seconds)}" if row.seconds is not None else ""
-        return f"Succeeded at try {row.attempts}{took}"
+        facts = {"try": row.attempts, "after": _after(row.seconds)}
+        return _("Succeeded at try %(try)s%(after)s.") % facts
     if row.outcome == "dead":
         if entries and entries[-1].get("class") == UNKNOWN:
-            return f"Became a dead letter: no worker has known the type {row.type} for a day"
-        return f"Became a dead letter after {row.attempts} of {row.max_attempts} tries"
+            text = _("Became a dead letter: no worker has known the type %(type)s for a day.")
+            return text % {"type": row.type}
+        text = _("Became a dead letter after %(try)s of %(most)s tries.")
+        return text % {"try": row.attempts, "most": row.max_attempts}
     if row.outcome == "expired":
-        return "Expired: its deadline passed before it could be handled"
-    return "Cancelled"
+        return _("Expired: its deadline passed before it could be handled.")
+    return _("Cancelled.")

@@ -24,7 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from ..admin.base import APP
 from ..admin.formatting import NOTHING
 from ..admin.overview import MOST_SHOWN, Overview, found_problems
-from ..inspection import ERROR, NOTICE, WARNING, Problem
+from ..inspection import ERROR, NOTICE, WARNING, Problem, spoken
 
 register = template.Library()
 
@@ -64,6 +64,12 @@ def _site(context: Context) -> str:
 def severity(name: str) -> Any:
     """Return how bad a problem is, as a word for people."""
     return SEVERITIES.get(name, name)
+
+
+@register.filter
+def verb(name: str) -> str:
+    """Return the verb of an action, as a word for people."""
+    return spoken(name)
 
 
 @register.filter

@@ -12,14 +12,15 @@ from django.urls import reverse
 from django.utils import translation
 
 from django_letsgo_worker import enqueue, handler
+from django_letsgo_worker.inspection import explain, problems
 from tests.browser.rows import archived, list_url
-from tests.inspection.troubles import all_is_well
+from tests.inspection.troubles import TROUBLES, all_is_well
 from tests.support import ROOT
 
 pytestmark = pytest.mark.django_db
 
 CATALOGUES = sorted((ROOT / "django_letsgo_worker" / "locale").glob("*/LC_MESSAGES/django.po"))
-PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|\{\w*\}|%[sd%]")
+PLACEHOLDER = re.compile(r"%\(\w+\)[sdr]|\{\w*\}|%[sdr%]")
 
 
 def language_of(path: Path) -> str:
@@ -60,7 +61,9 @@ def test_what_is_compiled_is_what_is_written(path):
     with path.with_suffix(".mo").open("rb") as file:
         compiled = gettext.GNUTranslations(file)
     for message in read(path):
-        if isinstance(message.id, str):
+        if message.context:
+            assert compiled.pgettext(message.context, message.id) == message.string
+        elif isinstance(message.id, str):
             assert compiled.gettext(message.id) == message.string
         else:
             assert [compiled.ngettext(*message.id, number) for number in (1, 2)] == texts(message.string)
@@ -84,9 +87,9 @@ def german(settings, own_registry):
     handler("t:x")(print)
     settings.LETSGO_WORKER = {"SCHEDULE": ""}
     settings.LANGUAGE_CODE = "de"
+    all_is_well()
     with translation.override("de"):
         yield
-    all_is_well()
 
 
 def test_a_german_reader_sees_german_pages(admin_client, german):
@@ -100,3 +103,15 @@ def test_a_german_reader_sees_german_pages(admin_client, german):
     overview = admin_client.get(reverse("admin:app_list", args=["django_letsgo_worker"])).content.decode()
     for word in ("Übersicht", "Wartezeit", "Laufzeit"):
         assert word in overview
+
+
+def test_problems_and_explanations_are_german_too_but_what_programs_read_is_not(admin_client, german):
+    with TROUBLES["queue_unserved"][0]():
+        page = admin_client.get(reverse("admin:app_list", args=["django_letsgo_worker"])).content.decode()
+        [problem] = problems()
+    assert "aber kein lebender Worker bedient sie" in page
+    assert "Fehler" in page and ">Ansehen<" in page
+    assert (problem.code, problem.severity) == ("queue_unserved", "error")
+    assert [action["verb"] for action in problem.actions] == ["run", "look"]
+    message = enqueue("t:x", delay=3600)
+    assert explain(message.pk).sentence.startswith("Wartet bis ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from django_letsgo_worker import Reject, enqueue, queues, registry, signals
 from django_letsgo_worker.contrib.slack import apps, conf, notices
@@ -75,6 +75,16 @@ class TestProblems:
         self.turn()
         self.turn()
         assert waiting() == [f"*Problem*: {problem.sentence}"]
+
+    def test_it_is_english_whatever_language_is_active(self, slack, unserved, handle):
+        handle("t:waits", lambda delivery: None)
+        process(name="web-9", queues=["search"], heartbeat_at=timezone.now() - timedelta(hours=1))
+        with translation.override("de"):
+            (problem,) = [one for one in problems() if one.code == "queue_unserved"]
+            self.turn()
+        # The list itself follows its reader.
+        assert "vor 1h" in problem.sentence
+        assert "the last was web-9, until 1h ago" in " ".join(waiting())
 
     def test_notices_are_no_errors(self, slack):
         queues.pause("search")

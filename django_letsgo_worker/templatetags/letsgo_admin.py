@@ -1,6 +1,7 @@
 """What the templates of the admin's pages ask for: the overview, problems, cells with labels, facts.
 
-Pages themselves are in admin.
+Pages themselves are in admin. Django imports this in every project, in those without django.contrib.admin, too:
+what is of the admin is imported where a page asks for it.
 """
 
 from __future__ import annotations
@@ -10,26 +11,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import template
-from django.contrib.admin.helpers import Fieldset
-from django.contrib.admin.views.main import ChangeList
 from django.template import Context
 from django.utils import timezone
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from ..admin.base import APP
-from ..admin.formatting import NOTHING
-from ..admin.overview import MOST_SHOWN, Overview, found_problems
 from ..inspection import ERROR, NOTICE, WARNING, Problem, spoken
+
+if TYPE_CHECKING:
+    from django.contrib.admin.helpers import Fieldset
+    from django.contrib.admin.views.main import ChangeList
+
+    from ..admin.overview import Overview
 
 register = template.Library()
 
 # From so many equal neighbours on they are folded.
 LEAST_FOLDED = 4
+# What admin.formatting writes where there is nothing.
+NOTHING = "-"
 SEVERITIES = {ERROR: _("error"), WARNING: _("warning"), NOTICE: _("notice")}
 
 
@@ -39,6 +43,8 @@ def letsgo_overview(context: Context) -> Overview | None:
     request = context["request"]
     if not _may_see(context):
         return None
+    from ..admin.overview import Overview
+
     # The title of the page asks first, its content after that.
     if not hasattr(request, "_letsgo_overview"):
         request._letsgo_overview = Overview(request, _site(context))
@@ -49,11 +55,13 @@ def letsgo_overview(context: Context) -> Overview | None:
 @register.simple_tag(takes_context=True)
 def letsgo_problems(context: Context) -> list[Problem]:
     """Return the problems for the user of this page, none for one who may not view messages."""
+    from ..admin.overview import MOST_SHOWN, found_problems
+
     return found_problems(context["request"])[:MOST_SHOWN] if _may_see(context) else []
 
 
 def _may_see(context: Context) -> bool:
-    return bool(context["request"].user.has_perm(f"{APP}.view_message"))
+    return bool(context["request"].user.has_perm("django_letsgo_worker.view_message"))
 
 
 def _site(context: Context) -> str:

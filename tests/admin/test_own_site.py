@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from django.apps import apps
 from django.contrib import admin
@@ -9,9 +12,11 @@ from django.contrib.admin import AdminSite
 from django.urls import include, path
 
 from django_letsgo_worker import enqueue
-from django_letsgo_worker.admin import overview, register
+from django_letsgo_worker.admin import formatting, overview, register
 from django_letsgo_worker.models import Message
+from django_letsgo_worker.templatetags import letsgo_admin
 from tests.browser.rows import archived
+from tests.support import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -56,3 +61,29 @@ def test_a_button_acts_and_comes_back_to_its_own_page(admin_client):
     answer = admin_client.post(f"/ops/django_letsgo_worker/message/{message.pk}/do/cancel/")
     assert answer.headers["Location"].startswith("/ops/django_letsgo_worker/message/")
     assert not Message.objects.exists()
+
+
+WITHOUT_THE_ADMIN = """
+import django
+from django.conf import settings
+from django.core.management import call_command
+
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django_letsgo_worker"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
+    USE_TZ=True,
+)
+django.setup()
+call_command("check")
+"""
+
+
+def test_a_project_without_the_admin_passes_its_checks():
+    command = [sys.executable, "-c", WITHOUT_THE_ADMIN]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_empty_is_written_alike_on_both_sides():
+    assert letsgo_admin.NOTHING == formatting.NOTHING

@@ -123,7 +123,10 @@ class Scheduler:
         """Take a step of the housekeeping, whose faults hold up no schedule; return whether there is more."""
         try:
             return self._housekeeper.step()
-        except Exception:
+        except Exception as error:
+            if engine_for(self.using).is_outage(error):
+                # All schedules wait for the database, too.
+                raise
             logger.exception("Scheduler %s could not do its housekeeping.", self.process.name)
             return False
 

@@ -1,7 +1,7 @@
 """What the templates of the admin's pages ask for: the overview, problems, cells with labels, facts.
 
-Pages themselves are in admin. Django imports this in every project, in those without django.contrib.admin, too:
-what is of the admin is imported where a page asks for it.
+Pages themselves are in admin. Django imports this in every project, even where there is no admin: what is of
+the admin is imported where a page asks for it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ PAGES = [
     ("message", {"q": "5"}),
     ("message", {"q": "mail"}),
     ("message", {"q": "error:CardDeclined"}),
-    ("message", {"q": "schedule:job"}),
+    ("message", {"q": "schedule:nightly"}),
     ("message", {"q": "worker:web-1"}),
     ("message", {"q": "correlation:8f3a"}),
     ("message", {"p": "3"}),
@@ -83,7 +83,7 @@ def fill_tables(*, ended: int, live: int) -> None:
         cursor.execute("ANALYZE")
     enqueue("mail.send", unique_key="order-5")
     process(name="web-1")
-    schedules.add("job", "@daily", "mail.send")
+    schedules.add("nightly", "@daily", "mail.send")
     moment = timezone.now()
     Failure.objects.create(
         fingerprint="f7", type="mail.send", error_class="CardDeclined", first_at=moment, last_at=moment

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import connections
+from django.db import Error, connections
 
 from . import __version__, processes, schedules
 from .conf import settings
@@ -124,7 +124,7 @@ class Scheduler:
         try:
             return self._housekeeper.step()
         except Exception as error:
-            if engine_for(self.using).is_outage(error):
+            if isinstance(error, Error) and engine_for(self.using).is_outage(error):
                 # All schedules wait for the database, too.
                 raise
             logger.exception("Scheduler %s could not do its housekeeping.", self.process.name)

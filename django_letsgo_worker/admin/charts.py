@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-# The room of a chart in units of its own: it is stretched to the width that the page has.
+from ..inspection import at_clock
+
+# The size of a drawing in its own units; the page stretches it to its width.
 WIDTH, HEIGHT = 600, 100
 
 
@@ -74,8 +75,8 @@ class Chart:
             words,
             self._bars(highest) if self.is_stacked else self._lines(highest),
             self._marks(),
-            clock(self.moments[0], self.until) if self.moments else "",
-            clock(self.until, self.until),
+            at_clock(self.moments[0], self.until) if self.moments else "",
+            at_clock(self.until, self.until),
             self._told_marks(),
             self._table(),
         )
@@ -136,14 +137,14 @@ class Chart:
         return format_html('<ul class="lg-legend">{}</ul>', keys_shown)
 
     def _told_marks(self) -> SafeString | str:
-        told = [(clock(mark.at, self.until), mark.label) for mark in self.marks if self._place(mark.at)]
+        told = [(at_clock(mark.at, self.until), mark.label) for mark in self.marks if self._place(mark.at)]
         return format_html('<p class="lg-why">{}</p>', format_html_join(", ", "{} {}", told)) if told else ""
 
     def _table(self) -> SafeString:
         heads = format_html_join("", '<th scope="col">{}</th>', ((one.label,) for one in self.series))
         lines = (
             (
-                clock(moment, self.until),
+                at_clock(moment, self.until),
                 format_html_join("", "<td>{}</td>", (("-" if v is None else self.write(v),) for v in step)),
             )
             for moment, step in zip(self.moments, self._steps(), strict=True)
@@ -163,12 +164,6 @@ class Chart:
             heads,
             rows,
         )
-
-
-def clock(moment: datetime, now: datetime) -> str:
-    """Return a moment of the axis on the site's clock: with its day where that is not today's."""
-    local, today = timezone.localtime(moment), timezone.localtime(now)
-    return f"{local:%H:%M}" if local.date() == today.date() else f"{local:%Y-%m-%d %H:%M}"
 
 
 def _unbroken(values: Sequence[float | None], step: float, highest: float) -> Iterator[list[str]]:

@@ -86,13 +86,10 @@ class DoorChangeList(ChangeList):
     @property
     def notes(self) -> list[str]:
         """What stands below the list: where it does not show all."""
-        found = []
-        if getattr(self.paginator, "is_capped", False):
-            listed = _("10,000+ match; only the first ten thousand are listed.")
-            found.append(f"{listed} {_('Narrow the list by a filter or a search.')}")
-        if getattr(self.paginator, "rows", None) is not None:
-            found.append(_("Filters on live messages look only at the first 10,000 in their lanes."))
-        return found
+        if not getattr(self.paginator, "is_capped", False):
+            return []
+        listed = _("10,000+ match; only the first ten thousand are listed.")
+        return [f"{listed} {_('Narrow the list by a filter or a search.')}"]
 
     @property
     def nothing_found(self) -> str:

@@ -168,7 +168,7 @@ class MessageFactsAdmin(ReadOnlyAdmin):
         )
 
     def fold_key(self, row: Any) -> Any:
-        """Return what makes neighbours equal, which are then shown as one; None for a row of its own."""
+        """Return a key; neighbours with the same one are folded. None keeps a row apart."""
         return None
 
     def newest_errors(self, rows: Sequence[Any]) -> dict[int, tuple[str, str]]:

@@ -21,7 +21,7 @@ from ..inspection import TypeFacts, facts_of_types, history_lately, short_class,
 from ..models import Failure, MessageType, Pause, ScheduledJob
 from . import formatting
 from .base import APP, affected_on, snapshot, snapshot_of
-from .pausing import LONGEST_IN_A_CELL, LONGEST_SENTENCE, PausingAdmin
+from .pausing import PausingAdmin
 
 # The marks of the problems that a type itself has.
 MARKS = {
@@ -61,7 +61,7 @@ class MessageTypeAdmin(PausingAdmin):
     readonly_fields = (*facts, "failures_shown", "schedules_shown", "rates_shown")
     kind = "type"
     pause_title = _("Pause the type %(name)s")
-    pause_lead = _("Workers claim no more messages of a paused type; running handlers finish.")
+    pause_lead = _("Workers stop claiming messages of a paused type; handlers that are running finish.")
     was_paused = _("The type %(name)s was paused.")
     were_paused = ngettext_lazy("%(count)d type was paused.", "%(count)d types were paused.", "count")
     were_resumed = ngettext_lazy("%(count)d type was resumed.", "%(count)d types were resumed.", "count")
@@ -92,15 +92,7 @@ class MessageTypeAdmin(PausingAdmin):
 
     # -- columns ---------------------------------------------------------------------------------------
 
-    @admin.display(description=_("state"))
-    def state(self, row: Any) -> SafeString:
-        return self._mark(row, LONGEST_IN_A_CELL)
-
-    @admin.display(description=_("state"))
-    def state_whole(self, row: Any) -> SafeString:
-        return self._mark(row, LONGEST_SENTENCE)
-
-    def _mark(self, row: Any, longest: int) -> SafeString:
+    def mark(self, row: Any, longest: int) -> SafeString:
         facts: TypeFacts = row.facts
         if facts.pause is not None:
             return self.paused_mark(row, facts.pause)

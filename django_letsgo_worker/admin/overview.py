@@ -73,7 +73,6 @@ class Tile:
     number: str
     more: str = ""
     url: str = ""
-    kind: str = ""
 
 
 def put_badge_on(site: admin.AdminSite) -> None:
@@ -262,10 +261,7 @@ class Overview:
             {
                 "name": formatting.cut(rate.type),
                 "url": self._list("messagetype", q=str(rate.type)),
-                "per_minute": formatting.per_minute(rate.per_minute),
-                "failed": formatting.percent(rate.failed_share) if rate.attempts else formatting.NOTHING,
-                "run": formatting.half_and_most(rate.run),
-                "wait": formatting.span(rate.wait.p95) if rate.wait else formatting.NOTHING,
+                "cells": formatting.rate_cells(rate),
             }
             for rate in found[:MOST_TYPES]
         ]

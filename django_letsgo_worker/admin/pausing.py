@@ -72,7 +72,7 @@ class PausingAdmin(ReadOnlyAdmin):
     were_paused: Any
     were_resumed: Any
 
-    # -- what each page says of its own ----------------------------------------------------------------
+    # -- what each page defines ------------------------------------------------------------------------
 
     def names(self, request: HttpRequest) -> Collection[str]:
         """Return all names that are listed."""
@@ -84,6 +84,10 @@ class PausingAdmin(ReadOnlyAdmin):
 
     def pause_of(self, row: Any) -> Pause | None:
         """Return the pause of a row, None where it is not paused."""
+        raise NotImplementedError
+
+    def mark(self, row: Any, longest: int) -> SafeString:
+        """Return the state of a row, with a reason of at most so many characters."""
         raise NotImplementedError
 
     def pause_one(self, name: str, **facts: Any) -> object:
@@ -121,6 +125,14 @@ class PausingAdmin(ReadOnlyAdmin):
         return f"{page}?{urlencode(filters)}"
 
     # -- columns ---------------------------------------------------------------------------------------
+
+    @admin.display(description=_("state"))
+    def state(self, row: Any) -> SafeString:
+        return self.mark(row, LONGEST_IN_A_CELL)
+
+    @admin.display(description=_("state"))
+    def state_whole(self, row: Any) -> SafeString:
+        return self.mark(row, LONGEST_SENTENCE)
 
     def paused_mark(self, row: Any, pause: Pause) -> SafeString:
         """Return the mark of a pause: who, since when, until when and why."""

@@ -21,7 +21,7 @@ from ..models import Message, Pause, Queue
 from . import formatting
 from .base import affected_on, snapshot, snapshot_of
 from .forms import PurgeForm
-from .pausing import LONGEST_IN_A_CELL, LONGEST_SENTENCE, PausingAdmin
+from .pausing import PausingAdmin
 
 # So many types stand on the page of a queue: those of which most ended.
 MOST_TYPES = 50
@@ -72,15 +72,7 @@ class QueueAdmin(PausingAdmin):
 
     # -- columns ---------------------------------------------------------------------------------------
 
-    @admin.display(description=_("state"))
-    def state(self, row: Any) -> SafeString:
-        return self._mark(row, LONGEST_IN_A_CELL)
-
-    @admin.display(description=_("state"))
-    def state_whole(self, row: Any) -> SafeString:
-        return self._mark(row, LONGEST_SENTENCE)
-
-    def _mark(self, row: Any, longest: int) -> SafeString:
+    def mark(self, row: Any, longest: int) -> SafeString:
         if row.is_paused:
             return self.paused_mark(row, row)
         problem = affected_on(row.request).queues.get(row.name)

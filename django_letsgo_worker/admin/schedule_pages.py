@@ -165,7 +165,7 @@ class SchedulePages(ScheduleColumns):
         }
 
     def _quarter(self, runs: Sequence[PlannedRun]) -> dict[str, Any]:
-        # One more to be named takes no more room than the line that says there is one more.
+        # A line for one further run takes no more room than saying that there is one more.
         named = len(runs) if len(runs) <= NAMED + 1 else NAMED
         return {
             "named": [self._run(run) for run in runs[:named]],

@@ -1,6 +1,6 @@
 """Recorded tracebacks as HTML: the frames of the project in sight, those of libraries folded away.
 
-A traceback is text that somebody's exception wrote: what is no frame is shown as it is.
+A traceback is text that comes from any exception: lines that are not frames are shown as they are.
 """
 
 from __future__ import annotations

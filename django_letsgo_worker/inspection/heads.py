@@ -17,9 +17,6 @@ from ..models import Process
 from . import work
 from .work import LANES_AT_ONCE
 
-# Rows that are read of all lanes together, beyond LOOK_AT of each.
-READ_OF_ALL = 50_000
-
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -45,7 +42,7 @@ class InHand:
 def due_by_type(engine: Engine, lanes: Sequence[Lane], now: datetime) -> list[Due]:
     """Return what is due by queue and type, as far as the heads of the lanes are read."""
     lanes = [lane for lane in lanes if lane.next_visible_at is not None and lane.next_visible_at <= now]
-    most = _most(lanes)
+    most = work.most_of_each(lanes)
     return _due(engine, lanes, _of_lanes(engine, lanes, now, _due_sql(most)), most)
 
 
@@ -53,15 +50,10 @@ def due_and_later(
     engine: Engine, lanes: Sequence[Lane], now: datetime
 ) -> tuple[list[Due], dict[tuple[str, str], int]]:
     """Return what is due, and how many messages that nobody holds wait for later, by queue and type."""
-    most = _most(lanes)
+    most = work.most_of_each(lanes)
     rows = _of_lanes(engine, lanes, now, _due_sql(most), _later_sql())
     later = [row for row in rows if not row[1]]
     return _due(engine, lanes, [row for row in rows if row[1]], most), _later(lanes, later)
-
-
-def _most(lanes: Sequence[Lane]) -> int:
-    """Return how many rows of each lane are read."""
-    return min(work.MOST_COUNTED, max(work.LOOK_AT, READ_OF_ALL // max(len(lanes), 1)))
 
 
 def _due_sql(most: int) -> str:
@@ -132,7 +124,7 @@ def in_hand(engine: Engine, lanes: Sequence[Lane], holders: Sequence[Process]) -
     select = "SELECT {place}, " + columns + " FROM ({head}) head WHERE leased_by IN ({ids})"
     found: dict[UUID, list[InHand]] = {}
     for place, id, type, attempt, since, holder in _held(
-        engine, lanes, holders, columns, select, _most(lanes)
+        engine, lanes, holders, columns, select, work.most_of_each(lanes)
     ):
         held = InHand(id, type, lanes[place].queue, attempt, engine.dialect.read_moment(since))
         found.setdefault(UUID(str(holder)), []).append(held)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import registry
-from ..engines import ARCHIVE, AtLeast
+from ..engines import ARCHIVE
 from ..models import Pause
 from .actions import action, action_on_many, manage
 from .heads import Due
@@ -21,6 +21,7 @@ from .lengths import how_far, length, number
 from .liveness import serves
 from .problem import Problem, did_you_mean, problem
 from .snapshot import Snapshot
+from .work import total
 
 # A backlog is looked at when its oldest message has been due for this long, and it grows when what ended
 # this long ago had waited at least a minute less.
@@ -67,8 +68,7 @@ def _grouped(due: Iterable[Due], by: str) -> list[tuple[str, list[Due]]]:
 
 
 def _total(due: Sequence[Due]) -> int:
-    total = sum(one.count for one in due)
-    return AtLeast(total) if any(isinstance(one.count, AtLeast) for one in due) else total
+    return total(one.count for one in due)
 
 
 def _oldest(due: Sequence[Due]) -> datetime:

@@ -64,6 +64,11 @@ class Work:
     oldest_ready: datetime | None = None
 
 
+def most_of_each(lanes: Sequence[Lane]) -> int:
+    """Return how many rows of each of these lanes are read."""
+    return min(MOST_COUNTED, max(LOOK_AT, READ_OF_ALL // max(len(lanes), 1)))
+
+
 def work_in(
     engine: Engine,
     lanes: Sequence[Lane],
@@ -78,7 +83,7 @@ def work_in(
     not `known`; otherwise the index is enough.
     """
     found: dict[str, Work] = {}
-    most = min(MOST_COUNTED, max(LOOK_AT, READ_OF_ALL // max(len(lanes), 1)))
+    most = most_of_each(lanes)
     for start in range(0, len(lanes), LANES_AT_ONCE):
         some = lanes[start : start + LANES_AT_ONCE]
         sql, params = _count_sql(some, LATER if by_state else (), known, most)

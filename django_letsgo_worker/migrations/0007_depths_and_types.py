@@ -1,4 +1,4 @@
-"""Keep how many messages were due in each minute, and give the page of types a model of its own."""
+"""Record how many messages were due each minute, and add a model for the page of types."""
 
 from django.db import migrations, models
 

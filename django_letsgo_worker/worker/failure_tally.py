@@ -100,7 +100,7 @@ class FailureTally:
         except Error:
             raise
         except Exception:
-            # A group's row that somebody wrote by hand: these attempts are missing there, and no others.
+            # Somebody edited this group's row by hand: only these attempts are not counted in it.
             logger.exception("Failures could not be recorded.")
         else:
             self._is_refused = False

@@ -154,6 +154,10 @@ def test_a_filter_looks_at_those_that_come_first_and_says_so(admin_client, monke
     assert ids_on(response) == wanted[:5]
     assert "only at the first 10,000 in their lanes" in response.content.decode()
 
+    assert response.content.decode().count("in their lanes") == 1
+    ended = admin_client.get(list_url("archivedmessage"), {"q": "mail"}).content.decode()
+    assert "in their lanes" not in ended and "only at the newest 10,000" in ended
+
     data = {"action": "cancel", "_selected_action": [str(wanted[0])], "select_across": "1", "index": "0"}
     page = admin_client.post(f"{list_url('message')}?queue=mail", data, follow=True).content.decode()
     assert "5 messages were cancelled." in page

@@ -6,11 +6,11 @@ Which columns a migration alters stands in the migrations.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from django.db import models
-from django.db.migrations.operations import AlterField
+from django.db.migrations.operations import AlterField, SeparateDatabaseAndState
 from django.db.migrations.operations.base import Operation
 
 
@@ -53,6 +53,36 @@ class AlterColumns(Operation):
     @property
     def migration_name_fragment(self) -> str:
         return f"alter_{self.model_name.lower()}_columns"
+
+
+class ChangeTable(SeparateDatabaseAndState):
+    """Do Django's operations on one model.
+
+    SQLite copies the table for some of them; nothing is forgotten: see keeping().
+    """
+
+    def __init__(self, model_name: str, operations: list[Operation]) -> None:
+        super().__init__(database_operations=operations, state_operations=operations)
+        self.model_name, self.operations = model_name, operations
+
+    def deconstruct(self) -> Any:
+        return type(self).__qualname__, [self.model_name, self.operations], {}
+
+    def _kept(self, app_label: str, schema_editor: Any, state: Any) -> AbstractContextManager[None]:
+        if schema_editor.connection.vendor != "sqlite":
+            return nullcontext()
+        return keeping(schema_editor, state.apps.get_model(app_label, self.model_name)._meta.db_table)
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        with self._kept(app_label, schema_editor, from_state):
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        with self._kept(app_label, schema_editor, from_state):
+            super().database_backwards(app_label, schema_editor, from_state, to_state)
+
+    def describe(self) -> str:
+        return f"Change the table of {self.model_name}"
 
 
 @contextmanager

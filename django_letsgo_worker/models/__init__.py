@@ -6,7 +6,16 @@ Models hold facts and answer questions about them; messages, schedules, processe
 from .clock import CLOCK_SQL, machine_clock
 from .message import LIVE_STATES, ArchivedMessage, DeadLetter, Message, in_state
 from .operation import BulkOperation, BulkOperationItem
-from .process import Housekeeping, IdleQueue, MessageType, Pause, PausedType, Process, Queue
+from .process import (
+    Housekeeping,
+    IdleQueue,
+    MessageType,
+    Pause,
+    PausedType,
+    Process,
+    Queue,
+    SchedulesPause,
+)
 from .schedule import Occurrence, ScheduledJob
 from .statistic import Failure, Statistic
 
@@ -28,6 +37,7 @@ __all__ = [
     "Process",
     "Queue",
     "ScheduledJob",
+    "SchedulesPause",
     "Statistic",
     "in_state",
     "machine_clock",

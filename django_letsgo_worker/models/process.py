@@ -1,4 +1,4 @@
-"""Processes, the turn of the housekeeping, pauses of queues and types, and queues that a worker waits at.
+"""Processes, the turn of the housekeeping, all pauses, and queues that a worker waits at.
 
 Recovery never reads processes: a lease lapses by itself. A queue needs no row to exist.
 """
@@ -44,6 +44,10 @@ class Process(WrittenWhereChanged):
         _("state"), max_length=16, choices=State.choices, default=State.RUNNING, db_default="running"
     )
     stop_requested = models.BooleanField(_("stop requested"), default=False, db_default=False)
+    # A worker: the messages whose code it runs though they are its own no longer, such as cancelled ones.
+    overrunning = ExactJSONField(_("overrunning"), default=list, db_default=JSONText("[]"))
+    # A scheduler: since when it has fired whatever was due, without a break.
+    awake_since = MomentField(_("awake since"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("process")
@@ -125,6 +129,25 @@ class MessageType(PausedType):
         verbose_name = _("type")
         verbose_name_plural = _("types")
         default_permissions = ("view",)
+
+
+class SchedulesPause(Pause):
+    """A pause of all schedules at once, past ones too: what was planned meanwhile is not made up for.
+
+    One that has an end in `resumed_at`, or whose `resume_at` has come, is over.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    resumed_at = MomentField(_("resumed at"), null=True, blank=True)
+    resumed_by = models.CharField(_("resumed by"), max_length=150, default="", db_default="", blank=True)
+
+    class Meta:
+        verbose_name = _("pause of all schedules")
+        verbose_name_plural = _("pauses of all schedules")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"schedules paused at {self.paused_at}"
 
 
 class IdleQueue(models.Model):

@@ -19,14 +19,14 @@ from .. import planning
 from ..recurrence import Recurrence
 from .clock import Clock, database_clock
 from .fields import BytewiseCharField, ExactJSONField, JSONText, MomentField
-from .planned import looks_edited
+from .planned import LookAtIndex, NeedsALook
 from .saving import Rows, WrittenWhereChanged
 
 # The columns that the plan follows from, and those that schedulers write. A save() writes the latter only
 # where it changed them itself: an instance that was read before a round must not undo the round.
-PLANNED_BY = frozenset({"schedule", "timezone", "starts_at", "ends_at", "enabled", "next_run_at"})
+PLANNED_BY = frozenset({"schedule", "timezone", "starts_at", "ends_at", "enabled", "next_run_at", "max_runs"})
 PLAN = ("anchor", "next_run_at", "next_planned_at", "planned_from", "problem", "version")
-KEPT_BY_SCHEDULERS = (*PLAN, "unsettled", "last_run_at")
+KEPT_BY_SCHEDULERS = (*PLAN, "unsettled", "last_run_at", "runs", "waiting_message_id", "waiting_behind")
 SWITCH = ("switched_at", "switched_by", "switch_reason", "resume_at")
 EXPRESSION = ("schedule", "timezone")
 
@@ -50,7 +50,16 @@ CONSTRAINTS: list[models.BaseConstraint] = [
     models.CheckConstraint(
         condition=models.Q(misfire__in=("once", "skip", "all")), name="letsgo_schedule_misfire"
     ),
-    models.CheckConstraint(condition=models.Q(overlap__in=("allow", "skip")), name="letsgo_schedule_overlap"),
+    models.CheckConstraint(
+        condition=models.Q(overlap__in=("allow", "skip", "queue", "replace")), name="letsgo_schedule_overlaps"
+    ),
+    models.CheckConstraint(
+        condition=models.Q(max_runs__isnull=True) | models.Q(max_runs__gte=1), name="letsgo_schedule_max_runs"
+    ),
+    models.CheckConstraint(
+        condition=models.Q(pause_after_failures__isnull=True) | models.Q(pause_after_failures__gte=1),
+        name="letsgo_schedule_failures",
+    ),
     models.CheckConstraint(condition=models.Q(misfire_grace__gte=timedelta(0)), name="letsgo_schedule_grace"),
     models.CheckConstraint(
         condition=models.Q(deadline__isnull=True) | models.Q(deadline__gt=timedelta(0)),
@@ -68,12 +77,11 @@ class ScheduledJobs(Rows["ScheduledJob"]):
 
     def to_resume(self, now: datetime) -> Self:
         """Return the rows that were switched off until now."""
-        return self.filter(enabled=False, resume_at__lte=now)
+        return self.needing_a_look(now).filter(enabled=False, resume_at__lte=now)
 
     def needing_a_look(self, now: datetime) -> Self:
-        """Return the rows to be resumed, edited since they were planned, or with times to settle."""
-        unsettled = models.Q(unsettled__isnull=False)
-        return self.to_resume(now) | self.filter(looks_edited() | unsettled)
+        """Return the rows to be resumed, edited since they were planned, or with something to settle."""
+        return self.filter(NeedsALook(models.Value(now, output_field=MomentField())))
 
 
 class ScheduledJob(WrittenWhereChanged):
@@ -91,6 +99,8 @@ class ScheduledJob(WrittenWhereChanged):
     class Overlap(models.TextChoices):
         ALLOW = "allow", _("run all the same")
         SKIP = "skip", _("skip while an earlier one is unfinished")
+        QUEUE = "queue", _("wait for the earlier one; one at most waits")
+        REPLACE = "replace", _("cancel the earlier one, and start when that has ended")
 
     name = BytewiseCharField(_("name"), max_length=200, unique=True)
     schedule = models.CharField(_("schedule"), max_length=256)
@@ -114,6 +124,12 @@ class ScheduledJob(WrittenWhereChanged):
         _("overlap"), max_length=8, choices=Overlap.choices, default=Overlap.ALLOW, db_default="allow"
     )
     spread = models.PositiveIntegerField(_("spread"), default=0, db_default=0)
+    except_on = models.TextField(_("not on"), default="", db_default="", blank=True)
+    max_runs = models.PositiveIntegerField(_("runs at most"), null=True, blank=True)
+    pause_after_failures = models.PositiveSmallIntegerField(
+        _("switch off after failures"), null=True, blank=True
+    )
+    delete_when_over = models.BooleanField(_("delete when over"), default=False, db_default=False)
     anchor = MomentField(_("anchor"), null=True, blank=True, editable=False)
     next_run_at = MomentField(_("next run"), null=True, blank=True, editable=False)
     # next_run_at as it was planned: where the two differ, it was set by hand.
@@ -123,6 +139,12 @@ class ScheduledJob(WrittenWhereChanged):
     unsettled = ExactJSONField(_("unsettled"), null=True, blank=True, editable=False)
     problem = models.TextField(_("problem"), default="", db_default="", blank=True, editable=False)
     last_run_at = MomentField(_("last run"), null=True, blank=True, editable=False)
+    # The planned times that became a message; `max_runs` is about them.
+    runs = models.BigIntegerField(_("runs"), default=0, db_default=0, editable=False)
+    # A message that is held back until earlier ones of this schedule have ended, and which cancelled ones may
+    # still run: [id, process] each.
+    waiting_message_id = models.BigIntegerField(_("waiting message"), null=True, blank=True, editable=False)
+    waiting_behind = ExactJSONField(_("waiting behind"), null=True, blank=True, editable=False)
     version = models.BigIntegerField(_("version"), default=0, db_default=0, editable=False)
     declared_in_code = models.BooleanField(
         _("declared in code"), default=False, db_default=False, editable=False
@@ -141,10 +163,14 @@ class ScheduledJob(WrittenWhereChanged):
     class Meta:
         verbose_name = _("schedule")
         verbose_name_plural = _("schedules")
-        indexes = [models.Index(fields=["next_run_at"], name="letsgo_schedule_next_run")]
+        indexes = [
+            models.Index(fields=["next_run_at"], name="letsgo_schedule_next_run"),
+            LookAtIndex(fields=["resume_at"], name="letsgo_schedule_look"),
+        ]
         permissions = [
             ("run_scheduledjob", "Can run schedules now"),
             ("switch_scheduledjob", "Can switch schedules on and off"),
+            ("backfill_scheduledjob", "Can backfill schedules"),
         ]
         constraints = CONSTRAINTS
 
@@ -331,6 +357,7 @@ class Occurrence(models.Model):
         _("skipped because"), max_length=255, default="", db_default="", blank=True
     )
     skipped_count = models.PositiveIntegerField(_("skipped"), default=0, db_default=0)
+    is_backfill = models.BooleanField(_("backfilled"), default=False, db_default=False)
 
     class Meta:
         verbose_name = _("occurrence")

@@ -18,7 +18,8 @@ from .plans import STATES, PlannedJob, is_due, moment_text
 SWITCHED_OFF = "edit: the schedule was switched off before it ran"
 UNREADABLE = "edit: the rule that it was planned by can no longer be read"
 
-OFF, COMPLETED = STATES[False, False], STATES[True, False]
+OFF = STATES[False, False, False]
+OVER = (STATES[True, False, False], STATES[True, False, True])
 MOMENTS = ("starts_at", "ends_at", "anchor", "next_run_at")
 
 
@@ -41,8 +42,12 @@ class FormerPlan:
     # The row's, when it is settled.
     misfire: str = "once"
     misfire_grace: timedelta = timedelta(0)
+    except_on: str = ""
     enabled: bool = True
     planned_from: str = ""
+    # The row has its own count of runs, for all of its plans.
+    max_runs: int | None = None
+    runs: int = 0
 
 
 def noted_plans(job: Replaceable) -> list[FormerPlan]:
@@ -56,7 +61,7 @@ def replaced_plans(job: Replaceable, now: datetime) -> list[FormerPlan]:
     if len(lines) < 5 or lines[0] == OFF:
         return noted_plans(job)
     # A next run that was set by hand has taken the place of the planned one; one that was cleared has not.
-    first = job.next_run_at or (None if lines[0] == COMPLETED else job.next_planned_at)
+    first = job.next_run_at or (None if lines[0] in OVER else job.next_planned_at)
     if first is None or first > now:
         return noted_plans(job)
     ends_at = _moment(lines[2])

@@ -16,13 +16,15 @@ from ..recurrence import Recurrence
 PAST_TOLERANCE = timedelta(seconds=60)
 JUST_BEFORE = timedelta(microseconds=1)
 
-# The first line of what a plan was computed from, by (enabled, has a next run). "off, planned" is never
-# stored, so that a time set by hand on a row that is switched off is noticed and cleared.
+# The first line of what a plan was computed from, by (enabled, has a next run, has no runs left). "off,
+# planned" is never stored, so that a time set by hand on a row that is switched off is noticed and cleared.
+# Where the last does not count it is False.
 STATES = {
-    (True, True): "on",
-    (True, False): "completed",
-    (False, False): "off",
-    (False, True): "off, planned",
+    (True, True, False): "on",
+    (True, False, False): "completed",
+    (True, False, True): "ran out",
+    (False, False, False): "off",
+    (False, True, False): "off, planned",
 }
 
 
@@ -37,6 +39,9 @@ class Plannable(Protocol):
     anchor: datetime | None
     next_run_at: datetime | None
     planned_from: str
+    # How many runs there may be in all, and how many there were.
+    max_runs: int | None
+    runs: int
 
 
 class PlannedJob(Plannable, Protocol):
@@ -66,9 +71,15 @@ def planned_text(job: Plannable, next_run_at: datetime | None) -> str:
     Schedulers of two releases may share a database: if they wrote this differently, each would plan
     again what the other planned, and a rate would never run.
     """
-    state = STATES[bool(job.enabled), next_run_at is not None]
+    has_next = next_run_at is not None
+    state = STATES[bool(job.enabled), has_next, bool(job.enabled) and not has_next and has_no_runs_left(job)]
     lines = (state, moment_text(job.starts_at), moment_text(job.ends_at), job.timezone, job.schedule)
     return "\n".join(str(line) for line in lines)
+
+
+def has_no_runs_left(job: Plannable) -> bool:
+    """Whether there were as many runs as there may be."""
+    return job.max_runs is not None and job.runs >= job.max_runs
 
 
 def is_planned(job: Plannable) -> bool:
@@ -156,6 +167,8 @@ def _anchor(job: Plannable, now: datetime) -> datetime:
 
 def first_run(job: Plannable, recurrence: Recurrence, after: datetime) -> datetime | None:
     """Return the first occurrence later than `after` and within the row's bounds, both inclusive."""
+    if has_no_runs_left(job):
+        return None
     if job.starts_at is not None:
         after = max(after, job.starts_at - JUST_BEFORE)
     occurrence = next(recurrence.occurrences_after(after), None)

@@ -29,7 +29,9 @@ from .plans import Plannable, plan
 DEFAULT_GRACE = timedelta(seconds=60)
 LONGEST_NAME = 200
 LONGEST_SPREAD = 24 * 60
-CHOICES = {"misfire": ("once", "skip", "all"), "overlap": ("allow", "skip")}
+LONGEST_EXCEPT_ON = 2_000
+MOST_RUNS, MOST_FAILURES = 2**31 - 1, 1_000
+CHOICES = {"misfire": ("once", "skip", "all"), "overlap": ("allow", "skip", "queue", "replace")}
 
 Refusal = InvalidSchedule | InvalidMessage
 
@@ -55,6 +57,11 @@ class RunFields(TypedDict, total=False):
     overlap: str
     # Minutes.
     spread: int
+    # Days on which nothing runs: dates, ranges, and calendars that the project registers.
+    except_on: str
+    max_runs: int | None
+    pause_after_failures: int | None
+    delete_when_over: bool
 
 
 class DeclaredFields(MessageFields, RunFields, total=False):
@@ -162,6 +169,29 @@ def _check_spread(spread: Any) -> None:
         )
 
 
+def _check_except_on(value: Any) -> None:
+    if not isinstance(value, str):
+        raise InvalidSchedule(f"except_on is text, not {show(value)}.", field="except_on")
+    if len(value) > LONGEST_EXCEPT_ON:
+        raise InvalidSchedule(f"except_on is longer than {LONGEST_EXCEPT_ON} characters.", field="except_on")
+
+
+def _check_count(field: str, value: Any, most: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InvalidSchedule(
+            f"{field} is a whole number from 1 to {most:,}, or None, not {show(value)}.", field=field
+        )
+
+
+def _check_delete_when_over(value: Any) -> None:
+    if not isinstance(value, bool):
+        raise InvalidSchedule(
+            f"delete_when_over is True or False, not {show(value)}.", field="delete_when_over"
+        )
+
+
 def _check_choice(field: str, value: Any) -> None:
     known = CHOICES[field]
     if value in known:
@@ -185,4 +215,10 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "misfire_grace": lambda job: _check_grace(job.misfire_grace),
     "overlap": lambda job: _check_choice("overlap", job.overlap),
     "spread": lambda job: _check_spread(job.spread),
+    "except_on": lambda job: _check_except_on(job.except_on),
+    "max_runs": lambda job: _check_count("max_runs", job.max_runs, MOST_RUNS),
+    "pause_after_failures": lambda job: _check_count(
+        "pause_after_failures", job.pause_after_failures, MOST_FAILURES
+    ),
+    "delete_when_over": lambda job: _check_delete_when_over(job.delete_when_over),
 }

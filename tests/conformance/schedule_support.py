@@ -15,7 +15,7 @@ SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelt
 # people until it stands here.
 FOUND_OUT = {
     "id", "planned_from", "problem", "last_run_at", "version", "created_at", "updated_at", "declared_in_code",
-    "next_planned_at", "unsettled",
+    "next_planned_at", "unsettled", "runs", "waiting_message_id", "waiting_behind",
 }  # fmt: skip
 DECIDED = [field.name for field in ScheduledJob._meta.concrete_fields if field.name not in FOUND_OUT]
 YEAR = datetime.now(UTC).year
@@ -27,6 +27,7 @@ CHOSEN: dict[str, Any] = {
     "timezone": "Europe/Berlin",
     "misfire": "skip",
     "overlap": "skip",
+    "except_on": "12-24..01-02",
     "enabled": False,
     "starts_at": SOON - timedelta(days=3000),
     "anchor": SOON - timedelta(days=400),
@@ -37,6 +38,8 @@ BY_KIND: dict[str, Any] = {
     "DurationField": timedelta(seconds=77.5),
     "JSONField": {"b": [1.50, None], "a": True},
     "SmallIntegerField": 7,
+    "PositiveSmallIntegerField": 7,
+    "BooleanField": True,
     "PositiveIntegerField": 7,
     "CharField": "chosen",
     "TextField": "chosen",

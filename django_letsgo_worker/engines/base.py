@@ -19,7 +19,7 @@ from uuid import UUID
 from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..models import CLOCK_SQL, ArchivedMessage, IdleQueue, Message
+from ..models import CLOCK_SQL, ArchivedMessage, IdleQueue, Message, Occurrence, ScheduledJob
 from .dialect import Dialect
 from .faults import Fault, Refused, code_of
 from .pauses import IS_PAUSED, TYPE_GOES_ON
@@ -29,6 +29,7 @@ from .upkeep import Bloat, Session
 TABLE = Message._meta.db_table
 ARCHIVE = ArchivedMessage._meta.db_table
 IDLE = IdleQueue._meta.db_table
+SCHEDULES, OCCURRENCES = ScheduledJob._meta.db_table, Occurrence._meta.db_table
 # How often a statement is tried again at once after a deadlock or a busy database.
 TRIES = 5
 # So much text, in characters, no server refuses that takes a payload.
@@ -40,7 +41,7 @@ DIFFERS = (
     "insert", "insert_many", "has_leftovers", "reset_session", "remember_session", "abort_connection",
     "data_version", "listen", "tell_revoked", "notify", "set_waiting", "lanes", "lock_held", "claim_within",
     "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked", "atomic_scope",
-    "old_snapshots", "bloated_tables", "tell_of_operation",
+    "old_snapshots", "bloated_tables", "tell_of_operation", "known_occurrences", "move_schedules",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -182,6 +183,18 @@ class Engine:
 
     def insert_many(self, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
         """Insert messages without unique keys; return their ids in order."""
+        raise NotImplementedError
+
+    def known_occurrences(self, pairs: Sequence[tuple[int, datetime]]) -> list[tuple[int, datetime]]:
+        """Return those of the pairs of a schedule and a planned time that have an occurrence."""
+        raise NotImplementedError
+
+    def move_schedules(self, rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> int:
+        """Write columns of schedules, and the next version of each; return how many were written.
+
+        A row is its id, and the version and next run that were read: one that has others is left alone.
+        Then come the values of the columns.
+        """
         raise NotImplementedError
 
     def has_leftovers(self) -> bool:

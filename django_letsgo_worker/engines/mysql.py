@@ -54,6 +54,8 @@ class MySQLEngine(Engine):
     settle = portable.settle
     settle_locked = portable.settle_locked
     atomic_scope = portable.atomic_scope
+    known_occurrences = portable.known_occurrences
+    move_schedules = portable.move_schedules
 
     @property
     def display_name(self) -> str:  # type: ignore[override]

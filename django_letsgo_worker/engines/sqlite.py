@@ -16,8 +16,8 @@ from .records import Inserted, NewRow
 
 MANY = f"""
 INSERT INTO {TABLE} (type, payload, headers, queue, priority, max_attempts, errors, attempts, receipt, deaths,
-                     enqueued_at, visible_at, deadline)
-VALUES (%s, %s, %s, %s, %s, %s, '[]', 0, 0, 0, %s, %s, %s)
+                     enqueued_at, visible_at, deadline, scheduled_job_id, planned_at)
+VALUES (%s, %s, %s, %s, %s, %s, '[]', 0, 0, 0, %s, %s, %s, %s, %s)
 """
 
 
@@ -83,6 +83,8 @@ class SQLiteEngine(Engine):
     settle = portable.settle
     settle_locked = portable.settle_locked
     atomic_scope = portable.atomic_scope
+    known_occurrences = portable.known_occurrences
+    move_schedules = portable.move_schedules
 
     def clock(self) -> datetime:
         return machine_clock()
@@ -126,7 +128,8 @@ class SQLiteEngine(Engine):
             visible_at, deadline = row.moments(clock, place, count)
             values.append(
                 (row.type, row.payload, row.headers, row.queue, row.priority, row.max_attempts,
-                 enqueued_at, _moment(visible_at), _moment(deadline))
+                 enqueued_at, _moment(visible_at), _moment(deadline), row.scheduled_job_id,
+                 _moment(row.planned_at))
             )  # fmt: skip
         with self.connection.cursor() as cursor:
             cursor.executemany(MANY, values)

@@ -19,6 +19,7 @@ from ..upkeep import Bloat, Session
 from . import claim as claiming
 from . import fastpath
 from . import insert as inserting
+from . import schedules as scheduling
 from . import settle as settling
 from .dialect import DIALECT
 
@@ -82,6 +83,8 @@ class PostgreSQLEngine(Engine):
     settle_locked = settling.settle_locked
     settle_and_claim = settling.settle_and_claim
     atomic_scope = fastpath.atomic_scope
+    known_occurrences = scheduling.known_occurrences
+    move_schedules = scheduling.move_schedules
 
     def prepare_own_connection(self) -> None:
         settings = self.connection.settings_dict

@@ -104,7 +104,7 @@ class Scheduler:
         return max(SHORTEST_PAUSE, min(LOOK_SECONDS, look.seconds_until_next))
 
     def _fire(self, look: schedules.Look) -> bool:
-        """Fire what is due, and attend to edits at most once a second; return whether there were any messages."""
+        """Fire what is due, and attend to edits, once a second; return whether messages were made."""
         edits = look.has_edits and time.monotonic() >= self._looks_again_at
         if edits:
             self._looks_again_at = time.monotonic() + LOOK_SECONDS

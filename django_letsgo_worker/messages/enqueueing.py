@@ -224,7 +224,7 @@ def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
 
 
 def _in_hand(row: NewRow, id: int, made: Mapping[str, Any], alias: str) -> Message:
-    """Return the message that was written as this row; what the database made and is not given is deferred."""
+    """Return the message that was written as this row; what the database made, if not given, is deferred."""
     facts = {
         **UNSAID,
         **{name: getattr(row, name) for name in SAID},

@@ -85,7 +85,7 @@ def is_not_quiet_sql(vendor: str) -> str:
 
 
 def needs_a_look_sql(vendor: str, now: str) -> str:
-    """Return whether a scheduler should look at a row at a moment, in the words that the index is found by."""
+    """Return whether a scheduler should look at a row at a moment, in the words of the index."""
     if vendor == "mysql":
         return f"{COLUMN} <= {now}"
     return f"({is_not_quiet_sql(vendor)} AND ({look_at_sql(vendor)}) <= {now})"
@@ -97,7 +97,9 @@ class NeedsALook(Func):
     output_field = BooleanField()
     arity = 1
 
-    def as_sql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+    def as_sql(  # type: ignore[override]
+        self, compiler: Any, connection: Any, **context: Any
+    ) -> tuple[str, Any]:
         now, params = compiler.compile(self.source_expressions[0])
         return needs_a_look_sql(connection.vendor, now), params
 

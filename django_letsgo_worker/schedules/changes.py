@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from .. import planning
@@ -79,8 +80,9 @@ def is_left(change: Change, round: Round) -> bool:
     """Whether the row is due once more: not all of its times fit into one round."""
     if round.is_paused:
         return False
-    plans = [change.job, *planning.noted_plans(change.job)] if change.job.unsettled else [change.job]
-    return any(planning.is_due(plan, round.clock) for plan in plans)
+    former = planning.noted_plans(change.job) if change.job.unsettled else []
+    is_due = partial(planning.is_due, now=round.clock)
+    return is_due(change.job) or any(map(is_due, former))
 
 
 def mended(job: ScheduledJob, round: Round) -> Change:

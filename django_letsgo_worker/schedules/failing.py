@@ -39,7 +39,7 @@ def switch_off_failing(*, now: datetime | None = None, using: str | None = None)
     died = DeadLetter.objects.using(alias).filter(
         finished_at__gt=clock - LATELY, scheduled_job_id__isnull=False
     )
-    ids = set(died.values_list("scheduled_job_id", flat=True))
+    ids = {job_id for job_id in died.values_list("scheduled_job_id", flat=True) if job_id is not None}
     rows = ScheduledJob.objects.using(alias).filter(enabled=True, pause_after_failures__isnull=False)
     done = 0
     for pk in list(rows.filter(pk__in=ids).values_list("pk", flat=True)) if ids else ():
@@ -77,7 +77,7 @@ def _is_failing(job: ScheduledJob, using: str) -> bool:
         runs = runs.filter(fired_at__gt=job.switched_at)
     newest = list(runs.order_by("-planned_at").values_list("message_id", flat=True)[: wanted + LOOKED_PAST])
     living = set(Message.objects.using(using).filter(scheduled_job_id=job.pk).values_list("pk", flat=True))
-    ended = [id for id in newest if id not in living][:wanted]
+    ended = [id for id in newest if id is not None and id not in living][:wanted]
     if len(ended) < wanted:
         return False
     # One that is not in the archive has succeeded, or was discarded: a dead letter is kept for longer.

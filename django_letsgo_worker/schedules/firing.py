@@ -5,10 +5,9 @@ changes decides what becomes of a row, attending takes groups apart; the schedul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from django.db.models import Q
 
 from .. import planning, processes
 from ..engines import engine_for
@@ -30,6 +29,9 @@ BROKEN_AT_ONCE = 20
 EDITED_AT_ONCE = 100
 # So few that what is due meanwhile waits less than a tenth of a second.
 MENDED_AT_ONCE = 100
+
+# A row's id, its next run, and how late that may be.
+Due = tuple[int, datetime | None, timedelta]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,7 @@ def fire_due(
     """
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
-    working = ScheduledJob.objects.using(alias).filter(problem="")
-    due = working.due(clock).order_by("next_run_at", "pk")
-    found = list(due.values_list("pk", "next_run_at", "misfire_grace")[:limit])
+    found = _due(clock, alias, limit)
     awake_since = _awake_since(found, clock, awake_since, alias)
     round = Round(alias, Watch(clock, awake_since), now)
     made = attend([pk for pk, *_ in found], round, change_of, group=GROUP)
@@ -102,11 +102,15 @@ def fire_due(
     return made
 
 
-def _awake_since(
-    found: list[tuple[int, datetime, timedelta]], clock: datetime, own: datetime | None, using: str
-) -> datetime | None:
+def _due(clock: datetime, using: str, limit: int) -> list[Due]:
+    """Return the rows that are due, whatever was edited: through the index, the earliest first."""
+    rows = ScheduledJob.objects.using(using).filter(problem="").due(clock).order_by("next_run_at", "pk")
+    return list(rows.values_list("pk", "next_run_at", "misfire_grace")[:limit])
+
+
+def _awake_since(found: Sequence[Due], clock: datetime, own: datetime | None, using: str) -> datetime | None:
     """Return since when any scheduler has fired all that was due; asked only where something is late."""
-    if own is None or not any(next_run_at + grace < clock for _, next_run_at, grace in found):
+    if own is None or not any(next_run_at and next_run_at + grace < clock for _, next_run_at, grace in found):
         return own
     alive = Process.objects.using(using).filter(
         kind=Process.Kind.SCHEDULER,
@@ -114,7 +118,7 @@ def _awake_since(
         awake_since__isnull=False,
         heartbeat_at__gte=clock - processes.silent_after(Process.Kind.SCHEDULER),
     )
-    return min([own, *alive.values_list("awake_since", flat=True)])
+    return min([own, *(since for since in alive.values_list("awake_since", flat=True) if since)])
 
 
 def resume_due(now: datetime | None = None, *, using: str | None = None) -> int:
@@ -153,7 +157,6 @@ def _edited(clock: datetime, using: str) -> list[int]:
     """Return rows to attend to beside those that are due."""
     rows = ScheduledJob.objects.using(using).needing_a_look(clock)
     # In random order: rows that only look edited, or that another scheduler has, then block no others.
-    # A row is due by now if its next run was set by hand, or if it was looked at only for that.
     working, broken = rows.filter(problem=""), rows.exclude(problem="")
     ids = list(working.order_by("?").values_list("pk", flat=True)[:EDITED_AT_ONCE])
     return ids + list(broken.order_by("?").values_list("pk", flat=True)[:BROKEN_AT_ONCE])

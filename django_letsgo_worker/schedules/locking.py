@@ -66,7 +66,7 @@ def move(job: ScheduledJob, using: str, **columns: Any) -> None:
 def write(
     job: ScheduledJob, version: int, next_run_at: datetime | None, columns: dict[str, Any], using: str
 ) -> None:
-    """Write columns of a row that has this version and next run, and its next version; else raise Overtaken."""
+    """Write columns of a row that still has this version and next run; else raise Overtaken."""
     rows = ScheduledJob.objects.using(using).filter(pk=job.pk, version=version)
     if next_run_at is None:
         rows = rows.filter(next_run_at__isnull=True)

@@ -59,18 +59,24 @@ def earlier_messages(jobs: Sequence[ScheduledJob], using: str) -> dict[int, Earl
     """Return what lives of each of these schedules."""
     found = {job.pk: Earlier(is_running=bool(job.waiting_behind)) for job in jobs}
     counted = [job.pk for job in jobs if job.overlap != REPLACE]
-    for job_id, visible_at in _live(counted, using).values_list("scheduled_job_id", "visible_at"):
-        found[job_id].add(is_held=visible_at == HELD)
+    for message in _live(counted, using).only("scheduled_job_id", "visible_at"):
+        _of(message, found).add(is_held=message.visible_at == HELD)
     replacing = [job.pk for job in jobs if job.overlap == REPLACE]
     locked = messages.lock_free(_live(replacing, using), using) if replacing else []
     for message in locked:
-        found[message.scheduled_job_id].replaced.append(message)
-        found[message.scheduled_job_id].is_running |= message.leased_by is not None
+        earlier = _of(message, found)
+        earlier.replaced.append(message)
+        earlier.is_running |= message.leased_by is not None
     # Another process is about to claim the others, or an atomic handler has them in its transaction.
     others = _live(replacing, using).exclude(pk__in=[message.pk for message in locked])
-    for job_id in others.values_list("scheduled_job_id", flat=True):
-        found[job_id].is_running = True
+    for message in others.only("scheduled_job_id"):
+        _of(message, found).is_running = True
     return found
+
+
+def _of(message: Message, found: dict[int, Earlier]) -> Earlier:
+    assert message.scheduled_job_id is not None
+    return found[message.scheduled_job_id]
 
 
 def _live(job_ids: Sequence[int], using: str) -> QuerySet[Message]:
@@ -105,11 +111,11 @@ def release(jobs: Sequence[ScheduledJob], round: Round) -> None:
     living = _live([job.pk for job in waiting], round.using).values_list("scheduled_job_id", "pk")
     busy = {job_id for job_id, id in living if id not in {job.waiting_message_id for job in waiting}}
     running = _Running(round)
-    free = []
+    free: list[int] = []
     for job in waiting:
         before, job.waiting_behind = job.waiting_behind, running.among(job.waiting_behind)
         if job.pk not in busy and job.waiting_behind is None:
-            free.append(job.waiting_message_id)
+            free += [job.waiting_message_id] if job.waiting_message_id else []
             job.waiting_message_id = None
         if before != job.waiting_behind or job.waiting_message_id is None:
             _note(job, round.using)

@@ -43,6 +43,11 @@ class Job:
     deadline: timedelta | None = None
     overlap: str = "allow"
     spread: int = 0
+    except_on: str = ""
+    max_runs: int | None = None
+    runs: int = 0
+    pause_after_failures: int | None = None
+    delete_when_over: bool = False
 
 
 def planned(now: datetime = NOW, **values: Any) -> Job:

@@ -37,7 +37,7 @@ SURELY_TAKEN = 64 * 1024
 # All that an engine's own class may say. The rest is said once, in Engine.
 DIFFERS = (
     "dialect", "display_name", "skip_locked", "can_return_updated", "poll_seconds", "chunk", "most_text",
-    "can_listen", "lapse_grace", "own_options", "clock", "execute", "prepare_own_connection", "begin_round",
+    "can_listen", "lapse_grace", "own_options", "clock_sql", "clock", "execute", "prepare_own_connection", "begin_round",
     "insert", "insert_many", "has_leftovers", "reset_session", "remember_session", "abort_connection",
     "data_version", "listen", "tell_revoked", "notify", "set_waiting", "lanes", "lock_held", "claim_within",
     "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked", "atomic_scope",
@@ -79,10 +79,14 @@ class Engine:
             cursor.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
 
+    @property
+    def clock_sql(self) -> str:
+        """The database's clock, where a statement has the parameter `now` of its dialect."""
+        return CLOCK_SQL[self.connection.vendor]
+
     def clock(self) -> datetime:
         """Return the database's clock."""
-        sql = f"SELECT {CLOCK_SQL[self.connection.vendor]}"
-        moment = self.dialect.read_moment(self.execute(sql, {})[0][0])
+        moment = self.dialect.read_moment(self.execute(f"SELECT {self.clock_sql}", {})[0][0])
         assert moment is not None
         return moment
 

@@ -86,6 +86,10 @@ class SQLiteEngine(Engine):
     known_occurrences = portable.known_occurrences
     move_schedules = portable.move_schedules
 
+    @property
+    def clock_sql(self) -> str:
+        return DIALECT.clock
+
     def clock(self) -> datetime:
         return machine_clock()
 

@@ -41,8 +41,6 @@ class Attended:
 
     changes: list[Change] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
-    # Rows that cannot be planned, or cannot become a message, and why.
-    spoiled: dict[int, Exception] = field(default_factory=dict)
 
 
 def attend(ids: Sequence[int], round: Round, act: Act, *, group: int) -> list[Message]:
@@ -61,7 +59,6 @@ def attend(ids: Sequence[int], round: Round, act: Act, *, group: int) -> list[Me
             waiting.extendleft((few[half:], few[:half]))
             continue
         made += attended.messages
-        waiting.extend([pk] for pk in attended.spoiled if len(few) > 1)
         waiting.extend(_cut([one.job.pk for one in attended.changes if is_left(one, round)], group))
     return made
 
@@ -97,12 +94,9 @@ def _attend_alone(job_id: int, round: Round, act: Act) -> Attended:
             try:
                 with engine.transaction():
                     attended = _attend(jobs, round, act)
-                    for error in attended.spoiled.values():
-                        raise error
             except Exception as error:
                 if isinstance(error, Overtaken) or _passes(error, engine):
                     raise
-                attended = Attended()
                 _note_problem(job_id, error, round)
     except Overtaken:
         logger.debug("Schedule %s was moved by another scheduler.", job_id)
@@ -138,33 +132,36 @@ def _passes(error: Exception, engine: Engine) -> bool:
 
 def _attend(jobs: Sequence[ScheduledJob], round: Round, act: Act) -> Attended:
     attended = Attended()
+    spoiled: dict[int, Exception] = {}
     overlap.release(jobs, round)
     decided = []
     for job in jobs:
-        with _noting(attended, job):
+        with _noting(spoiled, job):
             decided.append(act(job, round))
     known = occurrences.read_known(decided, round)
     records = []
     for change in decided:
-        with _noting(attended, change.job):
+        with _noting(spoiled, change.job):
             records += occurrences.records_of(change, known, round)
             attended.changes.append(change)
     # The rows are moved first: another scheduler that read them then finds nothing to fire.
     _write(attended.changes, round.using)
     attended.messages = occurrences.write(records, round)
     _delete_those_over(attended.changes, round.using)
+    for job_id, error in spoiled.items():
+        _note_problem(job_id, error, round)
     return attended
 
 
 @contextmanager
-def _noting(attended: Attended, job: ScheduledJob) -> Iterator[None]:
-    """Note a row's own error, so that the others of its group go on; what the database says ends them all."""
+def _noting(spoiled: dict[int, Exception], job: ScheduledJob) -> Iterator[None]:
+    """Keep a row's own error, so that the others of its group go on; what the database says ends them all."""
     try:
         yield
     except (DatabaseError, InterfaceError):
         raise
     except Exception as error:
-        attended.spoiled[job.pk] = error
+        spoiled[job.pk] = error
 
 
 def _write(changes: Sequence[Change], using: str) -> None:

@@ -59,7 +59,7 @@ class Look:
 def look(*, using: str | None = None) -> Look:
     """Ask for the clock, for the next planned time, and whether rows need attention: one statement."""
     engine = engine_for(alias_of(using))
-    vendor, clock = engine.connection.vendor, engine.dialect.clock
+    vendor, clock = engine.connection.vendor, engine.clock_sql
     sql = f"""
         SELECT {clock},
                (SELECT next_run_at FROM {JOBS} WHERE enabled AND problem = '' AND next_run_at IS NOT NULL

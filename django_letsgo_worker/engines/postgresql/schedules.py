@@ -27,8 +27,9 @@ def known_occurrences(engine: Engine, pairs: Sequence[tuple[int, datetime]]) -> 
 def _move_sql(columns: tuple[str, ...]) -> str:
     kinds = [KINDS[ScheduledJob._meta.get_field(name).get_internal_type()] for name in columns]
     arrays = ", ".join(f"%({name})s::{kind}[]" for name, kind in zip(columns, kinds, strict=True))
+    sets = ", ".join(f"{name} = s.{name}" for name in columns)
     return f"""
-        UPDATE {SCHEDULES} j SET version = j.version + 1, {", ".join(f"{name} = s.{name}" for name in columns)}
+        UPDATE {SCHEDULES} j SET version = j.version + 1, {sets}
         FROM unnest(%(id)s::bigint[], %(was)s::bigint[], %(before)s::timestamptz[], {arrays})
              AS s(id, was, before, {", ".join(columns)})
         WHERE j.id = s.id AND j.version = s.was AND j.next_run_at = s.before

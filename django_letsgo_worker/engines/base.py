@@ -19,7 +19,7 @@ from uuid import UUID
 from django.db import Error, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..models import CLOCK_SQL, ArchivedMessage, IdleQueue, Message, Occurrence, ScheduledJob
+from ..models import CLOCK_SQL, ArchivedMessage, IdleQueue, Message
 from .dialect import Dialect
 from .faults import Fault, Refused, code_of
 from .pauses import IS_PAUSED, TYPE_GOES_ON
@@ -29,21 +29,10 @@ from .upkeep import Bloat, Session
 TABLE = Message._meta.db_table
 ARCHIVE = ArchivedMessage._meta.db_table
 IDLE = IdleQueue._meta.db_table
-SCHEDULES, OCCURRENCES = ScheduledJob._meta.db_table, Occurrence._meta.db_table
 # How often a statement is tried again at once after a deadlock or a busy database.
 TRIES = 5
 # So much text, in characters, no server refuses that takes a payload.
 SURELY_TAKEN = 64 * 1024
-# All that an engine's own class may say. The rest is said once, in Engine.
-DIFFERS = (
-    "dialect", "display_name", "skip_locked", "can_return_updated", "poll_seconds", "chunk", "most_text",
-    "can_listen", "lapse_grace", "own_options", "clock_sql", "clock", "execute", "prepare_own_connection", "begin_round",
-    "insert", "insert_many", "has_leftovers", "reset_session", "remember_session", "abort_connection",
-    "data_version", "listen", "tell_revoked", "notify", "set_waiting", "lanes", "lock_held", "claim_within",
-    "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked", "atomic_scope",
-    "old_snapshots", "bloated_tables", "tell_of_operation", "known_occurrences", "move_schedules",
-)  # fmt: skip
-
 T = TypeVar("T")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from ..models import CLOCK_SQL
-from . import faults, portable
+from . import faults, portable, schedules
 from .base import TABLE, Engine
 from .dialect import Dialect
 from .records import Inserted, NewRow
@@ -54,8 +54,8 @@ class MySQLEngine(Engine):
     settle = portable.settle
     settle_locked = portable.settle_locked
     atomic_scope = portable.atomic_scope
-    known_occurrences = portable.known_occurrences
-    move_schedules = portable.move_schedules
+    known_occurrences = schedules.known_occurrences
+    move_schedules = schedules.move_schedules
 
     @property
     def display_name(self) -> str:  # type: ignore[override]

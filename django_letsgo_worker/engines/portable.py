@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from .atomic import AtomicScope
-from .base import ARCHIVE, OCCURRENCES, SCHEDULES, TABLE, Engine
+from .base import ARCHIVE, TABLE, Engine
 from .dialect import Dialect
 from .pauses import IS_PAUSED, PAUSED_TYPES, TYPE_GOES_ON, TYPE_READ
 from .records import (
@@ -397,41 +397,3 @@ def read_inserted(dialect: Dialect, rows: Sequence[Any]) -> Inserted | None:
     id, enqueued_at, visible_at, deadline = rows[0]
     read = dialect.read_moment
     return Inserted(id, read(enqueued_at), read(visible_at), read(deadline))
-
-
-# -- schedules: what is known of planned times, and rows that are moved together ----------------------------
-
-
-def known_occurrences(engine: Engine, pairs: Sequence[tuple[int, datetime]]) -> list[tuple[int, datetime]]:
-    moment = engine.dialect.moment
-    params = {f"job{n}": job_id for n, (job_id, _) in enumerate(pairs)}
-    params |= {f"at{n}": moment(planned_at) for n, (_, planned_at) in enumerate(pairs)}
-    listed = ", ".join(f"(%(job{n})s, %(at{n})s)" for n in range(len(pairs)))
-    rows = engine.execute(
-        f"SELECT scheduled_job_id, planned_at FROM {OCCURRENCES} "
-        f"WHERE (scheduled_job_id, planned_at) IN (VALUES {listed})",
-        params,
-    )
-    read: Any = engine.dialect.read_moment
-    return [(job_id, read(planned_at)) for job_id, planned_at in rows]
-
-
-def move_schedules(engine: Engine, rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> int:
-    moment = engine.dialect.moment
-    values = [
-        (
-            *(moment(value) if isinstance(value, datetime) else value for value in given),
-            id,
-            version,
-            moment(before),
-        )
-        for id, version, before, *given in rows
-    ]
-    sets = ", ".join(f"{column} = %s" for column in columns)
-    with engine.connection.cursor() as cursor:
-        cursor.executemany(
-            f"UPDATE {SCHEDULES} SET {sets}, version = version + 1 "
-            "WHERE id = %s AND version = %s AND next_run_at = %s",
-            values,
-        )
-        return int(cursor.rowcount)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..models import machine_clock
-from . import faults, portable
+from . import faults, portable, schedules
 from .base import TABLE, Engine
 from .dialect import Dialect
 from .records import Inserted, NewRow
@@ -83,8 +83,8 @@ class SQLiteEngine(Engine):
     settle = portable.settle
     settle_locked = portable.settle_locked
     atomic_scope = portable.atomic_scope
-    known_occurrences = portable.known_occurrences
-    move_schedules = portable.move_schedules
+    known_occurrences = schedules.known_occurrences
+    move_schedules = schedules.move_schedules
 
     @property
     def clock_sql(self) -> str:

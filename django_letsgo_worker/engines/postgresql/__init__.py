@@ -13,13 +13,13 @@ from django.db import OperationalError
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
+from .. import schedules
 from ..base import Engine
 from ..sessions import cut
 from ..upkeep import Bloat, Session
 from . import claim as claiming
 from . import fastpath
 from . import insert as inserting
-from . import schedules as scheduling
 from . import settle as settling
 from .dialect import DIALECT
 
@@ -83,8 +83,8 @@ class PostgreSQLEngine(Engine):
     settle_locked = settling.settle_locked
     settle_and_claim = settling.settle_and_claim
     atomic_scope = fastpath.atomic_scope
-    known_occurrences = scheduling.known_occurrences
-    move_schedules = scheduling.move_schedules
+    known_occurrences = schedules.known_by_arrays
+    move_schedules = schedules.move_by_arrays
 
     def prepare_own_connection(self) -> None:
         settings = self.connection.settings_dict

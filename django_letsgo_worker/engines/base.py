@@ -182,12 +182,12 @@ class Engine:
         """Return those of the pairs of a schedule and a planned time that have an occurrence."""
         raise NotImplementedError
 
-    def move_schedules(self, rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> int:
-        """Write columns of schedules, and the next version of each; return how many were written.
+    def insert_occurrences(self, rows: Sequence[tuple[Any, ...]]) -> list[int]:
+        """Insert rows of the columns NEW in schedules.py; return their ids in order."""
+        raise NotImplementedError
 
-        A row is its id, and the version and next run that were read: one that has others is left alone.
-        Then come the values of the columns.
-        """
+    def move_schedules(self, rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> int:
+        """Write columns of schedules that have this id, version and next run; return how many there were."""
         raise NotImplementedError
 
     def has_leftovers(self) -> bool:

@@ -5,6 +5,7 @@ Functions that engines take as their methods; the last ones are for a database w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -12,28 +13,42 @@ from typing import Any
 
 from ..models import Occurrence, ScheduledJob
 from .base import Engine
+from .dialect import Dialect
 
+# The columns of a new occurrence.
+NEW = (
+    "scheduled_job_id", "planned_at", "fired_at", "message_id", "skipped_because", "skipped_count",
+    "is_backfill",
+)  # fmt: skip
 SCHEDULES, OCCURRENCES = ScheduledJob._meta.db_table, Occurrence._meta.db_table
 KNOWN = f"""
 SELECT o.scheduled_job_id, o.planned_at
 FROM unnest(%(jobs)s::bigint[], %(times)s::timestamptz[]) AS s(job, at)
 JOIN {OCCURRENCES} o ON o.scheduled_job_id = s.job AND o.planned_at = s.at
 """
+NEW_KINDS = ("bigint", "timestamptz", "timestamptz", "bigint", "text", "int", "boolean")
+INSERT = f"""
+INSERT INTO {OCCURRENCES} ({", ".join(NEW)})
+SELECT {", ".join(f"s.{name}" for name in NEW)}
+FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in zip(NEW, NEW_KINDS, strict=True))})
+     WITH ORDINALITY AS s({", ".join(NEW)}, place)
+ORDER BY s.place RETURNING id
+"""
 KINDS = {"DateTimeField": "timestamptz", "TextField": "text", "BigIntegerField": "bigint"}
 
 
 def known_occurrences(engine: Engine, pairs: Sequence[tuple[int, datetime]]) -> list[tuple[int, datetime]]:
-    moment = engine.dialect.moment
-    params = {f"job{n}": job_id for n, (job_id, _) in enumerate(pairs)}
-    params |= {f"at{n}": moment(planned_at) for n, (_, planned_at) in enumerate(pairs)}
-    listed = ", ".join(f"(%(job{n})s, %(at{n})s)" for n in range(len(pairs)))
-    rows = engine.execute(
-        f"SELECT scheduled_job_id, planned_at FROM {OCCURRENCES} "
-        f"WHERE (scheduled_job_id, planned_at) IN (VALUES {listed})",
-        params,
+    dialect = engine.dialect
+    rows = [(job_id, dialect.moment(planned_at)) for job_id, planned_at in pairs]
+    known = engine.execute(
+        f"""
+        SELECT o.scheduled_job_id, o.planned_at FROM {dialect.json_relation(("job", "at"))}
+        JOIN {OCCURRENCES} o ON o.scheduled_job_id = s.job AND o.planned_at = s.at
+        """,
+        {"rows": json.dumps(rows)},
     )
-    read: Any = engine.dialect.read_moment
-    return [(job_id, read(planned_at)) for job_id, planned_at in rows]
+    read: Any = dialect.read_moment
+    return [(job_id, read(planned_at)) for job_id, planned_at in known]
 
 
 def move_schedules(engine: Engine, rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> int:
@@ -55,6 +70,13 @@ def move_schedules(engine: Engine, rows: Sequence[tuple[Any, ...]], columns: tup
             values,
         )
         return int(cursor.rowcount)
+
+
+def new_occurrences(dialect: Dialect, rows: Sequence[tuple[Any, ...]]) -> tuple[str, list[tuple[Any, ...]]]:
+    """Return the INSERT of one occurrence, and the parameters of each."""
+    moment = dialect.moment
+    sql = f"INSERT INTO {OCCURRENCES} ({', '.join(NEW)}) VALUES ({', '.join(['%s'] * len(NEW))})"
+    return sql, [(job_id, moment(planned), moment(fired), *rest) for job_id, planned, fired, *rest in rows]
 
 
 # -- with arrays --------------------------------------------------------------------------------------------
@@ -84,3 +106,9 @@ def move_by_arrays(engine: Engine, rows: Sequence[tuple[Any, ...]], columns: tup
     with engine.connection.cursor() as cursor:
         cursor.execute(_move_sql(columns), params)
         return int(cursor.rowcount)
+
+
+def insert_by_arrays(engine: Engine, rows: Sequence[tuple[Any, ...]]) -> list[int]:
+    arrays = map(list, zip(*rows, strict=True))
+    made = engine.execute(INSERT, dict(zip(NEW, arrays, strict=True)))
+    return sorted(id for (id,) in made)

@@ -135,9 +135,15 @@ class SQLiteEngine(Engine):
                  enqueued_at, _moment(visible_at), _moment(deadline), row.scheduled_job_id,
                  _moment(row.planned_at))
             )  # fmt: skip
+        return self._insert_in_order(MANY, values)
+
+    def _insert_in_order(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[int]:
         with self.connection.cursor() as cursor:
-            cursor.executemany(MANY, values)
+            cursor.executemany(sql, rows)
             cursor.execute("SELECT last_insert_rowid()")
             last = cursor.fetchone()[0]
         # From the first of them on the transaction has the write lock: nobody's ids are in between.
-        return list(range(last - count + 1, last + 1))
+        return list(range(last - len(rows) + 1, last + 1))
+
+    def insert_occurrences(self, rows: Sequence[tuple[Any, ...]]) -> list[int]:
+        return self._insert_in_order(*schedules.new_occurrences(DIALECT, rows))

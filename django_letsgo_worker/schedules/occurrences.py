@@ -139,11 +139,24 @@ def write(records: Sequence[Record], round: Round) -> list[Message]:
         if record.is_held:
             overlap.hold(record.change.job, message, round.using)
     occurrences = [_occurrence(record, round.clock) for record in records]
-    Occurrence.objects.using(round.using).bulk_create(occurrences)
+    _insert(occurrences, round.using)
     if occurrence_fired.has_listeners(ScheduledJob):
         announce = partial(_announce, list(zip(records, occurrences, strict=True)))
         transaction.on_commit(announce, using=round.using, robust=True)
     return made
+
+
+def _insert(occurrences: Sequence[Occurrence], using: str) -> None:
+    if not occurrences:
+        return
+    rows = [
+        (one.scheduled_job_id, one.planned_at, one.fired_at, one.message_id, one.skipped_because,
+         one.skipped_count, one.is_backfill)
+        for one in occurrences
+    ]  # fmt: skip
+    for occurrence, id in zip(occurrences, engine_for(using).insert_occurrences(rows), strict=True):
+        occurrence.pk = id
+        occurrence._state.adding, occurrence._state.db = False, using
 
 
 def _occurrence(record: Record, clock: datetime) -> Occurrence:

@@ -85,6 +85,7 @@ class PostgreSQLEngine(Engine):
     atomic_scope = fastpath.atomic_scope
     known_occurrences = schedules.known_by_arrays
     move_schedules = schedules.move_by_arrays
+    insert_occurrences = schedules.insert_by_arrays
 
     def prepare_own_connection(self) -> None:
         settings = self.connection.settings_dict

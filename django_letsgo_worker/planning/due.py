@@ -143,7 +143,7 @@ class _Decision:
         return sorted([*skipped, *fired], key=attrgetter("planned_at"))
 
     def _on_time(self, moment: datetime | None, until: datetime) -> tuple[list[Planned], datetime | None]:
-        """Take up the times from `moment` to `until`, as many as fire at once, and return the next one too."""
+        """Take up the times from `moment` to `until`, as many as fire at once; return the next one too."""
         planned: list[Planned] = []
         while moment is not None and moment <= until and len(planned) < ON_TIME_AT_ONCE:
             after = moment

@@ -59,10 +59,10 @@ def schedule(
 
     Schedulers bring its row in step when they start: the code decides what is said here, people decide
     whether it is on. `expression` is when it runs: rate(5 minutes), @every 90s, five cron fields, a macro
-    such as @daily, AWS's cron(...), or at(2027-01-01T09:00:00); `timezone` the IANA name of the zone whose
-    clock it follows. `name` is the handler's type by default. `payload`, `queue`, `priority` and
-    `max_attempts` are those of its messages; None means what the handler or the settings say. `starts_at` and
-    `ends_at` are aware datetimes between which it runs.
+    such as @daily, AWS's cron(...), rrule(FREQ=WEEKLY;BYDAY=MO), or at(2027-01-01T09:00:00); `timezone` the
+    IANA name of the zone whose clock it follows. `name` is the handler's type by default. `payload`, `queue`,
+    `priority` and `max_attempts` are those of its messages; None means what the handler or the settings say.
+    `starts_at` and `ends_at` are aware datetimes between which it runs.
 
     `deadline` is how long after its planned time and spread a message may still begin, and `misfire_grace`
     how late a run counts as on time: seconds or timedeltas. `misfire` says which of the runs that are noticed

@@ -11,6 +11,7 @@ from django_letsgo_worker.errors import InvalidSchedule
 
 from . import zones
 from .base import Form, Newest
+from .exclusions import Exclusions
 from .grammar import Reading, read
 from .intervals import Grid, Interval
 from .once import Once
@@ -18,7 +19,7 @@ from .pattern import Pattern
 from .rrule import Rule, Ruled
 from .wallclock import Cron
 
-__all__ = ["Newest", "Recurrence"]
+__all__ = ["Exclusions", "Newest", "Recurrence"]
 
 
 @dataclass(frozen=True, slots=True)

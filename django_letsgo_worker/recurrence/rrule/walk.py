@@ -212,7 +212,7 @@ def _comes_in_some_year(rule: Rule) -> bool:
 
 @lru_cache(maxsize=4096)
 def comes_from(rule: Rule, start: datetime, since: datetime) -> bool:
-    """Whether a complete rule comes from `since` on within LONGEST_WAIT years of its start, whenever it ends."""
+    """Whether a complete rule comes, from `since` on, within LONGEST_WAIT years of its start."""
     rule = replace(rule, until=None, count=None)
     if not _comes_in_some_year(rule):
         return False

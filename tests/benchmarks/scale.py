@@ -25,6 +25,12 @@ class Scale:
     # How long an idle worker is left alone before it is watched, and watched.
     calm_seconds: float
     idle_seconds: float
+    # Schedules that are due at one moment, and how long before it their schedulers start.
+    crowd: int
+    lead_seconds: float
+    # Schedules that are not due: some, and many.
+    quiet: int
+    many_quiet: int
     # The least number of messages of a backlog, for the slow ones.
     fewest: int
     # How long anything may take.
@@ -44,6 +50,10 @@ FULL = Scale(
     hold_per_second=2_000,
     calm_seconds=5.0,
     idle_seconds=60.0,
+    crowd=10_000,
+    lead_seconds=5.0,
+    quiet=1_000,
+    many_quiet=100_000,
     fewest=1_000,
     patience_seconds=300.0,
 )
@@ -60,6 +70,10 @@ QUICK = Scale(
     hold_per_second=200,
     calm_seconds=0.2,
     idle_seconds=1.0,
+    crowd=50,
+    lead_seconds=2.0,
+    quiet=20,
+    many_quiet=200,
     fewest=100,
     patience_seconds=60.0,
 )

@@ -115,9 +115,9 @@ class TestTheServersLog:
         )
         assert looks(log, "job") == [0.75, 0.125]
 
-    def test_what_else_is_logged_is_no_statement(self):
-        log = "2026-11-28 10:00:01.000 UTC [42] LOG:  checkpoint starting: job\n\tduration: 5 ms job\n"
-        assert looks(log, "job") == []
+    def test_what_a_statement_was_given_is_no_statement(self):
+        given = "2026-11-28 10:00:01.000 UTC [42] DETAIL:  Parameters: $1 = 'LOG:  duration: 5 ms  job'\n"
+        assert looks(given, "job") == []
 
 
 class TestTheGoals:

@@ -25,8 +25,10 @@ class Scale:
     # How long an idle worker is left alone before it is watched, and watched.
     calm_seconds: float
     idle_seconds: float
-    # Schedules that are due at one moment, and how long before it their schedulers start.
+    # Schedules that are due at one moment, how long is waited for all their messages, and how long before it
+    # their schedulers start.
     crowd: int
+    crowd_seconds: float
     lead_seconds: float
     # Schedules that are not due: some, and many.
     quiet: int
@@ -51,6 +53,7 @@ FULL = Scale(
     calm_seconds=5.0,
     idle_seconds=60.0,
     crowd=10_000,
+    crowd_seconds=120.0,
     lead_seconds=5.0,
     quiet=1_000,
     many_quiet=100_000,
@@ -71,6 +74,7 @@ QUICK = Scale(
     calm_seconds=0.2,
     idle_seconds=1.0,
     crowd=50,
+    crowd_seconds=30.0,
     lead_seconds=2.0,
     quiet=20,
     many_quiet=200,

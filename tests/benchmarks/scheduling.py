@@ -37,9 +37,10 @@ def _crowd(stage: Stage, schedulers: int) -> Figures:
     time.sleep(max(0.0, due.timestamp() - time.time()))
     cpu, server_cpu = stage.workers_cpu_seconds(), stage.store.cpu_seconds()
     figures = _fired(stage, number, due)
-    figures["scheduler_cpu_per_thousand"] = (stage.workers_cpu_seconds() - cpu) / number * 1000
+    thousands = figures["number"] / 1000
+    figures["scheduler_cpu_per_thousand"] = (stage.workers_cpu_seconds() - cpu) / thousands
     if server_cpu is not None:
-        figures["server_cpu_per_thousand"] = (stage.store.cpu_seconds() - server_cpu) / number * 1000
+        figures["server_cpu_per_thousand"] = (stage.store.cpu_seconds() - server_cpu) / thousands
     return figures
 
 
@@ -50,30 +51,35 @@ def _schedule(stage: Stage, number: int, due: datetime) -> None:
 
 
 def _fired(stage: Stage, number: int, due: datetime) -> Figures:
-    """Wait until all have fired; the time counts from the first message on, as its row or its sight tells."""
+    """Wait until all have fired, or as many as can in the time that there is.
+
+    The time counts from the first message on, as its row or its sight tells.
+    """
     one = stage.contestant
     stage.wait(lambda: _made(stage), "the first message to be made")
     begun, seen = time.time(), _made(stage)
     if one.first_made_sql:
         begun, seen = stage.database.moment(one.first_made_sql), 0
 
-    def all_made() -> bool:
-        time.sleep(RESOLUTION * max(0.0, time.time() - begun))
-        return _made(stage) >= number
+    def is_over() -> bool:
+        passed = time.time() - begun
+        time.sleep(RESOLUTION * max(0.0, passed))
+        return _made(stage) >= number or passed > stage.scale.crowd_seconds
 
-    stage.wait(all_made, f"{number} messages to be made")
-    seconds = time.time() - begun
-    if (made := _made(stage)) != number or begun < due.timestamp():
+    stage.wait(is_over, f"{number} messages to be made")
+    seconds, made = time.time() - begun, _made(stage)
+    if made > number or begun < due.timestamp():
         early = due.timestamp() - begun
         raise ValueError(f"{number} schedules made {made} messages, the first {early:.3f} s before its time.")
-    if seen == number:
-        raise ValueError("All messages were there at the first look: too few schedules.")
-    return {
-        "number": number,
-        "rate": (number - seen) / seconds,
+    if seen == made:
+        raise ValueError("No message was made after the first look: too few schedules.")
+    figures = {
+        "number": made,
+        "rate": (made - seen) / seconds,
         "first_to_last_seconds": seconds,
         "first_after_ms": (begun - due.timestamp()) * 1000,
     }
+    return figures if made == number else {**figures, "left": number - made}
 
 
 def _made(stage: Stage) -> int:

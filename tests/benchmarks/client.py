@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,10 @@ class Client:
 
     def archive(self, number: int) -> dict[str, Any]:
         self.contestant.archive(number)
+        return {}
+
+    def schedule(self, number: int, due: str) -> dict[str, Any]:
+        self.contestant.schedule(number, datetime.fromisoformat(due))
         return {}
 
     def keep_waiting(self, depth: int, seconds: float) -> dict[str, Any]:

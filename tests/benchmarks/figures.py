@@ -12,6 +12,8 @@ from statistics import median
 from typing import Any
 
 Record = dict[str, Any]
+# What one measurement found, by name.
+Figures = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,24 @@ def between(engine: str, workload: str, case: str, other: str, limit: float, *, 
     return Goal(title, Cell(engine, workload, ours, case), limit, Cell(engine, workload, ours, other))
 
 
-def at_most(engine: str, workload: str, figure: str, limit: float, what: str, times: float = 1.0) -> Goal:
+def at_most(
+    engine: str,
+    workload: str,
+    figure: str,
+    limit: float,
+    what: str,
+    times: float = 1.0,
+    *,
+    ours: str = "ours",
+) -> Goal:
     title = f"{workload}, {engine}: {what}"
-    return Goal(title, Cell(engine, workload, "ours"), limit, None, figure, is_ceiling=True, times=times)
+    return Goal(title, Cell(engine, workload, ours), limit, None, figure, is_ceiling=True, times=times)
+
+
+def two_by_one(engine: str, workload: str, limit: float) -> Goal:
+    """Return the goal of two processes beside one, whose workload is named without the 2."""
+    title = f"{workload}2, {engine}: ours, two by one"
+    return Goal(title, Cell(engine, f"{workload}2", "ours"), limit, Cell(engine, workload, "ours"))
 
 
 GOALS = (
@@ -82,4 +97,20 @@ GOALS = (
     at_most(SQLITE, "idle", "cpu_seconds_per_minute", 0.12, "CPU seconds in 30 s", times=0.5),
     at_most(POSTGRES, "drain", "memory_mb", 70, "peak memory in MB"),
     at_most(SQLITE, "drain", "memory_mb", 70, "peak memory in MB"),
+    beside(POSTGRES, "schedules", "raw, our tables", 0.2),
+    beside(POSTGRES, "schedules", "procrastinate", 10),
+    beside(POSTGRES, "schedules", "django-q2", 10),
+    beside(POSTGRES, "schedules", "django-celery-beat", 10),
+    at_most(POSTGRES, "schedules", "first_to_last_seconds", 3, "seconds from first to last"),
+    two_by_one(POSTGRES, "schedules", 1.5),
+    at_most(POSTGRES, "schedules-idle", "statements_per_minute", 65, "statements a minute"),
+    at_most(
+        POSTGRES,
+        "schedules-idle",
+        "statements_per_minute",
+        10,
+        "statements a minute, polling rarely",
+        ours="ours, polling rarely",
+    ),
+    at_most(POSTGRES, "schedules-look", "look_ms", 2, "milliseconds of a look"),
 )

@@ -28,6 +28,10 @@ ABOUT = {
     "archive": "Drain beside so many archived messages",
     "snapshot": "Drain after a minute of load, an old snapshot held meanwhile",
     "idle": "An idle worker",
+    "schedules": "A crowd of schedules, all due at one moment, one scheduler process",
+    "schedules2": "A crowd of schedules, two scheduler processes",
+    "schedules-idle": "An idle scheduler",
+    "schedules-look": "A scheduler's look at many schedules, none of them due",
 }
 # Figure, heading, digits after the point.
 COLUMNS = {
@@ -36,9 +40,14 @@ COLUMNS = {
     "p50_ms": ("p50 ms", 1),
     "p95_ms": ("p95 ms", 1),
     "p99_ms": ("p99 ms", 1),
+    "first_to_last_seconds": ("first to last, s", 2),
+    "first_after_ms": ("first after, ms", 0),
+    "scheduler_cpu_per_thousand": ("scheduler CPU, s per 1,000", 3),
     "worker_cpu_per_thousand": ("worker CPU, s per 1,000", 3),
     "server_cpu_per_thousand": ("server CPU, s per 1,000", 3),
     "settled_after_ms": ("settled after, ms", 0),
+    "look_ms": ("a look, ms", 2),
+    "longest_look_ms": ("the longest, ms", 2),
     "left": ("waiting at the end", 0),
     "behind": ("behind after the load", 0),
     "statements_per_minute": ("statements/min", 0),
@@ -127,7 +136,7 @@ def table_rows(records: Sequence[Record], engine: str, workload: Workload) -> It
         for one in AT_HOME + PEERS:
             cell = Cell(engine, workload.name, one.name, case)
             if one.engine == engine and any(by_round(records, cell, figure) for figure in COLUMNS):
-                yield row(records, cell, one.ceiling)
+                yield row(records, cell, workload.ceiling or one.ceiling)
 
 
 def row(records: Sequence[Record], cell: Cell, ceiling: str) -> Row:

@@ -36,7 +36,11 @@ def measure(
 
 
 def taking_part(contestants: Sequence[Contestant], workload: Workload) -> list[Contestant]:
-    return [contestant for contestant in contestants if workload.name in contestant.takes_part_in]
+    return [
+        contestant
+        for contestant in contestants
+        if workload.name in contestant.takes_part_in and contestant.engine in workload.engines
+    ]
 
 
 def rotated(contestants: list[Contestant], by: int) -> list[Contestant]:

@@ -25,6 +25,14 @@ class Scale:
     # How long an idle worker is left alone before it is watched, and watched.
     calm_seconds: float
     idle_seconds: float
+    # Schedules that are due at one moment, how long is waited for all their messages, and how long before it
+    # their schedulers start.
+    crowd: int
+    crowd_seconds: float
+    lead_seconds: float
+    # Schedules that are not due: some, and many.
+    quiet: int
+    many_quiet: int
     # The least number of messages of a backlog, for the slow ones.
     fewest: int
     # How long anything may take.
@@ -44,6 +52,11 @@ FULL = Scale(
     hold_per_second=2_000,
     calm_seconds=5.0,
     idle_seconds=60.0,
+    crowd=10_000,
+    crowd_seconds=120.0,
+    lead_seconds=5.0,
+    quiet=1_000,
+    many_quiet=100_000,
     fewest=1_000,
     patience_seconds=300.0,
 )
@@ -60,6 +73,11 @@ QUICK = Scale(
     hold_per_second=200,
     calm_seconds=0.2,
     idle_seconds=1.0,
+    crowd=50,
+    crowd_seconds=30.0,
+    lead_seconds=2.0,
+    quiet=20,
+    many_quiet=200,
     fewest=100,
     patience_seconds=60.0,
 )

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from .contestants import Contestant
 from .processes import ClientProcess, Started, cpu_seconds, peak_megabytes, wait_until
@@ -32,17 +34,22 @@ class Stage:
 
     def start_worker(self, workload: str, *, every: int = 1) -> Started:
         """Start a worker as a user would; one mark is made for so many messages."""
-        environment = {
-            **self.contestant.environment(self.database.url),
-            "LETSGO_BENCH_TALLIES": str(self.directory),
-            "LETSGO_BENCH_EVERY": str(every),
-        }
         command = self.contestant.worker(self.database.url, workload=workload)
+        tallies = {"LETSGO_BENCH_TALLIES": str(self.directory), "LETSGO_BENCH_EVERY": str(every)}
+        return self._start(command, tallies)
+
+    def start_scheduler(self, number: int, due: datetime) -> Started:
+        """Start a scheduler as a user would; one whose schedules are code is told of them."""
+        known = {"LETSGO_BENCH_SCHEDULES": str(number), "LETSGO_BENCH_DUE": due.isoformat()}
+        return self._start(self.contestant.scheduler(self.database.url), known)
+
+    def _start(self, command: list[str], variables: dict[str, str]) -> Started:
+        environment = {**self.contestant.environment(self.database.url), **variables}
         worker = Started(command, environment, self.directory / f"worker-{len(self.workers)}.log")
         self.workers.append(worker)
         return worker
 
-    def wait(self, condition: Callable[[], bool], what: str) -> None:
+    def wait(self, condition: Callable[[], Any], what: str) -> None:
         """Wait for something that the workers do, for as long as they live."""
 
         def came() -> bool:

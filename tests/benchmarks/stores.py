@@ -30,7 +30,10 @@ class Database:
         self.connection = connection
 
     def number(self, sql: str) -> int:
-        return int(self.connection.execute(sql).fetchone()[0])
+        return int(self.moment(sql))
+
+    def moment(self, sql: str) -> float:
+        return float(self.connection.execute(sql).fetchone()[0])
 
     def analyze(self) -> None:
         self.connection.execute("ANALYZE")
@@ -76,6 +79,11 @@ class PostgresStore:
     def statements(self) -> int:
         """Return how many statements the server has logged."""
         return len(STATEMENT.findall(self.log.read_bytes()))
+
+    def log_durations(self, database: Database) -> None:
+        """Have the server log how long each statement takes, in the sessions that begin from now on."""
+        name = database.url.rpartition("/")[2]
+        self.maintenance.execute(f"ALTER DATABASE {name} SET log_min_duration_statement = 0")
 
     def cpu_seconds(self) -> float:
         return cpu_seconds(self.pid)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from .figures import percentile
+from .contestants import ENGINES, POSTGRES
+from .figures import Figures, percentile
+from .scheduling import crowd, crowd2, look
+from .scheduling import idle as scheduler_idle
 from .stage import Stage
-
-Figures = dict[str, Any]
 
 # How many marks the handlers of one backlog make.
 MARKS = 500
@@ -191,6 +191,9 @@ class Workload:
     most_rounds: int = 100
     # Whether the server's log is wanted.
     logged: bool = False
+    engines: Sequence[str] = ENGINES
+    # The contestant that rates are told beside, where it is another than in all workloads.
+    ceiling: str = ""
 
 
 WORKLOADS = (
@@ -205,4 +208,8 @@ WORKLOADS = (
     Workload("archive", archive, ("none", "a million")),
     Workload("snapshot", snapshot, ("none", "held"), most_rounds=2),
     Workload("idle", idle, most_rounds=1, logged=True),
+    Workload("schedules", crowd, ceiling="raw, our tables"),
+    Workload("schedules2", crowd2),
+    Workload("schedules-idle", scheduler_idle, most_rounds=1, logged=True, engines=(POSTGRES,)),
+    Workload("schedules-look", look, most_rounds=1, engines=(POSTGRES,)),
 )

@@ -13,7 +13,8 @@ from tests.benchmarks import report
 from tests.benchmarks.contestants import AT_HOME, PEERS
 from tests.benchmarks.figures import Cell, middle, percentile, ratio
 from tests.benchmarks.goals import GOALS, Goal
-from tests.benchmarks.rounds import rotated
+from tests.benchmarks.rounds import rotated, taking_part
+from tests.benchmarks.serverlog import looks
 from tests.benchmarks.tallies import Tallies, count_at
 from tests.benchmarks.tally import MARK
 from tests.benchmarks.workloads import WORKLOADS
@@ -98,6 +99,27 @@ class TestTheTallies:
         assert tallies.pickups()[0][0] == 7 < tallies.pickups()[0][1]
 
 
+def entry(second: str, milliseconds: str, words: str) -> str:
+    """Return a line as PostgreSQL logs it with its default prefix."""
+    return f"2026-11-28 10:00:{second} UTC [42] LOG:  duration: {milliseconds} ms  {words}\n"
+
+
+class TestTheServersLog:
+    def test_a_look_is_what_is_asked_of_a_table_between_two_silences(self):
+        log = (
+            entry("01.000", "0.250", "statement: SELECT id FROM job")
+            + entry("01.150", "0.500", "statement: SELECT min(due)\n\tFROM job")
+            + entry("02.150", "0.125", "execute s1: SELECT id FROM job")
+            + entry("02.151", "9.000", "statement: UPDATE process SET seen = 1")
+            + entry("07.000", "9.000", "statement: UPDATE process SET seen = 1")
+        )
+        assert looks(log, "job") == [0.75, 0.125]
+
+    def test_what_a_statement_was_given_is_no_statement(self):
+        given = "2026-11-28 10:00:01.000 UTC [42] DETAIL:  Parameters: $1 = 'LOG:  duration: 5 ms  job'\n"
+        assert looks(given, "job") == []
+
+
 class TestTheGoals:
     def test_a_floor_is_reached_from_above_and_a_ceiling_from_below(self):
         floor, ceiling = Goal("a rate", OURS, 2.0), Goal("a time", OURS, 2.0, is_ceiling=True)
@@ -126,6 +148,10 @@ class TestTheRounds:
         assert [rotated(list("abc"), number)[0] for number in range(4)] == ["a", "b", "c", "a"]
         assert rotated([], 3) == []
 
+    def test_nobody_takes_part_where_an_engine_cannot_tell(self):
+        look = next(workload for workload in WORKLOADS if workload.name == "schedules-look")
+        assert {(one.engine, one.name) for one in taking_part(AT_HOME, look)} == {("postgres", "ours")}
+
     def test_a_contestant_takes_part_in_workloads_that_there_are(self):
         names = {workload.name for workload in WORKLOADS}
         assert all(one.takes_part_in <= names for one in AT_HOME + PEERS)
@@ -144,6 +170,11 @@ class TestTheTables:
         page = report.render(self.RECORDS)
         assert "| ours | 232 (44-420) | 0.43 | 56 |" in page
         assert "| drain, postgres: ours by raw | at least 0.42 | 0.43 | yes |" in page
+
+    def test_a_workload_may_have_a_ceiling_of_its_own(self):
+        ours, raw = (Cell("postgres", "schedules", name) for name in ("ours", "raw, our tables"))
+        page = report.render([record(ours, 1, rate=30.0), record(raw, 1, rate=120.0)])
+        assert "| ours | 30 | 0.25 |" in page
 
     def test_a_failure_is_told_in_its_first_line(self):
         page = report.render(self.RECORDS)
@@ -183,7 +214,7 @@ class TestTheCommand:
 
     def test_it_measures_and_prints_json_lines(self, tmp_path):
         done = bench(
-            "--quick", "--only", "enqueue,drain", "--peers", "none", "--engines", "sqlite",
+            "--quick", "--only", "enqueue,drain,schedules", "--peers", "none", "--engines", "sqlite",
             "--json", str(tmp_path / "lines"),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -194,7 +225,7 @@ class TestTheCommand:
             (workload, name)
             for workload in ("enqueue", "drain")
             for name in ("raw", "raw, FULL", "ours", "ours, FULL")
-        }
+        } | {("schedules", "raw, our tables"), ("schedules", "ours")}
         for line in lines:
             assert line["round"] == 1 and line["engine"] == "sqlite"
             assert line["figures"]["number"] > 0 and line["figures"]["rate"] > 0

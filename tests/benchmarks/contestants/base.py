@@ -10,6 +10,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 Payload = dict[str, Any]
@@ -38,6 +39,12 @@ class Contestant:
     unsettled_sql: str
     # The table that a session reads to hold an old snapshot.
     table: str
+    # How many messages its schedulers have made.
+    made_sql: str
+    # When they made the first, in seconds since 1970, where the rows tell; else it is the first that is seen.
+    first_made_sql = ""
+    # What adding one schedule, and reading it when a scheduler starts, takes at the most.
+    seconds_per_schedule = 0.002
     # The contestant that its rates are told beside.
     ceiling = "raw"
     takes_part_in = frozenset({"enqueue", "bulk", "drain", "drain2", "pickup", "load", "idle"})
@@ -55,6 +62,10 @@ class Contestant:
 
     def worker(self, url: str, *, workload: str) -> list[str]:
         """Return the command of a worker, as its users would start it."""
+        raise NotImplementedError
+
+    def scheduler(self, url: str) -> list[str]:
+        """Return the command of a process that fires schedules, and does nothing else."""
         raise NotImplementedError
 
     # -- in the process that enqueues ---------------------------------------------------------------------
@@ -76,6 +87,10 @@ class Contestant:
 
     def archive(self, number: int) -> None:
         """Add so many finished messages to the history."""
+        raise NotImplementedError
+
+    def schedule(self, number: int, due: datetime) -> None:
+        """Add so many schedules that run once a day, or once a year, and next at `due`."""
         raise NotImplementedError
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
-from .base import Contestant, DjangoContestant, Payload, module
+from .base import POSTGRES, Contestant, DjangoContestant, Payload, module
 
 
 class Ours(DjangoContestant):
@@ -18,13 +19,25 @@ class Ours(DjangoContestant):
     pace = 20_000
     table = "django_letsgo_worker_message"
     unsettled_sql = f"SELECT count(*) FROM {table}"
-    takes_part_in = Contestant.takes_part_in | {"atomic", "backlog", "archive", "snapshot"}
+    made_sql = unsettled_sql
+    takes_part_in = Contestant.takes_part_in | {
+        "atomic", "backlog", "archive", "snapshot",
+        "schedules", "schedules2", "schedules-idle", "schedules-look",
+    }  # fmt: skip
 
     def __init__(self, engine: str, name: str = "ours") -> None:
         self.name, self.engine = name, engine
+        first = "min(enqueued_at)"
+        seconds = f"extract(epoch FROM {first})"
+        if engine != POSTGRES:
+            seconds = f"(julianday({first}) - julianday('1970-01-01')) * 86400"
+        self.first_made_sql = f"SELECT {seconds} FROM {self.table}"
 
     def worker(self, url: str, *, workload: str) -> list[str]:
         return module("django", "runworker")
+
+    def scheduler(self, url: str) -> list[str]:
+        return module("django", "runscheduler")
 
     def install(self) -> None:
         from django.db import connection
@@ -66,6 +79,20 @@ class Ours(DjangoContestant):
                 )
                 there += more
 
+    def schedule(self, number: int, due: datetime) -> None:
+        """Plan one by the public verb, and copy its row."""
+        from django_letsgo_worker import schedules
+        from django_letsgo_worker.models import ScheduledJob
+
+        day_before = due - timedelta(days=1)
+        first = schedules.add("bench-0", "rate(1 day)", "bench:noop", {"n": 0}, now=day_before)
+        first.refresh_from_db()
+        own = {"id", "name", "payload"}
+        columns = [field.attname for field in first._meta.concrete_fields if field.name not in own]
+        plan = {column: getattr(first, column) for column in columns}
+        copies = (ScheduledJob(name=f"bench-{n}", payload={"n": n}, **plan) for n in range(1, number))
+        ScheduledJob.objects.bulk_create(copies, batch_size=500)
+
 
 class OursKeepingNothing(Ours):
     """Messages vanish when they are done, as in queues that only delete."""
@@ -83,6 +110,14 @@ class OursWithOneSeat(Ours):
 
     def worker(self, url: str, *, workload: str) -> list[str]:
         return [*super().worker(url, workload=workload), "--concurrency", "1"]
+
+
+class OursPollingRarely(Ours):
+    configuration = "POLL_SECONDS=60, all else as in ours."
+    takes_part_in = frozenset({"schedules-idle"})
+
+    def environment(self, url: str) -> dict[str, str]:
+        return {**super().environment(url), "LETSGO_WORKER_POLL_SECONDS": "60"}
 
 
 class OursSynchronously(Ours):

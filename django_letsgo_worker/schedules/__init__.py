@@ -1,12 +1,13 @@
-"""Verbs on scheduled jobs: the only writer of ScheduledJob and Occurrence.
+"""Verbs on scheduled jobs: the only writer of ScheduledJob, Occurrence and SchedulesPause.
 
-operations.py is for people, firing.py for schedulers, sync.py brings in what the code declares. planning
-decides what a planned time becomes; the scheduler decides when to look.
+operations.py and pausing.py are for people, firing.py for schedulers, sync.py brings in what the code
+declares. planning decides what a planned time becomes; the scheduler decides when to look.
 """
 
 from ..declarations import Declared
 from .firing import fire_due, mend_plans, resume_due, seconds_until_next
 from .operations import DECIDED, add, disable, enable, ensure, find, remove, restore, run_now, update
+from .pausing import forget_pauses, newest_pause, pause_all, pauses_since, present_pause, resume_all
 from .sync import BUILT_IN, declared_in_code, declared_in_settings, is_built_in_used, sync_declared
 
 __all__ = [
@@ -21,10 +22,16 @@ __all__ = [
     "ensure",
     "find",
     "fire_due",
+    "forget_pauses",
     "is_built_in_used",
     "mend_plans",
+    "newest_pause",
+    "pause_all",
+    "pauses_since",
+    "present_pause",
     "remove",
     "restore",
+    "resume_all",
     "resume_due",
     "run_now",
     "seconds_until_next",

@@ -110,6 +110,7 @@ class Maintenance:
                 lambda: processes.forget_old(now=clock, using=using),
                 lambda: messages.forget_operations(now=clock, using=using),
                 lambda: failures.forget_old(now=clock, using=using),
+                lambda: schedules.forget_pauses(now=clock, using=using),
             ]
         chores.append(self._tell_problems)
         return chores

@@ -282,7 +282,12 @@ class Overview:
         if not self.request.user.has_perm(f"{APP}.view_scheduledjob"):
             return []
         jobs = next_jobs(self.page.using, MOST_RUNS)
-        return [{"job": self._job(job), "when": formatting.when(job.next_run_at, self.now)} for job in jobs]
+        return [{"job": self._job(job), "when": self._when(job)} for job in jobs]
+
+    def _when(self, job: ScheduledJob) -> SafeString | str:
+        if job.next_run_at is not None and self.page.holds_back(job.next_run_at):
+            return gettext("paused")
+        return formatting.when(job.next_run_at, self.now)
 
     def _job(self, job: ScheduledJob) -> SafeString | str:
         return formatting.link_to(self.site, "scheduledjob", job.pk, formatting.cut(job.name))

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..errors import InvalidSchedule
 from ..hints import nearest
-from ..inspection import Snapshot, is_late, next_runs
+from ..inspection import Snapshot, is_late, next_runs, pause_in_words
 from ..models import ScheduledJob
 from ..recurrence import Recurrence
 from . import formatting
@@ -65,7 +65,7 @@ class ScheduleColumns(DoorAdmin):
             return formatting.badge("bad", _("broken"), formatting.cut(row.problem, 300))
         if state == "completed":
             return formatting.badge("calm", _("over"), _("no further runs"))
-        if is_late(row, page.now):
+        if is_late(row, page):
             return formatting.badge("warn", _("late"), _("due, but no scheduler has fired it"))
         if not page.knows(row.type):
             return formatting.badge("bad", _("no handler"), unknown(row.type, page))
@@ -75,6 +75,9 @@ class ScheduleColumns(DoorAdmin):
 
     def _on(self, row: Any, page: Snapshot) -> SafeString:
         """Show that a schedule is on, and well if it does what it should."""
+        if page.schedules_pause is not None:
+            # By whom and why is said once, above.
+            return formatting.badge("off", _("paused"), _("with all schedules"))
         if not page.has_scheduler:
             # Why it has no tick is said once, above.
             return formatting.badge("calm", _("on"))
@@ -90,7 +93,10 @@ class ScheduleColumns(DoorAdmin):
     def next_run(self, row: Any) -> SafeString | str:
         if not row.enabled or row.next_run_at is None:
             return formatting.NOTHING
-        now = snapshot_of(row).now
+        page = snapshot_of(row)
+        now = page.now
+        if page.holds_back(row.next_run_at):
+            return _paused(page)
         moment = formatting.in_zone(row.next_run_at, formatting.zone_of(row.timezone), now)
         away = formatting.relative(row.next_run_at, now)
         zone = "" if row.timezone == "UTC" else formatting.cut(row.timezone)
@@ -128,12 +134,20 @@ class ScheduleColumns(DoorAdmin):
         return format_html("{}{}", drawn, last_table(self.admin_site.name, runs, now))
 
 
+def said_of_pause(page: Snapshot) -> str:
+    """Return the sentence of the banner on pages of schedules while all are paused; empty otherwise."""
+    pause = page.schedules_pause
+    return "" if pause is None else pause_in_words(pause, page.now)
+
+
 def next_runs_shown(job: ScheduledJob, page: Snapshot) -> SafeString | str:
     """List the next runs of a schedule as it is, saved or not. Raises InvalidSchedule."""
     moments = next_runs(job, NEXT_RUNS, page.now)
     if not moments:
         return gettext("none")
     caption = _("The next planned times") if job.enabled else _("When it would run if it were on")
+    if job.enabled and page.schedules_pause is not None:
+        caption = _("The next planned times; none runs while all schedules are paused")
     return next_table(job.recurrence, moments, page.now, caption)
 
 
@@ -144,6 +158,13 @@ def unknown(type: str, page: Snapshot) -> str:
         return gettext("no handler for this type is known here")
     said = gettext("no handler for this type is known here: did you mean %(type)s?")
     return said % {"type": formatting.cut(close)}
+
+
+def _paused(page: Snapshot) -> SafeString:
+    """Return what stands in the place of a run that a pause of all schedules holds back."""
+    end = page.schedules_pause and page.schedules_pause.resume_at
+    until = format_html(gettext("until {when}"), when=formatting.when(end, page.now)) if end else ""
+    return formatting.two_lines(gettext("paused"), until)
 
 
 def _switched(row: ScheduledJob, page: Snapshot) -> SafeString:

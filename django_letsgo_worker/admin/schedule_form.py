@@ -45,6 +45,14 @@ class SwitchOffForm(PauseForm):
     )
 
 
+class PauseAllForm(PauseForm):
+    """Why all schedules are paused, and when they run again by themselves."""
+
+    minutes = forms.ChoiceField(
+        label=_("For how long"), choices=[("", _("until they are resumed")), *HOW_LONG[1:]], required=False
+    )
+
+
 class PreviewForm(forms.Form):
     """What the next runs of a schedule follow from, as far as it is typed."""
 

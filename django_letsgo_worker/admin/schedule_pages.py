@@ -5,7 +5,7 @@ The list, the form and the actions are in schedules.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.contrib import messages as notices
@@ -27,7 +27,7 @@ from ..models import ScheduledJob
 from ..recurrence import Recurrence
 from . import formatting
 from .base import snapshot
-from .schedule_columns import ScheduleColumns, next_runs_shown, unknown
+from .schedule_columns import ScheduleColumns, next_runs_shown, said_of_pause, unknown
 from .schedule_form import PreviewForm, SwitchOffForm
 
 FOLDER = "admin/django_letsgo_worker"
@@ -46,11 +46,13 @@ class SchedulePages(ScheduleColumns):
             ("preview/", self.preview_view, "preview"),
             ("<str:object_id>/off/", self.off_view, "off"),
         )
-        own = [
+        return [*self.own_urls(views), *super().get_urls()]
+
+    def own_urls(self, views: Iterable[tuple[str, Callable[..., HttpResponse], str]]) -> list[URLPattern]:
+        return [
             path(route, self.admin_site.admin_view(view), name=f"django_letsgo_worker_scheduledjob_{name}")
             for route, view, name in views
         ]
-        return [*own, *super().get_urls()]
 
     def _context(self, request: HttpRequest, **more: Any) -> dict[str, Any]:
         request.current_app = self.admin_site.name
@@ -133,11 +135,13 @@ class SchedulePages(ScheduleColumns):
             raise PermissionDenied
         page = Snapshot(self.alias)
         jobs = jobs_of_next_day(page.now, using=self.alias)
-        found = agenda_of(jobs[:MOST_JOBS], page.now, timezone.get_current_timezone())
+        zone = timezone.get_current_timezone()
+        found = agenda_of(jobs[:MOST_JOBS], page.now, zone, page.schedules_pause)
         fullest = found.fullest
         context = self._context(
             request,
             title=gettext("The next 24 hours"),
+            schedules_pause=said_of_pause(page),
             zone=timezone.get_current_timezone_name(),
             is_cut=len(jobs) > MOST_JOBS,
             most_jobs=MOST_JOBS,
@@ -176,7 +180,9 @@ class SchedulePages(ScheduleColumns):
 
     def _run(self, run: PlannedRun) -> SafeString:
         clock = gettext("late") if run.is_late else f"{timezone.localtime(run.at):%H:%M}"
-        return format_html('<span class="lg-at">{}</span> {}', clock, self._named(run.job))
+        shown = format_html('<span class="lg-at">{}</span> {}', clock, self._named(run.job))
+        paused = gettext("paused")
+        return format_html('{} <span class="lg-why">{}</span>', shown, paused) if run.is_paused else shown
 
     def _named(self, job: ScheduledJob) -> SafeString | str:
         return formatting.link_to(self.admin_site.name, "scheduledjob", job.pk, formatting.cut(job.name, 40))

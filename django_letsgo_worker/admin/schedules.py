@@ -1,7 +1,7 @@
 """Schedules: the list with its switches, the form, and the actions enable, disable and run now.
 
-Columns and fields are in schedule_columns.py, further pages in schedule_pages.py; planning decides when a
-schedule runs.
+Columns and fields are in schedule_columns.py, further pages in schedule_pages.py and
+schedule_pauses.py; planning decides when a schedule runs.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from . import formatting
 from .base import snapshot
 from .filters import ScheduleStateFilter, ScheduleTypeFilter, counts_of_schedules, searched_schedules
 from .forms import ListedInput, ReasonActionForm
-from .schedule_columns import LAST_RUNS, unknown
+from .schedule_columns import LAST_RUNS, said_of_pause, unknown
 from .schedule_form import ScheduledJobForm
-from .schedule_pages import FOLDER, SchedulePages
+from .schedule_pages import FOLDER
+from .schedule_pauses import SchedulePauses
 
 WHAT = ("name", "type", "schedule", "timezone")
 STATE = ("state_shown", "rule", "next_runs", "last_runs")
@@ -39,7 +40,7 @@ FOLDED = ((_("Its messages"), planning.MESSAGE_FIELDS), (_("Bounds and rules"), 
 
 
 @admin.register(ScheduledJob)
-class ScheduledJobAdmin(SchedulePages):
+class ScheduledJobAdmin(SchedulePauses):
     """Schedules; of those declared in code only the switch can be changed."""
 
     form = ScheduledJobForm
@@ -60,7 +61,14 @@ class ScheduledJobAdmin(SchedulePages):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         page = snapshot(request)
-        more = {"has_scheduler": page.has_scheduler, "agenda_url": self.url("agenda")}
+        more = {
+            "has_scheduler": page.has_scheduler,
+            "agenda_url": self.url("agenda"),
+            "schedules_pause": said_of_pause(page),
+            "may_pause_all": self.has_switch_permission(request),
+            "pause_all_url": self.url("pause_all"),
+            "resume_all_url": self.url("resume_all"),
+        }
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
     def look_at(self, request: HttpRequest, rows: Sequence[Any]) -> None:
@@ -136,7 +144,9 @@ class ScheduledJobAdmin(SchedulePages):
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         saved = kwargs.get("obj")
-        context |= {"preview_url": self.url("preview"), "has_scheduler": snapshot(request).has_scheduler}
+        page = snapshot(request)
+        context |= {"preview_url": self.url("preview"), "has_scheduler": page.has_scheduler}
+        context["schedules_pause"] = said_of_pause(page)
         if request.method == "POST":
             context["preview"] = self.preview(request, request.POST, saved)
         return super().render_change_form(request, context, *args, **kwargs)

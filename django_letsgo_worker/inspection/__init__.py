@@ -41,7 +41,7 @@ from .overview import Totals, has_history, live_by_state, new_versions, next_job
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .rates import Durations, History, Rate, history, history_lately, rates
 from .runs import Run, clock_change, last_runs, newest_runs, next_runs
-from .schedule_problems import LATE, declared_names, does_something, is_late, troubled
+from .schedule_problems import LATE, declared_names, does_something, is_late, pause_in_words, troubled
 from .search import KINDS, WINDOW, Wanted, find_ended, find_live
 from .snapshot import Snapshot, alias_of_queue
 from .timeline import name_of
@@ -140,6 +140,7 @@ __all__ = [
     "next_jobs",
     "next_runs",
     "not_migrated",
+    "pause_in_words",
     "problems",
     "problems_in",
     "queue_names",

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import takewhile
 
 from ..errors import InvalidSchedule
-from ..models import ScheduledJob
+from ..models import ScheduledJob, SchedulesPause
 
 A_DAY, AN_HOUR, A_QUARTER = timedelta(days=1), timedelta(hours=1), timedelta(minutes=15)
 # How many schedules an agenda looks at.
@@ -23,11 +23,15 @@ MOST_IN_AN_HOUR = 4
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """One planned time of a schedule; one that should have come already is late."""
+    """One planned time of a schedule; one that should have come already is late.
+
+    One that a pause of all schedules holds back is paused, and never late.
+    """
 
     job: ScheduledJob
     at: datetime
     is_late: bool
+    is_paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,13 @@ def jobs_of_next_day(now: datetime, *, using: str) -> list[ScheduledJob]:
     return list(rows.defer("payload").order_by("next_run_at", "pk")[: MOST_JOBS + 1])
 
 
-def agenda_of(jobs: Sequence[ScheduledJob], now: datetime, zone: tzinfo) -> Agenda:
-    """Return what these schedules plan from now on for a day, by the hours on the clock of a zone."""
+def agenda_of(
+    jobs: Sequence[ScheduledJob], now: datetime, zone: tzinfo, pause: SchedulesPause | None = None
+) -> Agenda:
+    """Return what these schedules plan from now on for a day, by the hours on the clock of a zone.
+
+    `pause` is the one that all schedules are in.
+    """
     until = now + A_DAY
     local = now.astimezone(zone)
     begin = now - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
@@ -83,7 +92,9 @@ def agenda_of(jobs: Sequence[ScheduledJob], now: datetime, zone: tzinfo) -> Agen
             continue
         for at in times:
             hour, rest = divmod(max(at, now) - begin, AN_HOUR)
-            hours[hour].quarters[rest // A_QUARTER].append(PlannedRun(job, at, at < now))
+            is_paused = pause is not None and pause.holds(at)
+            run = PlannedRun(job, at, is_late=at < now and not is_paused, is_paused=is_paused)
+            hours[hour].quarters[rest // A_QUARTER].append(run)
     for hour_shown in hours:
         for quarter in hour_shown.quarters:
             quarter.sort(key=lambda run: (run.at, run.job.name))

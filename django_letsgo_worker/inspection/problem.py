@@ -39,6 +39,7 @@ CODES = {
     "schedule_never_fires": (WARNING, LATE),
     "queue_paused": (NOTICE, LATE),
     "type_paused": (NOTICE, LATE),
+    "schedules_paused": (NOTICE, LATE),
     "dead_letters": (NOTICE, DIRT),
     "clock_skew": (WARNING, DIRT),
     "old_snapshot": (WARNING, DIRT),

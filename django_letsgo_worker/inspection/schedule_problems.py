@@ -1,4 +1,4 @@
-"""Problems of schedules: no scheduler, broken, failing, of unknown types, missing, late, or never to fire.
+"""Problems of schedules: no scheduler, all paused, broken, failing, of unknown types, missing, late, never.
 
 They are counted in SQL, equal causes together: there may be a hundred thousand schedules.
 """
@@ -16,10 +16,10 @@ from django.utils.translation import ngettext
 from .. import schedules
 from ..engines import AtLeast
 from ..errors import InvalidSchedule
-from ..models import ScheduledJob
+from ..models import ScheduledJob, SchedulesPause
 from .actions import action, manage
 from .evidence import FailingSchedule, Plans, plans_by_type
-from .lengths import how_far, number
+from .lengths import at_clock, how_far, number
 from .liveness import liveness_of
 from .problem import Problem, did_you_mean, problem
 from .snapshot import Snapshot
@@ -47,15 +47,24 @@ def declared_names() -> set[str]:
         return set()
 
 
-def is_late(job: ScheduledJob, now: datetime) -> bool:
+def is_late(job: ScheduledJob, snapshot: Snapshot) -> bool:
     """Return whether a schedule should have fired a while ago."""
-    return job.next_run_at is not None and job.next_run_at < now - LATE
+    is_past = job.next_run_at is not None and job.next_run_at < snapshot.now - LATE
+    return is_past and _could_fire(snapshot)
+
+
+def _could_fire(snapshot: Snapshot) -> bool:
+    """Return whether schedulers were free to fire what came a while ago: no pause of all was in the way."""
+    pause, now = snapshot.newest_pause, snapshot.now
+    return pause is None or (pause.is_over(now) and (pause.ended_at or now) < now - LATE)
 
 
 def troubled(snapshot: Snapshot) -> Q:
     """Return the condition of the schedules that a problem is about, but for the lack of a scheduler."""
     late, failing = snapshot.now - LATE, [one.name for one in snapshot.failing_schedules]
-    wrong = ~Q(problem="") | Q(next_run_at__lt=late) | Q(name__in=failing)
+    wrong = ~Q(problem="") | Q(name__in=failing)
+    if _could_fire(snapshot):
+        wrong |= Q(next_run_at__lt=late)
     unknown = Q(next_run_at__isnull=False) & ~Q(type__in=snapshot.types_known)
     never = NEVER & ~Q(pk__in=_to_look_at(snapshot))
     left_out = Q() if schedules.is_built_in_used() else ~Q(name=schedules.BUILT_IN)
@@ -83,11 +92,14 @@ def of_plans(snapshot: Snapshot) -> Iterator[Problem]:
     """Yield what the rows that are on tell together: one statement for all, by type."""
     without = "" if schedules.is_built_in_used() else schedules.BUILT_IN
     by_type = plans_by_type(snapshot.engine, without, snapshot.now - LATE)
-    late = [one for one in by_type if one.late]
-    if (on := sum(one.planned for one in by_type)) and not snapshot.has_scheduler:
+    late = [one for one in by_type if one.late and _could_fire(snapshot)]
+    on = sum(one.planned for one in by_type)
+    if on and not snapshot.has_scheduler:
         yield _no_scheduler(snapshot, on, sum(one.late for one in late))
     elif late:
         yield _late(snapshot, late)
+    if snapshot.schedules_pause is not None:
+        yield _paused(snapshot.schedules_pause, snapshot.now, on)
     for one in by_type:
         if one.planned and one.type not in snapshot.types_known:
             yield _unknown(snapshot, one)
@@ -130,6 +142,29 @@ def _late(snapshot: Snapshot, late: Sequence[Plans]) -> Problem:
     ) % {"schedules": _others(name, count), "when": how_far(due, snapshot.now)}
     look = action("look", manage("letsgo", "schedule", "show", name), "scheduledjob", q=name)
     return problem("schedule_late", name, sentence, look, since=due, count=count)
+
+
+def _paused(pause: SchedulesPause, now: datetime, on: int) -> Problem:
+    command = manage("letsgo", "schedule", "resume-all")
+    held = ngettext(
+        "%(count)s schedule is on and does not run; `%(command)s` ends the pause.",
+        "%(count)s schedules are on and do not run; `%(command)s` ends the pause.",
+        on,
+    ) % {"count": number(on), "command": command}
+    resume = action("resume", command, "scheduledjob")
+    sentence = f"{pause_in_words(pause, now)} {held}"
+    return problem("schedules_paused", "schedules", sentence, resume, since=pause.paused_at, count=on)
+
+
+def pause_in_words(pause: SchedulesPause, now: datetime) -> str:
+    """Return the sentence that says who paused all schedules, since when, until when and why."""
+    clauses = {
+        "by": _(" by %(name)s") % {"name": pause.paused_by} if pause.paused_by else "",
+        "since": _(" since %(when)s") % {"when": at_clock(pause.paused_at, now)} if pause.paused_at else "",
+        "until": _(", until %(when)s") % {"when": at_clock(pause.resume_at, now)} if pause.resume_at else "",
+        "why": f": {pause.pause_reason}" if pause.pause_reason else "",
+    }
+    return _("All schedules are paused%(by)s%(since)s%(until)s%(why)s.") % clauses
 
 
 def _unknown(snapshot: Snapshot, plans: Plans) -> Problem:

@@ -14,10 +14,10 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Value
 
-from .. import registry
+from .. import registry, schedules
 from ..conf import settings
 from ..engines import Engine, Lane, engine_for
-from ..models import PausedType, Process, Queue, ScheduledJob
+from ..models import PausedType, Process, Queue, ScheduledJob, SchedulesPause
 from .evidence import (
     Attempts,
     FailingSchedule,
@@ -208,6 +208,21 @@ class Snapshot:
     def jobs(self) -> list[ScheduledJob]:
         """All schedules, by name, without their payloads."""
         return list(ScheduledJob.objects.using(self.using).defer("payload").order_by("name"))
+
+    @cached_property
+    def newest_pause(self) -> SchedulesPause | None:
+        """The pause of all schedules that began last, over or not."""
+        return schedules.newest_pause(self.using)
+
+    @property
+    def schedules_pause(self) -> SchedulesPause | None:
+        """The pause that all schedules are in."""
+        pause = self.newest_pause
+        return None if pause is None or pause.is_over(self.now) else pause
+
+    def holds_back(self, planned_at: datetime) -> bool:
+        """Return whether a planned time does not run because all schedules are paused."""
+        return self.schedules_pause is not None and self.schedules_pause.holds(planned_at)
 
     @cached_property
     def failing_schedules(self) -> list[FailingSchedule]:

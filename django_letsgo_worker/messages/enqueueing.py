@@ -146,11 +146,12 @@ def occurrence_row(
 ) -> NewRow:
     """Return the message of a planned time, checked; visible_at None means at once."""
     given = Given(
-        type=job.type, payload=payload, visible_at=visible_at,
+        type=job.type, payload=payload,
         queue=job.queue, priority=job.priority, max_attempts=job.max_attempts,
     )  # fmt: skip
     row = row_of(given, {"schedule": job.name, **headers})
-    return replace(row, deadline=deadline, scheduled_job_id=job.pk, planned_at=planned_at)
+    facts = {"visible_at": visible_at, "deadline": deadline, "planned_at": planned_at}
+    return replace(row, scheduled_job_id=job.pk, **facts)
 
 
 def enqueue_occurrences(rows: Sequence[NewRow], using: str, now: datetime | None = None) -> list[Message]:

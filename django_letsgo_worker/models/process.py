@@ -6,6 +6,7 @@ Recovery never reads processes: a lease lapses by itself. A queue needs no row t
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -148,6 +149,18 @@ class SchedulesPause(Pause):
 
     def __str__(self) -> str:
         return f"schedules paused at {self.paused_at}"
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it was ended, or ends by itself; None while nobody knows."""
+        return self.resumed_at or self.resume_at
+
+    def is_over(self, now: datetime) -> bool:
+        return self.resumed_at is not None or not self.holds(now)
+
+    def holds(self, planned_at: datetime) -> bool:
+        """Return whether a planned time comes before the end that was set, so that it does not run."""
+        return self.resume_at is None or planned_at < self.resume_at
 
 
 class IdleQueue(models.Model):

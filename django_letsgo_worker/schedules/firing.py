@@ -20,6 +20,7 @@ from ..planning import Watch
 from .attending import attend
 from .changes import Round, change_of, mended
 from .locking import alias_of
+from .pausing import pauses_since, present_pause
 
 JOBS, PAUSES = ScheduledJob._meta.db_table, SchedulesPause._meta.db_table
 # So many rows share a transaction: what one transaction and its statements cost is shared by them, and
@@ -50,11 +51,11 @@ class Look:
     @classmethod
     def of(cls, answers: Sequence[Any], *, using: str | None = None) -> Look:
         """Read the answers to looked_for()."""
-        clock, next_run_at, has_edits = answers
+        clock, next_run_at, has_edits, is_paused = answers
         read = engine_for(alias_of(using)).dialect.read_moment
         moment = read(clock)
         assert moment is not None
-        return cls(moment, read(next_run_at), bool(has_edits))
+        return cls(moment, None if is_paused else read(next_run_at), bool(has_edits))
 
     @property
     def seconds_until_next(self) -> float:
@@ -84,6 +85,8 @@ def looked_for(*, using: str | None = None) -> tuple[str, ...]:
         f"(SELECT next_run_at FROM {JOBS} WHERE enabled AND problem = '' AND next_run_at IS NOT NULL"
         " ORDER BY next_run_at LIMIT 1)",
         f"EXISTS (SELECT 1 FROM {JOBS} WHERE {needs_a_look_sql(engine.connection.vendor, clock)})",
+        f"EXISTS (SELECT 1 FROM {PAUSES} WHERE resumed_at IS NULL"
+        f" AND (resume_at IS NULL OR resume_at > {clock}))",
     )
 
 
@@ -115,9 +118,12 @@ def fire_due(
     """
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
-    found = _due(clock, alias, limit)
+    is_paused = present_pause(alias, clock) is not None
+    found = [] if is_paused else _due(clock, alias, limit)
     awake_since = _awake_since(found, clock, awake_since, alias)
-    round = Round(alias, Watch(clock, awake_since), now)
+    earliest = found[0][1] if found else None
+    pauses = pauses_since(earliest, clock, alias) if earliest is not None else ()
+    round = Round(alias, Watch(clock, awake_since, pauses), now, is_paused)
     made = attend([pk for pk, *_ in found], round, change_of, group=GROUP)
     if edits:
         attended = {pk for pk, *_ in found}

@@ -62,7 +62,7 @@ def add(
     """
     if unknown := [field for field in fields if field not in planning.FIELDS]:
         raise TypeError(no_option("A schedule", unknown, ("name", *planning.FIELDS)))
-    alias = _alias("add", using)
+    alias = alias_for("add", using)
     job = ScheduledJob(name=name)
     clock = now or engine_for(alias).clock()
     _set(job, {"schedule": schedule, "type": type, "payload": payload, **fields}, clock)
@@ -96,7 +96,7 @@ def update(
     InvalidMessage.
     """
     _check_names(fields)
-    alias = _alias("update", using)
+    alias = alias_for("update", using)
     clock = now or engine_for(alias).clock()
     with engine_for(alias).transaction():
         job = _locked(name, alias)
@@ -122,7 +122,7 @@ def ensure(
     only where the schedule is added: whether it is on is for people to say. `now` and `using` are add()'s.
     Raises InvalidSchedule, for one that the code declares too, or InvalidMessage.
     """
-    alias = _alias("ensure", using)
+    alias = alias_for("ensure", using)
     given = {"schedule": schedule, "type": type}
     wanted = {**{field: value for field, value in given.items() if value is not None}, **fields}
     _check_names(wanted)
@@ -162,7 +162,7 @@ def restore(
     the past is over. If the schedule exists and has `declared_in_code`, only the switch counts. Raises
     InvalidSchedule or InvalidMessage.
     """
-    alias = _alias("restore", using)
+    alias = alias_for("restore", using)
     clock = now or engine_for(alias).clock()
     is_declared = columns.pop("declared_in_code", False)
     with engine_for(alias).transaction():
@@ -196,7 +196,7 @@ def restore(
 def _restore(job: ScheduledJob, columns: dict[str, Any], by: str) -> None:
     for field in ScheduledJob._meta.concrete_fields:
         if field.name in columns and field.name not in planning.FIELDS and isinstance(field, CharField):
-            _check_text(field.name, columns[field.name], field.max_length or 0)
+            check_text(field.name, columns[field.name], field.max_length or 0)
     job.may_be_over = True
     if job._changed(["enabled"]) and "switched_by" not in columns:
         job.switched_by = by
@@ -212,7 +212,7 @@ def remove(name: str, *, using: str | None = None) -> None:
 
     `using` is a database alias, the setting DATABASE if None. Raises ScheduleNotFound.
     """
-    alias = _alias("remove", using)
+    alias = alias_for("remove", using)
     with engine_for(alias).transaction():
         job = _locked(name, alias)
         job.delete(using=alias)
@@ -225,9 +225,9 @@ def enable(name: str, *, by: str = "", using: str | None = None, now: datetime |
     `by` says who does it, in at most 150 characters. `now` and `using` are add()'s. One that is on already
     stays as it is. Raises ScheduleNotFound, or InvalidSchedule for a row that was edited into nonsense.
     """
-    alias = _alias("enable", using)
+    alias = alias_for("enable", using)
     clock = now or engine_for(alias).clock()
-    _check_text("by", by, 150)
+    check_text("by", by, 150)
     with engine_for(alias).transaction():
         job = _locked(name, alias)
         if job.enabled:
@@ -255,10 +255,10 @@ def disable(
     off already these three are replaced. Raises ScheduleNotFound, or InvalidSchedule for a resume_at that is
     past.
     """
-    alias = _alias("disable", using)
+    alias = alias_for("disable", using)
     clock = now or engine_for(alias).clock()
-    _check_text("by", by, 150)
-    _check_text("reason", reason, 255)
+    check_text("by", by, 150)
+    check_text("reason", reason, 255)
     if resume_at is not None and check_moment("resume_at", resume_at) <= clock:
         raise InvalidSchedule(f"resume_at is past: {resume_at.isoformat()}.", field="resume_at")
     with engine_for(alias).transaction():
@@ -278,7 +278,7 @@ def run_now(name: str, *, by: str = "", using: str | None = None, now: datetime 
     log say that it ran, the log also who asked (`by`, text). `now` and `using` are add()'s. Raises
     ScheduleNotFound, or InvalidMessage if the row cannot become a message.
     """
-    alias = _alias("run_now", using)
+    alias = alias_for("run_now", using)
     clock = now or engine_for(alias).clock()
     job = find(name, using=alias)
     with engine_for(alias).transaction():
@@ -290,7 +290,7 @@ def run_now(name: str, *, by: str = "", using: str | None = None, now: datetime 
 
 def find(name: str, *, using: str | None = None) -> ScheduledJob:
     """Return the schedule `name`, from the database `using`; ScheduleNotFound when there is none."""
-    alias = _alias("find", using)
+    alias = alias_for("find", using)
     rows = ScheduledJob.objects.using(alias).filter(name=_sought(name))
     job = rows.first()
     if job is None:
@@ -312,7 +312,8 @@ def _sought(name: str) -> str:
     return name
 
 
-def _alias(verb: str, using: str | None) -> str:
+def alias_for(verb: str, using: str | None) -> str:
+    """Return the alias that a verb is for; AppsNotReady while Django loads the apps."""
     if not apps.ready:
         raise AppsNotReady(verb)
     return alias_of(using)
@@ -351,7 +352,8 @@ def _check(job: ScheduledJob, clock: datetime) -> None:
         raise refusal
 
 
-def _check_text(field: str, value: Any, longest: int) -> None:
+def check_text(field: str, value: Any, longest: int) -> None:
+    """Refuse what is no text, what no database keeps, or what is longer than its column."""
     if not isinstance(value, str):
         raise InvalidSchedule(f"{field} is text, not {show(value)}.", field=field)
     encode(field, value, None)

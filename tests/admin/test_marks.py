@@ -30,6 +30,7 @@ ABOUT = {
     "backlog_growing": {"queue": ["default"], "message": ["t:x"], "messagetype": ["t:x"]},
     "type_paused": {"queue": ["default"], "message": ["t:x"], "messagetype": ["t:x"]},
     "queue_paused": {"queue": ["mails"], "message": ["mails"], "messagetype": ["mails"]},
+    "schedules_paused": {"scheduledjob": ["nightly"]},
     "schedule_broken": {"scheduledjob": ["nightly"]},
     "schedule_failing": {"scheduledjob": ["nightly"]},
     "schedule_of_unknown_type": {"scheduledjob": ["nightly"]},

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_letsgo_worker import enqueue, errors, handler, messages, processes, queues, schedules
 from django_letsgo_worker.engines import engine_for
-from django_letsgo_worker.inspection import CODES, SEVERITIES, Problem, problems, work
+from django_letsgo_worker.inspection import CODES, SEVERITIES, Problem, at_clock, problems, work
 from django_letsgo_worker.models import (
     ArchivedMessage,
     Failure,
@@ -21,6 +21,7 @@ from django_letsgo_worker.models import (
     Occurrence,
     Process,
     ScheduledJob,
+    SchedulesPause,
     Statistic,
 )
 from tests.browser.rows import archived
@@ -397,6 +398,63 @@ class TestSchedules:
     def test_those_that_are_off_have_no_problem(self, well):
         schedules.add("off", "@daily", "t:strange", enabled=False)
         assert problems() == []
+
+    def test_a_pause_of_all_says_who_why_since_when_and_until_when_and_what_ends_it(self, well):
+        schedules.add("nightly", "@daily", "t:x")
+        schedules.add("hourly", "@hourly", "t:x")
+        schedules.add("off", "@hourly", "t:x", enabled=False)
+        until = now() + 30 * MINUTE
+        pause = schedules.pause_all(by="anna", reason="the move", until=until)
+
+        problem = only("schedules_paused")
+
+        since, end = at_clock(pause.paused_at, now()), at_clock(until, now())
+        assert problem.sentence == (
+            f"All schedules are paused by anna since {since}, until {end}: the move. "
+            "2 schedules are on and do not run; `manage.py letsgo schedule resume-all` ends the pause."
+        )
+        assert (problem.severity, problem.about, problem.count) == ("notice", "schedules", 2)
+        assert problem.since == pause.paused_at
+        assert problem.actions == [{
+            "verb": "resume", "command": "manage.py letsgo schedule resume-all",
+            "url": "/admin/django_letsgo_worker/scheduledjob/",
+        }]  # fmt: skip
+
+    def test_a_pause_of_all_without_words_is_a_sentence_too(self, well):
+        schedules.pause_all()
+        sentence = only("schedules_paused").sentence
+        assert sentence.startswith("All schedules are paused since ")
+        assert ". 0 schedules are on and do not run; " in sentence
+
+    def test_a_pause_of_all_ends_by_itself(self, well):
+        pause = schedules.pause_all(until=now() + MINUTE)
+        codes = [
+            {one.code for one in problems(now=pause.resume_at - before)}
+            for before in (timedelta(seconds=1), timedelta())
+        ]
+        assert [("schedules_paused" in found) for found in codes] == [True, False]
+
+    def test_nothing_is_late_while_all_are_paused_nor_in_the_minute_after(self, well):
+        schedules.add("nightly", "@daily", "t:x")
+        ScheduledJob.objects.update(next_run_at=now() - 10 * MINUTE)
+        assert found("schedule_late")
+
+        schedules.pause_all(until=now() + 60 * MINUTE)
+        assert found("schedule_late") == []
+        schedules.resume_all()
+        assert found("schedule_late") == []
+        SchedulesPause.objects.update(resumed_at=now() - 50 * MINUTE / 60)
+        assert found("schedule_late") == []
+        SchedulesPause.objects.update(resumed_at=now() - 61 * MINUTE / 60)
+        assert found("schedule_late")
+
+    def test_without_a_scheduler_none_counts_as_late_while_all_are_paused(self):
+        process("web-1", queues=["default"])
+        schedules.add("nightly", "@daily", "t:x")
+        ScheduledJob.objects.update(next_run_at=now() - 10 * MINUTE)
+        assert "1 of them late" in only("no_scheduler").sentence
+        schedules.pause_all()
+        assert "late" not in only("no_scheduler").sentence
 
     def test_several_that_are_late_are_one_problem(self, well):
         for name in "ab":

@@ -167,6 +167,14 @@ def queue_paused() -> Iterator[None]:
     queues.resume("mails")
 
 
+@_trouble("schedules_paused", "schedules")
+def schedules_paused() -> Iterator[None]:
+    schedules.add("nightly", "@daily", "t:x")
+    schedules.pause_all(by="anna", reason="the move", until=now() + 30 * MINUTE)
+    yield
+    schedules.resume_all()
+
+
 @_trouble("schedule_broken", "nightly")
 def schedule_broken() -> Iterator[None]:
     schedules.add("nightly", "@daily", "t:x")

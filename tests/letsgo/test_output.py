@@ -19,7 +19,15 @@ from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import InvalidMessage
 from django_letsgo_worker.management.letsgo import formats
 from django_letsgo_worker.management.letsgo.console import Console
-from django_letsgo_worker.models import ArchivedMessage, DeadLetter, Message, Process, Queue, ScheduledJob
+from django_letsgo_worker.models import (
+    ArchivedMessage,
+    DeadLetter,
+    Message,
+    Process,
+    Queue,
+    ScheduledJob,
+    SchedulesPause,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -65,7 +73,7 @@ def dead_letter(id: int, *, type: str = "t:dead", error: str = "shop.errors.Decl
 
 def everything() -> list:
     """All rows that a command could change, to be compared."""
-    models = (Message, ArchivedMessage, ScheduledJob, Queue, Process)
+    models = (Message, ArchivedMessage, ScheduledJob, SchedulesPause, Queue, Process)
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 
@@ -83,6 +91,8 @@ PRINTING = [
     ("schedule", "enable", "nightly"),
     ("schedule", "disable", "nightly"),
     ("schedule", "run", "nightly"),
+    ("schedule", "pause-all"),
+    ("schedule", "resume-all"),
     ("schedule", "next", "nightly"),
     ("schedule", "export"),
     ("message", "list"),

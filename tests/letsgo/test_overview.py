@@ -52,6 +52,7 @@ class TestStatus:
         assert status["workers"] == status["schedulers"] == nobody
         assert status["schedules"] == {
             "on": 0, "off": 0, "broken": 0, "completed": 0, "next_run_at": None, "next_schedule": None,
+            "pause": None,
         }  # fmt: skip
         assert "No queue has messages." in letsgo("status").out
 

@@ -27,6 +27,7 @@ from ..letsgo import (
     overview,
     queues,
     schedule_files,
+    schedule_pauses,
     schedules,
     top,
     workers,
@@ -52,6 +53,7 @@ class Command(BaseCommand):
         messages.add_enqueue(verbs)
         scheduled = verbs.add_noun("schedule", "schedules: what is enqueued, and when")
         schedules.add_to(scheduled)
+        schedule_pauses.add_to(scheduled)
         schedule_files.add_to(scheduled)
         message = verbs.add_noun("message", "messages, waiting, running or ended")
         messages.add_to(message)

@@ -22,17 +22,18 @@ from ...inspection import (
     NOTICE,
     WARNING,
     Problem,
+    Snapshot,
     alias_of_queue,
     counted_by_liveness,
     facts_of_queues,
     problems_in,
     used_queues,
 )
-from ...models import ScheduledJob
 from ...registry import Handler
 from . import formats
 from .call import Call, Verbs
 from .queues import facts_of as facts_of_queue
+from .schedule_pauses import PAUSE
 
 # The severity of a check's finding, by its level.
 LEVELS = ((checks.ERROR, ERROR), (checks.WARNING, WARNING))
@@ -59,7 +60,7 @@ def status(call: Call) -> None:
         "at": call.clock,
         "queues": [facts_of_queue(queue, call) for queue in facts_of_queues(snapshot, used_queues(snapshot))],
         **counted_processes(call),
-        "schedules": _schedules(snapshot.jobs),
+        "schedules": _schedules(snapshot),
         "problems": [asdict(problem) for problem in problems_in(snapshot)],
     }
     if call.out.as_json:
@@ -76,7 +77,8 @@ def counted_processes(call: Call) -> dict[str, dict[str, int]]:
     }
 
 
-def _schedules(jobs: Sequence[ScheduledJob]) -> dict[str, Any]:
+def _schedules(snapshot: Snapshot) -> dict[str, Any]:
+    jobs = snapshot.jobs
     states = Counter(job.state for job in jobs)
     planned = [job for job in jobs if job.state == "on" and job.next_run_at is not None]
     first = min(planned, key=lambda job: job.next_run_at or job.created_at, default=None)
@@ -84,6 +86,7 @@ def _schedules(jobs: Sequence[ScheduledJob]) -> dict[str, Any]:
         **{state: states[state] for state in ("on", "off", "broken", "completed")},
         "next_run_at": first and first.next_run_at,
         "next_schedule": first and first.name,
+        "pause": snapshot.schedules_pause and formats.facts_of(snapshot.schedules_pause, PAUSE),
     }
 
 
@@ -100,7 +103,10 @@ def _print_status(call: Call, facts: dict[str, Any]) -> None:
         "Schedules": _listed({state: schedules[state] for state in ("on", "off", "broken", "completed")}),
         "Next": formats.NOTHING,
     }
-    if schedules["next_run_at"] is not None:
+    if (pause := schedules["pause"]) is not None:
+        until = "" if pause["resume_at"] is None else f" until {formats.as_text(pause['resume_at'])}"
+        lines["Next"] = f"all schedules are paused{until}"
+    elif schedules["next_run_at"] is not None:
         when = formats.how_far(schedules["next_run_at"], call.clock)
         lines["Next"] = f"{formats.printable(schedules['next_schedule'])} {when}"
     call.out.facts(lines)

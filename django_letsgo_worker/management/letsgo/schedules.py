@@ -1,6 +1,6 @@
 """`letsgo schedule list|show|next|add|delete|enable|disable|run`: show and change schedules.
 
-Files of schedules are written and read in schedule_files.py.
+Files of schedules are written and read in schedule_files.py; all are paused in schedule_pauses.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ...redaction import redacted
 from . import formats
 from .call import Call, Verbs
 from .messages import print_message
+from .schedule_pauses import say_if_paused
 
 NEXT_RUNS = 5
 # The columns that people decide on, then those of schedulers and of the switch; the payload may be personal.
@@ -102,6 +103,7 @@ def list_schedules(call: Call) -> None:
             for name in names:
                 call.out.line(formats.printable(name))
         return
+    say_if_paused(call)
     shown = ("name", "state", "schedule", "timezone", "type", "next_run_at", "last_run_at", "problem")
     call.out.rows([facts_of(row) for row in rows], shown)
 
@@ -122,6 +124,7 @@ def show_schedule(call: Call) -> None:
     facts["schedulers"] = schedulers["living"]
     if call["shows_payload"]:
         facts["payload"] = redacted(job.payload)
+    say_if_paused(call)
     if call.out.as_json:
         call.out.document(facts)
     else:
@@ -187,6 +190,7 @@ def next_runs(call: Call) -> None:
         Recurrence.parse("@daily", zone)
     if not job.enabled:
         call.out.say("It is switched off; if it were on, it would run at these times.")
+    say_if_paused(call)
     print_runs(call, job.recurrence, runs_of(job, call["count"], call.clock), zone or job.timezone)
 
 

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.django_db
 
 KEYS = [
     "state", "name", "schedule", "timezone", "type", "queue", "priority", "max_attempts", "deadline",
-    "enabled", "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread", "next_run_at",
-    "last_run_at", "problem", "declared_in_code", "switched_at", "switched_by", "switch_reason",
+    "enabled", "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread", "except_on",
+    "max_runs", "pause_after_failures", "delete_when_over", "next_run_at", "last_run_at", "runs",
+    "waiting_message_id", "problem", "declared_in_code", "switched_at", "switched_by", "switch_reason",
     "resume_at", "created_at", "updated_at",
 ]  # fmt: skip
 
@@ -53,6 +54,28 @@ class TestAdd:
         assert len(said.lines) == 5
         assert all("02:30:00+0" in line and "Europe/Berlin" in line for line in said.lines)
         assert "at 02:30 every day" in said.err
+
+    def test_adds_with_exceptions_and_an_end(self):
+        letsgo(
+            *("schedule", "add", "nightly", "30 2 * * *", "report", "--except-on", "12-24..12-26"),
+            *("--max-runs", "5", "--pause-after-failures", "3", "--delete-when-over"),
+        )
+        job = row()
+        assert (job.except_on, job.max_runs, job.pause_after_failures, job.delete_when_over) == (
+            "12-24..12-26", 5, 3, True,
+        )  # fmt: skip
+
+    def test_without_these_options_there_are_none_of_them(self):
+        letsgo("schedule", "add", "nightly", "30 2 * * *", "report")
+        job = row()
+        assert (job.except_on, job.max_runs, job.pause_after_failures, job.delete_when_over) == (
+            "", None, None, False,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("overlap", ["allow", "skip", "queue", "replace"])
+    def test_takes_each_rule_for_runs_that_overlap(self, overlap):
+        letsgo("schedule", "add", "a", "hourly", "t", "--overlap", overlap)
+        assert row("a").overlap == overlap
 
     @pytest.mark.parametrize(
         "macro", ["hourly", "daily", "midnight", "weekly", "monthly", "yearly", "annually"]
@@ -99,6 +122,9 @@ class TestAdd:
             (("a", "hourly", "t", "--priority", "101"), "priority"),
             (("a", "hourly", "t", "--max-attempts", "0"), "max_attempts"),
             (("a", "hourly", "t", "--deadline", "0s"), "deadline"),
+            (("a", "hourly", "t", "--max-runs", "0"), "max_runs is a whole number from 1"),
+            (("a", "hourly", "t", "--pause-after-failures", "1001"), "pause_after_failures"),
+            (("a", "hourly", "t", "--except-on", "x" * 2001), "except_on"),
         ],
     )
     def test_bad_input_is_one_sentence_and_changes_nothing(self, nightly, words, sentence):
@@ -161,6 +187,12 @@ class TestLook:
         Occurrence.objects.update(message_id=None, skipped_because="overlap: busy")
         assert result() == "skipped"
         assert "skipped, overlap: busy" in letsgo("schedule", "show", "nightly").out
+
+    def test_says_how_many_runs_there_were_and_which_message_waits(self, nightly):
+        assert "Runs: 0" in [" ".join(line.split()) for line in letsgo("schedule", "show", "nightly").lines]
+        ScheduledJob.objects.update(runs=3, max_runs=5, waiting_message_id=47)
+        shown = letsgo("schedule", "show", "nightly", "--json").json
+        assert (shown["runs"], shown["max_runs"], shown["waiting_message_id"]) == (3, 5, 47)
 
     def test_counts_the_living_schedulers(self, nightly):
         now = datetime.now(UTC)

@@ -5,6 +5,7 @@ Files of schedules are written and read in schedule_files.py.
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -28,8 +29,8 @@ NEXT_RUNS = 5
 # The columns that people decide on, then those of schedulers and of the switch; the payload may be personal.
 COLUMNS = (
     *[name for name in schedules.DECIDED if name in {"name", *planning.FIELDS} - {"payload"}],
-    "next_run_at", "last_run_at", "problem", "declared_in_code", *ScheduledJob.SWITCH,
-    "created_at", "updated_at",
+    "next_run_at", "last_run_at", "runs", "waiting_message_id", "problem", "declared_in_code",
+    *ScheduledJob.SWITCH, "created_at", "updated_at",
 )  # fmt: skip
 
 LAST_RUN = ("last_planned_at", "last_result", "last_message_id", "last_skipped_because")
@@ -62,18 +63,7 @@ def _add_changes(verbs: Verbs) -> None:
     add("--priority", type=int, help="from -100 to 100, larger is sooner (the handler's by default)")
     add("--max-attempts", type=int, help="the handler's by default")
     add("--deadline", type=formats.duration, help="after the planned time, such as 90s, 10m, 1h30m or 2d")
-    add(
-        "--misfire",
-        choices=ScheduledJob.Misfire.values,
-        default="once",
-        help="what to do about missed runs",
-    )
-    add(
-        "--overlap",
-        choices=ScheduledJob.Overlap.values,
-        default="allow",
-        help="what to do if an earlier run is still live",
-    )
+    _add_rules(parser)
     add("--disabled", action="store_true", help="add it switched off")
     parser = verbs.add("delete", delete_schedule, "deletes a schedule; its messages stay", destroys=True)
     parser.add_argument("name")
@@ -87,6 +77,38 @@ def _add_changes(verbs: Verbs) -> None:
     )
     parser = verbs.add("run", run_schedule, "enqueues a schedule's message now")
     parser.add_argument("name")
+
+
+def _add_rules(parser: ArgumentParser) -> None:
+    """Add the options about runs: which are made, and when there are no more."""
+    add = parser.add_argument
+    add(
+        "--misfire",
+        choices=ScheduledJob.Misfire.values,
+        default="once",
+        help="what to do about missed runs",
+    )
+    add(
+        "--overlap",
+        choices=ScheduledJob.Overlap.values,
+        default="allow",
+        help="what to do if an earlier run is still live: allow both, skip the new one, queue it "
+        "(one at most waits), or replace the earlier one",
+    )
+    add(
+        "--except-on",
+        default="",
+        metavar="DAYS",
+        help="days on which nothing runs, such as '2026-12-25, 12-24..01-02, holidays'",
+    )
+    add("--max-runs", type=int, metavar="N", help="its last run is the Nth (there is no last one)")
+    add(
+        "--pause-after-failures",
+        type=int,
+        metavar="N",
+        help="switch it off when N runs in a row are dead (never)",
+    )
+    add("--delete-when-over", action="store_true", help="delete it when it has no further runs")
 
 
 # -- list ------------------------------------------------------------------------------------------------
@@ -234,6 +256,10 @@ def add_schedule(call: Call) -> None:
         enabled=not call["disabled"],
         misfire=call["misfire"],
         overlap=call["overlap"],
+        except_on=call["except_on"],
+        max_runs=call["max_runs"],
+        pause_after_failures=call["pause_after_failures"],
+        delete_when_over=call["delete_when_over"],
         using=call.using,
     )
     if call.out.as_json:

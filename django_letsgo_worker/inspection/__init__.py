@@ -40,7 +40,7 @@ from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serv
 from .overview import Totals, has_history, live_by_state, new_versions, next_jobs, totals
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .rates import Durations, History, Rate, history, history_lately, rates
-from .runs import Run, clock_change, last_runs, newest_runs, next_runs
+from .runs import Run, clock_change, last_runs, newest_runs, next_runs, waits_for
 from .schedule_problems import LATE, declared_names, does_something, is_late, troubled
 from .search import KINDS, WINDOW, Wanted, find_ended, find_live
 from .snapshot import Snapshot, alias_of_queue
@@ -157,4 +157,5 @@ __all__ = [
     "type_names",
     "types_waiting",
     "used_queues",
+    "waits_for",
 ]

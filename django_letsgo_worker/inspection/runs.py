@@ -89,6 +89,12 @@ def _messages(ids: Sequence[int], using: str) -> dict[int, Message | ArchivedMes
     return found
 
 
+def waits_for(job: ScheduledJob, *, using: str) -> int | None:
+    """Return the oldest live message that a schedule's waiting one is held back for; None if none lives."""
+    live = Message.objects.using(using).filter(scheduled_job_id=job.pk).exclude(pk=job.waiting_message_id)
+    return live.order_by("pk").values_list("pk", flat=True).first()
+
+
 def next_runs(job: ScheduledJob, count: int, now: datetime) -> list[datetime]:
     """Return the next planned times; for a schedule that is off, those that it would have if it were on.
 

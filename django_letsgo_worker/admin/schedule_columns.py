@@ -5,6 +5,7 @@ The page itself, its form and its actions are in schedules.py.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -16,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..errors import InvalidSchedule
 from ..hints import nearest
-from ..inspection import Snapshot, is_late, next_runs
+from ..inspection import Snapshot, is_late, next_runs, waits_for
 from ..models import ScheduledJob
 from ..recurrence import Recurrence
 from . import formatting
@@ -112,6 +113,26 @@ class ScheduleColumns(DoorAdmin):
             return formatting.two_lines(shown, by_hand)
         return shown
 
+    @admin.display(description=_("runs so far"))
+    def runs_shown(self, row: Any) -> str:
+        if row.max_runs is None:
+            return str(row.runs or formatting.NOTHING)
+        return gettext("%(count)d of %(most)d") % {"count": row.runs, "most": row.max_runs}
+
+    @admin.display(description=_("waits"))
+    def waiting_shown(self, row: Any) -> SafeString | str:
+        """Show the message that is held back, and which one it waits for."""
+        if row.waiting_message_id is None:
+            return formatting.NOTHING
+        site, earlier = self.admin_site.name, waits_for(row, using=self.alias)
+        waiting = formatting.link_to(site, "message", row.waiting_message_id, row.waiting_message_id)
+        if earlier is None:
+            return format_html(gettext("one run, message {waiting}, waits to start"), waiting=waiting)
+        said = gettext("one run, message {waiting}, waits behind message {earlier}")
+        return format_html(
+            said, waiting=waiting, earlier=formatting.link_to(site, "message", earlier, earlier)
+        )
+
     @admin.display(description=_("next runs"))
     def next_runs(self, row: ScheduledJob) -> SafeString | str:
         try:
@@ -134,7 +155,8 @@ def next_runs_shown(job: ScheduledJob, page: Snapshot) -> SafeString | str:
     if not moments:
         return gettext("none")
     caption = _("The next planned times") if job.enabled else _("When it would run if it were on")
-    return next_table(job.recurrence, moments, page.now, caption)
+    excluded: dict[datetime, str] = {}
+    return next_table(job.recurrence, moments, page.now, caption, excluded)
 
 
 def unknown(type: str, page: Snapshot) -> str:

@@ -53,6 +53,7 @@ class PreviewForm(forms.Form):
     timezone = forms.CharField(required=False)
     starts_at = forms.SplitDateTimeField(required=False, widget=AdminSplitDateTime)
     ends_at = forms.SplitDateTimeField(required=False, widget=AdminSplitDateTime)
+    except_on = forms.CharField(required=False)
 
     def typed_into(self, job: ScheduledJob) -> ScheduledJob:
         """Return a schedule with all of these that can be read."""
@@ -144,6 +145,9 @@ class ScheduledJobForm(ScheduledJobModelForm):
             "payload": forms.Textarea(
                 attrs={"rows": 8, "cols": 80, "class": "lg-payload", "spellcheck": "false"}
             ),
+            "except_on": forms.Textarea(
+                attrs={"rows": 2, "cols": 80, "class": "vLargeTextField", "spellcheck": "false"}
+            ),
         }
         help_texts = {
             "schedule": _("Such as rate(5 minutes), @daily, 30 2 * * MON-FRI, at(2027-01-01T09:00:00)."),
@@ -154,7 +158,17 @@ class ScheduledJobForm(ScheduledJobModelForm):
             "max_attempts": _("Empty: the handler's."),
             "deadline": _("Counted from the planned time, such as 00:10:00; no attempt starts after that."),
             "misfire_grace": _("How late a run may be and still be on time, such as 00:01:00."),
+            "overlap": _("What a run does while an earlier one of this schedule is unfinished."),
             "spread": _("Minutes over which runs are spread."),
+            "except_on": _(
+                "Days on which nothing runs, separated by commas: 2026-12-25, 12-24..01-02 of each year, or "
+                "the name of a calendar."
+            ),
+            "max_runs": _("With so many runs it is over. Empty: it goes on."),
+            "pause_after_failures": _("So many dead runs in a row switch it off. Empty: none do."),
+            "delete_when_over": _(
+                "When no further run comes, it is deleted with the records of its runs; its messages stay."
+            ),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -33,9 +33,14 @@ from .schedule_form import ScheduledJobForm
 from .schedule_pages import FOLDER, SchedulePages
 
 WHAT = ("name", "type", "schedule", "timezone")
-STATE = ("state_shown", "rule", "next_runs", "last_runs")
+STATE = ("state_shown", "rule", "runs_shown", "waiting_shown", "next_runs", "last_runs")
 # What most schedules leave as it is.
-FOLDED = ((_("Its messages"), planning.MESSAGE_FIELDS), (_("Bounds and rules"), planning.RUN_FIELDS))
+BOUNDS = ("starts_at", "ends_at", "except_on", "spread", "max_runs", "delete_when_over")
+FOLDED = (
+    (_("Its messages"), planning.MESSAGE_FIELDS),
+    (_("When it runs"), BOUNDS),
+    (_("Late, overlapping and failing runs"), [name for name in planning.RUN_FIELDS if name not in BOUNDS]),
+)
 
 
 @admin.register(ScheduledJob)
@@ -279,6 +284,8 @@ def _held(field: Any, job: ScheduledJob | None) -> str:
     shown = dict(field.flatchoices).get(value, value)
     if isinstance(shown, datetime):
         shown = f"{timezone.localtime(shown):%Y-%m-%d %H:%M}"
+    if isinstance(shown, bool):
+        shown = gettext("yes")
     if isinstance(shown, timedelta):
         shown = formatting.span(shown.total_seconds())
     return f"{field.verbose_name}: {formatting.cut(shown)}"

@@ -128,7 +128,7 @@ def _later(row: Message, snapshot: Snapshot) -> Cause:
 
 
 def _wait(row: Message, snapshot: Snapshot) -> str:
-    facts = {"when": _at(row.visible_at, snapshot.now)}
+    facts: dict[str, object] = {"when": _at(row.visible_at, snapshot.now)}
     if row.attempts:
         facts |= {"next": row.attempts + 1, "most": row.max_attempts, "failure": _failure(row)}
         return _("Waits for try %(next)s of %(most)s at %(when)s: %(failure)s.") % facts

@@ -90,9 +90,14 @@ def _messages(ids: Sequence[int], using: str) -> dict[int, Message | ArchivedMes
 
 
 def waits_for(job: ScheduledJob, *, using: str) -> int | None:
-    """Return the oldest live message that a schedule's waiting one is held back for; None if none lives."""
+    """Return the message that a schedule's waiting one is held back for: the oldest, or None.
+
+    It lives, or it was cancelled and its code may still run.
+    """
+    assert job.waiting_message_id is not None
     live = Message.objects.using(using).filter(scheduled_job_id=job.pk).exclude(pk=job.waiting_message_id)
-    return live.order_by("pk").values_list("pk", flat=True).first()
+    oldest = live.order_by("pk").values_list("pk", flat=True).first()
+    return min((id for id, *_where in job.waiting_behind or ()), default=None) if oldest is None else oldest
 
 
 def next_runs(job: ScheduledJob, count: int, now: datetime) -> list[datetime]:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
+from datetime import datetime, timedelta
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 from django.db.models import Value
 
 from .. import planning
+from ..engines import AtLeast
 from ..models import ArchivedMessage, Message, Occurrence, ScheduledJob
 from ..recurrence import Recurrence
-from .work import state_of
+from ..validation import END_OF_TIME
+from .work import MOST_COUNTED, state_of
 
 # So many selects one statement has on every database; SQLite takes 500.
 JOBS_AT_ONCE = 250
@@ -89,6 +91,11 @@ def _messages(ids: Sequence[int], using: str) -> dict[int, Message | ArchivedMes
     return found
 
 
+def is_held_back(message: Message | ArchivedMessage) -> bool:
+    """Whether a message has no time to start at yet: it waits for earlier ones of its schedule."""
+    return message.visible_at == END_OF_TIME
+
+
 def waits_for(job: ScheduledJob, *, using: str) -> int | None:
     """Return the message that a schedule's waiting one is held back for: the oldest, or None.
 
@@ -114,6 +121,22 @@ def next_runs(job: ScheduledJob, count: int, now: datetime) -> list[datetime]:
         return []
     times = [first, *islice(recurrence.occurrences_after(first), max(0, count - 1))]
     return [moment for moment in times if job.ends_at is None or moment <= job.ends_at]
+
+
+def unrecorded(job: ScheduledJob, start: datetime, end: datetime, *, using: str) -> int:
+    """Count the planned times of a schedule from `start` to `end`, both inclusive, that have no occurrence.
+
+    It looks at the first ten thousand of them, and says so. Raises InvalidSchedule.
+    """
+    later = job.recurrence.occurrences_after(start - timedelta(microseconds=1))
+    times = list(islice(takewhile(lambda moment: moment <= end, later), MOST_COUNTED + 1))
+    looked_at = times[:MOST_COUNTED]
+    if not looked_at:
+        return 0
+    occurrences = Occurrence.objects.using(using).filter(scheduled_job=job)
+    recorded = occurrences.filter(planned_at__range=(looked_at[0], looked_at[-1]))
+    count = len(set(looked_at).difference(recorded.values_list("planned_at", flat=True)))
+    return AtLeast(count) if len(times) > len(looked_at) else count
 
 
 def clock_change(recurrence: Recurrence, moment: datetime) -> str:

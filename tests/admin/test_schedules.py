@@ -14,6 +14,7 @@ from django.utils import timezone
 from django_letsgo_worker import enqueue, planning, schedules
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
 from django_letsgo_worker.schedules import Declared, sync_declared
+from django_letsgo_worker.validation import END_OF_TIME
 from tests.browser.rows import archived, change_url, do_url, list_url, process
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +54,14 @@ def add(client, **given):
 
 def errors_of(response):
     return {field: " ".join(errors) for field, errors in response.context["adminform"].form.errors.items()}
+
+
+def errors_on_page(response):
+    """Return the errors that a page shows, whichever form they are of."""
+    page = response.content.decode()
+    return re.findall(
+        r"<li>([^<]*)</li>", "".join(re.findall(r'<ul class="errorlist.*?</ul>', page, re.DOTALL))
+    )
 
 
 def limited_client(*permissions):
@@ -336,8 +345,10 @@ def test_the_page_says_which_run_waits_and_behind_which_message(admin_client):
     job = schedules.add("Nightly", "@daily", "mail.send", overlap="queue")
     assert "waiting_shown" not in facts_of(admin_client, job)
     earlier, waiting = schedules.run_now("Nightly"), schedules.run_now("Nightly")
+    Message.objects.filter(pk=waiting.pk).update(visible_at=END_OF_TIME)
     ScheduledJob.objects.update(waiting_message_id=waiting.pk)
 
+    assert admin_client.get(list_url("message")).content.decode().count("after an earlier run") == 1
     said = facts_of(admin_client, job)["waiting_shown"]
     assert said == f"one run, message {waiting.pk}, waits behind message {earlier.pk}"
     page = admin_client.get(change_url("scheduledjob", job.pk)).content.decode()

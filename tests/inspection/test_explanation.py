@@ -15,6 +15,7 @@ from django_letsgo_worker.engines import AtLeast
 from django_letsgo_worker.inspection import explanation
 from django_letsgo_worker.models import Message, Process, ScheduledJob
 from django_letsgo_worker.testing import drain
+from django_letsgo_worker.validation import END_OF_TIME
 from tests.inspection.troubles import MINUTE, now, process
 from tests.support import table
 
@@ -117,7 +118,7 @@ def held_back():
     """A run of a schedule that waits for an earlier one; all three."""
     job = schedules.add("nightly", "@daily", "t:x", overlap="queue")
     earlier, waiting = schedules.run_now("nightly"), schedules.run_now("nightly")
-    Message.objects.filter(pk=waiting.pk).update(visible_at=now() + 10 * MINUTE)
+    Message.objects.filter(pk=waiting.pk).update(visible_at=END_OF_TIME)
     ScheduledJob.objects.update(waiting_message_id=waiting.pk)
     return job, earlier, waiting
 
@@ -131,6 +132,8 @@ def test_what_is_held_back_behind_an_earlier_run_of_its_schedule_names_that(held
         f"It waits for an earlier message of its schedule to end: message {earlier.pk}. `manage.py"
     )
     assert commands(found)["cancel"] == f"manage.py letsgo message cancel {waiting.pk}"
+    [enqueued] = found.timeline
+    assert enqueued["sentence"].endswith(", to run after an earlier message of it.")
     assert explained(earlier).code == "ready"
 
 

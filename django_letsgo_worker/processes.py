@@ -12,6 +12,7 @@ from .conf import settings
 from .engines import engine_for
 from .errors import ProcessAlive, ProcessNotFound
 from .models import Process
+from .validation import exact_json
 
 TABLE = Process._meta.db_table
 # Rows of processes that ended, or fell silent, are kept this long.
@@ -40,9 +41,11 @@ def beat(process: Process, *, busy: int, using: str) -> bool:
     engine = engine_for(using)
     now = engine.dialect.now_param(None)
     params = {"id": engine.process(process.pk), "busy": busy, "state": process.state, "now": now}
+    params["awake"] = engine.moment(process.awake_since)
+    params["overrunning"] = exact_json(process.overrunning)
     update = (
-        f"UPDATE {TABLE} SET heartbeat_at = {engine.dialect.clock}, busy = %(busy)s, state = %(state)s "
-        "WHERE id = %(id)s"
+        f"UPDATE {TABLE} SET heartbeat_at = {engine.dialect.clock}, busy = %(busy)s, state = %(state)s, "
+        "overrunning = %(overrunning)s, awake_since = %(awake)s WHERE id = %(id)s"
     )
     if engine.can_return_updated:
         rows = engine.execute(f"{update} RETURNING stop_requested", params)

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from django.db import Error, connections
 
@@ -32,6 +33,8 @@ SHORTEST_PAUSE = 0.02
 BLOCKED_PAUSE = 0.2
 # A database's clock that goes back by more than this was corrected; by less, it is only being adjusted.
 STEP_SECONDS = 1.0
+# A scheduler that did not look for longer than it had meant to was suspended, or had no database.
+LONGEST_BREAK = timedelta(seconds=15)
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 10.0
 
 
@@ -63,6 +66,9 @@ class Scheduler:
         self._looks_again_at = self._beats_again_at = float("-inf")
         # By how much the database's clock was ahead of this machine's steady one, at the least.
         self._clock_lead = float("-inf")
+        # The database's clock at the last look, and for how long nothing was to be done after it.
+        self._clock: datetime | None = None
+        self._pause = timedelta(0)
         # The id up to which plans were checked; None when there is no need.
         self._mended_until: int | None = 0
 
@@ -73,7 +79,9 @@ class Scheduler:
                 self.turned_at = time.monotonic()
                 # Under DEBUG Django keeps each statement.
                 connections[self.using].queries_log.clear()
-                self.stop.wait(self._survive(self._round))
+                pause = self._survive(self._round)
+                self._pause = timedelta(seconds=pause)
+                self.stop.wait(pause)
         finally:
             self._finish()
 
@@ -84,23 +92,23 @@ class Scheduler:
         while self._steps:
             self._steps[0]()
             self._steps.pop(0)
-        looks = time.monotonic() >= self._looks_again_at
-        if looks:
-            self._looks_again_at = time.monotonic() + LOOK_SECONDS
-        fired = schedules.fire_due(using=self.using, edits=looks)
+        asked_at = time.monotonic()
+        look = schedules.look(using=self.using)
+        self._note_clock(look.clock, asked_at)
+        fired = bool(look.is_due or look.has_edits) and self._fire(look)
         self._beat()
         if self._mend_plans() or self._keep_house():
             return SHORTEST_PAUSE
-        return self._pause(SHORTEST_PAUSE if fired else BLOCKED_PAUSE)
+        if look.is_due:
+            return SHORTEST_PAUSE if fired else BLOCKED_PAUSE
+        return max(SHORTEST_PAUSE, min(LOOK_SECONDS, look.seconds_until_next))
 
-    def _pause(self, when_due: float) -> float:
-        until_look = self._looks_again_at - time.monotonic()
-        until_next = schedules.seconds_until_next(using=self.using)
-        if until_next is None:
-            pause = until_look
-        else:
-            pause = min(until_look, until_next if until_next > 0 else when_due)
-        return max(SHORTEST_PAUSE, pause)
+    def _fire(self, look: schedules.Look) -> bool:
+        """Fire what is due, and attend to edits, once a second; return whether messages were made."""
+        edits = look.has_edits and time.monotonic() >= self._looks_again_at
+        if edits:
+            self._looks_again_at = time.monotonic() + LOOK_SECONDS
+        return bool(schedules.fire_due(using=self.using, edits=edits, awake_since=self.process.awake_since))
 
     def _mend_plans(self) -> bool:
         """Check some of the plans, which a wrong clock may have made; return whether there are more."""
@@ -108,16 +116,17 @@ class Scheduler:
             self._mended_until = schedules.mend_plans(self._mended_until, using=self.using)
         return self._mended_until is not None
 
-    def _watch_clock(self) -> None:
-        """Have all plans checked when the database's clock has gone back."""
-        before = time.monotonic()
-        clock = engine_for(self.using).clock().timestamp()
+    def _note_clock(self, clock: datetime, asked_at: float) -> None:
+        """Note since when there was no break, and have all plans checked when the clock has gone back."""
         # However long the answer took, the clock was read between the two moments.
-        back = self._clock_lead - (clock - before)
-        self._clock_lead = clock - time.monotonic()
+        back = self._clock_lead - (clock.timestamp() - asked_at)
+        self._clock_lead = clock.timestamp() - time.monotonic()
         if back > STEP_SECONDS:
             logger.warning("The database's clock went back by %.0f seconds: all plans are checked.", back)
             self._mended_until = 0
+        if self._clock is None or clock > self._clock + self._pause + LONGEST_BREAK or back > STEP_SECONDS:
+            self.process.awake_since = clock
+        self._clock = clock
 
     def _keep_house(self) -> bool:
         """Take a step of the housekeeping, whose faults hold up no schedule; return whether there is more."""
@@ -136,7 +145,6 @@ class Scheduler:
         if processes.beat(self.process, busy=0, using=self.using):
             logger.info("Scheduler %s was asked to stop.", self.process.name)
             self.stop.set()
-        self._watch_clock()
         self._beats_again_at = time.monotonic() + processes.SCHEDULER_BEATS_EVERY
 
     # -- beginning and end -----------------------------------------------------------------------------

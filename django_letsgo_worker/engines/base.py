@@ -33,16 +33,6 @@ IDLE = IdleQueue._meta.db_table
 TRIES = 5
 # So much text, in characters, no server refuses that takes a payload.
 SURELY_TAKEN = 64 * 1024
-# All that an engine's own class may say. The rest is said once, in Engine.
-DIFFERS = (
-    "dialect", "display_name", "skip_locked", "can_return_updated", "poll_seconds", "chunk", "most_text",
-    "can_listen", "lapse_grace", "own_options", "clock", "execute", "prepare_own_connection", "begin_round",
-    "insert", "insert_many", "has_leftovers", "reset_session", "remember_session", "abort_connection",
-    "data_version", "listen", "tell_revoked", "notify", "set_waiting", "lanes", "lock_held", "claim_within",
-    "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked", "atomic_scope",
-    "old_snapshots", "bloated_tables", "tell_of_operation",
-)  # fmt: skip
-
 T = TypeVar("T")
 
 
@@ -78,10 +68,14 @@ class Engine:
             cursor.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
 
+    @property
+    def clock_sql(self) -> str:
+        """The database's clock, where a statement has the parameter `now` of its dialect."""
+        return CLOCK_SQL[self.connection.vendor]
+
     def clock(self) -> datetime:
         """Return the database's clock."""
-        sql = f"SELECT {CLOCK_SQL[self.connection.vendor]}"
-        moment = self.dialect.read_moment(self.execute(sql, {})[0][0])
+        moment = self.dialect.read_moment(self.execute(f"SELECT {self.clock_sql}", {})[0][0])
         assert moment is not None
         return moment
 
@@ -182,6 +176,18 @@ class Engine:
 
     def insert_many(self, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
         """Insert messages without unique keys; return their ids in order."""
+        raise NotImplementedError
+
+    def known_occurrences(self, pairs: Sequence[tuple[int, datetime]]) -> list[tuple[int, datetime]]:
+        """Return those of the pairs of a schedule and a planned time that have an occurrence."""
+        raise NotImplementedError
+
+    def insert_occurrences(self, rows: Sequence[tuple[Any, ...]]) -> list[int]:
+        """Insert rows of the columns NEW in schedules.py; return their ids in order."""
+        raise NotImplementedError
+
+    def move_schedules(self, rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> int:
+        """Write columns of schedules that have this id, version and next run; return how many there were."""
         raise NotImplementedError
 
     def has_leftovers(self) -> bool:

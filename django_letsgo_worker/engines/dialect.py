@@ -87,6 +87,12 @@ class Dialect:
     fault_of: Callable[[BaseException, Any], Fault]
     missing_table: Collection[Any]
 
+    def json_relation(self, columns: Sequence[str]) -> str:
+        """The JSON rows in the parameter `rows` as a relation s with these columns, in their order."""
+        kinds = self.json_kinds
+        read = [self.json_column.format(n=n, name=c, kind=kinds.get(c)) for n, c in enumerate(columns)]
+        return self.json_rows.format(columns=", ".join(read))
+
     def now_sql(self, now: datetime | None) -> str:
         """The clock of a statement, or the parameter `now` in its place."""
         return self.clock if now is None else self.given_clock

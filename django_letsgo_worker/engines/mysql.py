@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from ..models import CLOCK_SQL
-from . import faults, portable
+from . import faults, portable, schedules
 from .base import TABLE, Engine
 from .dialect import Dialect
 from .records import Inserted, NewRow
@@ -32,7 +33,7 @@ DIALECT = Dialect(
         "id": "BIGINT", "outcome": "VARCHAR(16) CHARACTER SET utf8mb4", "attempts": "INT", "errors": _TEXT,
         "delay": "BIGINT", "deaths": "INT", "started": "BIGINT", "seconds": "DOUBLE", "result": _TEXT,
         "error_class": "VARCHAR(255) CHARACTER SET utf8mb4",
-        "error_fingerprint": "VARCHAR(40) CHARACTER SET utf8mb4",
+        "error_fingerprint": "VARCHAR(40) CHARACTER SET utf8mb4", "job": "BIGINT", "at": "DATETIME(6)",
     },
     update_joined="UPDATE {table} m JOIN {rows} ON m.id = s.id SET {sets}",
     update_column="m.{column} = {value}",
@@ -54,6 +55,8 @@ class MySQLEngine(Engine):
     settle = portable.settle
     settle_locked = portable.settle_locked
     atomic_scope = portable.atomic_scope
+    known_occurrences = schedules.known_occurrences
+    move_schedules = schedules.move_schedules
 
     @property
     def display_name(self) -> str:  # type: ignore[override]
@@ -106,6 +109,16 @@ class MySQLEngine(Engine):
     def insert_many(self, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
         values, params = portable.values_of_many(DIALECT, rows, now)
         sql = f"INSERT INTO {TABLE} ({portable.INSERTED}) VALUES {values}"
+        return self._ids_of(sql, params, len(rows))
+
+    def insert_occurrences(self, rows: Sequence[tuple[Any, ...]]) -> list[int]:
+        one, params = schedules.new_occurrences(DIALECT, rows)
+        before, _, values = one.rpartition(" VALUES ")
+        many = f"{before} VALUES {', '.join([values] * len(rows))}"
+        return self._ids_of(many, [value for row in params for value in row], len(rows))
+
+    def _ids_of(self, sql: str, params: Any, count: int) -> list[int]:
+        """Insert rows by one statement; return their ids in order."""
         if self.connection.features.can_return_columns_from_insert:
             return sorted(row[0] for row in self.execute(f"{sql} RETURNING id", params))
         with self.connection.cursor() as cursor:
@@ -114,4 +127,4 @@ class MySQLEngine(Engine):
             cursor.execute("SELECT @@auto_increment_increment")
             step = cursor.fetchone()[0]
         # An INSERT of VALUES is a "simple insert" for InnoDB: its ids are consecutive in every lock mode.
-        return list(range(first, first + step * len(rows), step))
+        return list(range(first, first + step * count, step))

@@ -294,13 +294,6 @@ def _settled_rows(
     return {"rows": json.dumps(rows, ensure_ascii=False), "now": dialect.now_param(now)}
 
 
-def _settled(dialect: Dialect, columns: Sequence[str]) -> str:
-    """The settlements in the parameter `rows`, as a relation s with these of the columns SETTLED."""
-    kinds = dialect.json_kinds
-    read = [dialect.json_column.format(n=n, name=c, kind=kinds.get(c)) for n, c in enumerate(columns)]
-    return dialect.json_rows.format(columns=", ".join(read))
-
-
 @cache
 def _archive_sql(dialect: Dialect, columns: tuple[str, ...], is_given: bool) -> str:
     clock, moved = dialect.given_clock if is_given else dialect.clock, ", ".join(MOVED)
@@ -321,7 +314,7 @@ def _archive_sql(dialect: Dialect, columns: tuple[str, ...], is_given: bool) -> 
     return f"""
         INSERT INTO {ARCHIVE} ({moved}, {", ".join(facts)})
         SELECT {", ".join(f"m.{name}" for name in MOVED)}, {", ".join(facts.values())}
-        FROM {TABLE} m JOIN {_settled(dialect, columns)} ON m.id = s.id
+        FROM {TABLE} m JOIN {dialect.json_relation(columns)} ON m.id = s.id
         """
 
 
@@ -339,7 +332,7 @@ def _put_back_sql(dialect: Dialect, is_given: bool) -> str:
         "error_fingerprint": "COALESCE(NULLIF(s.error_fingerprint, ''), m.error_fingerprint)",
     }
     sets = [dialect.update_column.format(column=c, value=value) for c, value in assignments.items()]
-    rows = _settled(dialect, SETTLED)
+    rows = dialect.json_relation(SETTLED)
     return dialect.update_joined.format(table=TABLE, rows=rows, sets=", ".join(sets))
 
 

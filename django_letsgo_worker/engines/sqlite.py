@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..models import machine_clock
-from . import faults, portable
+from . import faults, portable, schedules
 from .base import TABLE, Engine
 from .dialect import Dialect
 from .records import Inserted, NewRow
 
 MANY = f"""
 INSERT INTO {TABLE} (type, payload, headers, queue, priority, max_attempts, errors, attempts, receipt, deaths,
-                     enqueued_at, visible_at, deadline)
-VALUES (%s, %s, %s, %s, %s, %s, '[]', 0, 0, 0, %s, %s, %s)
+                     enqueued_at, visible_at, deadline, scheduled_job_id, planned_at)
+VALUES (%s, %s, %s, %s, %s, %s, '[]', 0, 0, 0, %s, %s, %s, %s, %s)
 """
 
 
@@ -83,6 +83,12 @@ class SQLiteEngine(Engine):
     settle = portable.settle
     settle_locked = portable.settle_locked
     atomic_scope = portable.atomic_scope
+    known_occurrences = schedules.known_occurrences
+    move_schedules = schedules.move_schedules
+
+    @property
+    def clock_sql(self) -> str:
+        return DIALECT.clock
 
     def clock(self) -> datetime:
         return machine_clock()
@@ -126,11 +132,18 @@ class SQLiteEngine(Engine):
             visible_at, deadline = row.moments(clock, place, count)
             values.append(
                 (row.type, row.payload, row.headers, row.queue, row.priority, row.max_attempts,
-                 enqueued_at, _moment(visible_at), _moment(deadline))
+                 enqueued_at, _moment(visible_at), _moment(deadline), row.scheduled_job_id,
+                 _moment(row.planned_at))
             )  # fmt: skip
+        return self._insert_in_order(MANY, values)
+
+    def _insert_in_order(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[int]:
         with self.connection.cursor() as cursor:
-            cursor.executemany(MANY, values)
+            cursor.executemany(sql, rows)
             cursor.execute("SELECT last_insert_rowid()")
             last = cursor.fetchone()[0]
         # From the first of them on the transaction has the write lock: nobody's ids are in between.
-        return list(range(last - count + 1, last + 1))
+        return list(range(last - len(rows) + 1, last + 1))
+
+    def insert_occurrences(self, rows: Sequence[tuple[Any, ...]]) -> list[int]:
+        return self._insert_in_order(*schedules.new_occurrences(DIALECT, rows))

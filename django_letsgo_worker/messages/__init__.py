@@ -4,10 +4,21 @@ enqueueing.py adds them, settlements.py is for workers; operations.py, retrying.
 are for people; working_off.py and maintenance.py for the housekeeping. Nothing here runs a handler.
 """
 
-from .enqueueing import aenqueue, enqueue, enqueue_many, enqueue_occurrence
+from .enqueueing import aenqueue, enqueue, enqueue_many, enqueue_occurrences, occurrence_row
 from .maintenance import expire, give_up_unknown_types, prune, prune_batch, purge_batch
 from .operating import find_operation, found_by, operate, operation_of, stop_operation, undo_operation
-from .operations import BulkResult, cancel, discard, discard_many, find, redrive, redrive_many
+from .operations import (
+    BulkResult,
+    cancel,
+    cancel_locked,
+    discard,
+    discard_many,
+    find,
+    let_start,
+    lock_free,
+    redrive,
+    redrive_many,
+)
 from .pausing import pause_facts, pause_type, paused_types, resume_due_types, resume_type
 from .retrying import retry, retry_many
 from .working_off import forget_operations, work_off_operations
@@ -16,17 +27,21 @@ __all__ = [
     "BulkResult",
     "aenqueue",
     "cancel",
+    "cancel_locked",
     "discard",
     "discard_many",
     "enqueue",
     "enqueue_many",
-    "enqueue_occurrence",
+    "enqueue_occurrences",
     "expire",
     "find",
     "find_operation",
     "forget_operations",
     "found_by",
     "give_up_unknown_types",
+    "let_start",
+    "lock_free",
+    "occurrence_row",
     "operate",
     "operation_of",
     "pause_facts",

@@ -7,7 +7,7 @@ so the caller's transaction stays usable.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -135,37 +135,47 @@ def enqueue_many(messages: Iterable[Any], *, using: str | None = None, **default
         return _insert_rows(rows, alias)
 
 
-def enqueue_occurrence(
+def occurrence_row(
     job: ScheduledJob,
     planned_at: datetime,
     payload: Any,
     *,
     visible_at: datetime | None,
     deadline: datetime | None,
-    using: str,
-    now: datetime | None = None,
-) -> Message:
-    """Add the message of a planned time, in the current transaction; visible_at None means at once."""
+    **headers: Any,
+) -> NewRow:
+    """Return the message of a planned time, checked; visible_at None means at once."""
     given = Given(
         type=job.type, payload=payload, visible_at=visible_at,
         queue=job.queue, priority=job.priority, max_attempts=job.max_attempts,
     )  # fmt: skip
-    row = row_of(given, {"schedule": job.name})
-    row = replace(row, deadline=deadline, scheduled_job_id=job.pk, planned_at=planned_at)
-    return _insert(row, "return", using, now)
+    row = row_of(given, {"schedule": job.name, **headers})
+    return replace(row, deadline=deadline, scheduled_job_id=job.pk, planned_at=planned_at)
+
+
+def enqueue_occurrences(rows: Sequence[NewRow], using: str, now: datetime | None = None) -> list[Message]:
+    """Add the messages of planned times, in the current transaction; return them in order.
+
+    Their moments are read from the database when they are asked for.
+    """
+    ids = _insert_rows([(row, "return") for row in rows], using, now) if rows else []
+    made = [_in_hand(row, id, {}, using) for row, id in zip(rows, ids, strict=True)]
+    for message in made:
+        _say_enqueued(message, using)
+    return made
 
 
 _length = attrgetter("length")
 
 
-def _insert_rows(rows: list[tuple[NewRow, str]], alias: str) -> list[int]:
+def _insert_rows(rows: Sequence[tuple[NewRow, str]], alias: str, now: datetime | None = None) -> list[int]:
     ids: list[int] = []
     waiting: list[NewRow] = []
     engine = engine_for(alias)
 
     def flush() -> None:
         for group in engine.in_groups(waiting, _length, engine.chunk):
-            ids.extend(engine.insert_many(group))
+            ids.extend(engine.insert_many(group, now))
         waiting.clear()
 
     for row, on_conflict in rows:
@@ -173,7 +183,7 @@ def _insert_rows(rows: list[tuple[NewRow, str]], alias: str) -> list[int]:
             waiting.append(row)
         else:
             flush()
-            ids.append(_insert(row, on_conflict, alias).pk)
+            ids.append(_insert(row, on_conflict, alias, now).pk)
     flush()
     for queue, priority in {(row.queue, row.priority) for row, _ in rows}:
         _notify_on_commit(alias, queue, priority)
@@ -202,27 +212,39 @@ def _insert(row: NewRow, on_conflict: str, alias: str, now: datetime | None = No
 
 
 def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
+    made = {}
+    if inserted.enqueued_at is not None:
+        # MySQL has no RETURNING: there these columns are deferred, and read on access.
+        made = {name: getattr(inserted, name) for name in MADE}
+    message = _in_hand(row, inserted.id, made, alias)
+    if not inserted.notified:
+        _notify_on_commit(alias, row.queue, row.priority)
+    _say_enqueued(message, alias)
+    return message
+
+
+def _in_hand(row: NewRow, id: int, made: Mapping[str, Any], alias: str) -> Message:
+    """Return the message that was written as this row; what the database made, if not given, is deferred."""
     facts = {
         **UNSAID,
         **{name: getattr(row, name) for name in SAID},
-        "id": inserted.id,
+        "id": id,
         # Read from the text: what the caller gave is the caller's, and reading is the fastest copy.
         "payload": json.loads(row.payload),
         "headers": {} if row.headers == "{}" else json.loads(row.headers),
         "errors": [],
+        **made,
     }
-    if inserted.enqueued_at is not None:
-        # MySQL has no RETURNING: there these columns are deferred, and read on access.
-        facts |= {name: getattr(inserted, name) for name in MADE}
     known = [name for name in COLUMNS if name in facts]
     texts = {"payload": row.payload, "headers": row.headers, "errors": "[]"}
     message = Message.in_hand(alias, known, facts, **texts)
     message.created = True
-    if not inserted.notified:
-        _notify_on_commit(alias, row.queue, row.priority)
+    return message
+
+
+def _say_enqueued(message: Message, alias: str) -> None:
     if message_enqueued.receivers and message_enqueued.has_listeners(Message):
         message_enqueued.send_robust(sender=Message, message=message, using=alias)
-    return message
 
 
 # -- live twins ----------------------------------------------------------------------------------------------

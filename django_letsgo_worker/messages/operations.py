@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import JSONField
+from django.db.models import JSONField, QuerySet
 
 from .. import counts
 from ..conf import settings
@@ -99,6 +99,30 @@ def lock_live(message_id: int, alias: str) -> Message:
     if engine.skip_locked and rows.exists():
         raise MessageInTransaction(message_id)
     raise MessageNotFound(message_id, "live message")
+
+
+def lock_free(messages: QuerySet[Message], alias: str) -> list[Message]:
+    """Lock those of live messages that no other transaction has, inside the current one."""
+    return list(messages.select_for_update(skip_locked=True) if engine_for(alias).skip_locked else messages)
+
+
+def cancel_locked(messages: Sequence[Message], clock: datetime, alias: str) -> None:
+    """Archive locked messages as cancelled, even if they run: their workers are told as by cancel()."""
+    counts.ended_by_hand([(one.queue, one.type) for one in messages], "cancelled", clock, alias)
+    archive_many(messages, "cancelled", clock, alias)
+
+
+def let_start(
+    message_ids: Sequence[int], held_until: datetime, *, using: str, now: datetime | None = None
+) -> None:
+    """Make messages visible that are held back until this moment; others stay as they are."""
+    rows = Message.objects.using(using).filter(pk__in=message_ids, visible_at=held_until)
+    lanes = set(rows.values_list("queue", "priority")) if message_ids else ()
+    engine = engine_for(using)
+    if lanes:
+        rows.update(visible_at=now or engine.clock())
+    for queue, priority in sorted(lanes):
+        engine.notify(queue, priority)
 
 
 def archive(message: Message, outcome: str, clock: datetime, alias: str, **facts: Any) -> ArchivedMessage:

@@ -6,6 +6,7 @@ Models hold facts and answer questions about them; messages, schedules, processe
 from .clock import CLOCK_SQL, machine_clock
 from .message import LIVE_STATES, ArchivedMessage, DeadLetter, Message, in_state
 from .operation import BulkOperation, BulkOperationItem
+from .planned import needs_a_look_sql
 from .process import (
     Housekeeping,
     IdleQueue,
@@ -41,4 +42,5 @@ __all__ = [
     "Statistic",
     "in_state",
     "machine_clock",
+    "needs_a_look_sql",
 ]

@@ -84,19 +84,24 @@ def is_not_quiet_sql(vendor: str) -> str:
     return f"({_has_work(vendor)} OR (NOT enabled AND resume_at IS NOT NULL))"
 
 
+def needs_a_look_sql(vendor: str, now: str) -> str:
+    """Return whether a scheduler should look at a row at a moment, in the words of the index."""
+    if vendor == "mysql":
+        return f"{COLUMN} <= {now}"
+    return f"({is_not_quiet_sql(vendor)} AND ({look_at_sql(vendor)}) <= {now})"
+
+
 class NeedsALook(Func):
-    """Whether a scheduler should look at a row at a moment, in the words that the index is found by."""
+    """The same as an expression."""
 
     output_field = BooleanField()
     arity = 1
 
-    def as_sql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        vendor = connection.vendor
+    def as_sql(  # type: ignore[override]
+        self, compiler: Any, connection: Any, **context: Any
+    ) -> tuple[str, Any]:
         now, params = compiler.compile(self.source_expressions[0])
-        if vendor == "mysql":
-            return f"{COLUMN} <= {now}", params
-        written = f"{is_not_quiet_sql(vendor)} AND ({look_at_sql(vendor)})".replace("%", "%%")
-        return f"({written} <= {now})", params
+        return needs_a_look_sql(connection.vendor, now), params
 
 
 class LookAtIndex(models.Index):

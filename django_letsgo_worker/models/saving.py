@@ -6,9 +6,12 @@ Nothing here knows what a column means.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Self, TypeVar
 
 from django.db import models
+from django.db.models.base import ModelState
+from django.db.models.signals import post_init, pre_init
 
 from ..validation import exact_json
 from .fields import ExactJSONField
@@ -66,7 +69,13 @@ class WrittenWhereChanged(models.Model):
 
         For hot paths: nothing is looked up, and no JSON is encoded again.
         """
-        row = super().from_db(db, names, [facts[name] for name in names])
+        if pre_init.has_listeners(cls) or post_init.has_listeners(cls):
+            row = super().from_db(db, names, [facts[name] for name in names])
+        else:
+            row = cls.__new__(cls)
+            row._state = ModelState()
+            row._state.adding, row._state.db = False, db
+            row.__dict__.update(facts)
         row._read = {**facts, **texts, "pk": row.pk}
         return row
 
@@ -85,6 +94,12 @@ class WrittenWhereChanged(models.Model):
 
     def _remember(self, names: Iterable[str] | None = None) -> None:
         """Note the present values of all columns that are loaded, or of those that are named."""
+        if names is None and not self._read and _named_as_columns(type(self)):
+            # A row that was just read. What is noted beside its columns is never asked for.
+            values = self.__dict__
+            texts = {name: _text(values[name]) for name in _json_columns(type(self)) if name in values}
+            self._read = {**values, **texts, "pk": self.pk}
+            return
         self._read = {**self._read, **self._present(names), "pk": self.pk}
 
     def _changed(self, names: Iterable[str] | None = None) -> set[str]:
@@ -107,7 +122,19 @@ class WrittenWhereChanged(models.Model):
         }
 
 
+@cache
+def _named_as_columns(model: type[models.Model]) -> bool:
+    return all(field.name == field.attname for field in model._meta.concrete_fields)
+
+
+@cache
+def _json_columns(model: type[models.Model]) -> tuple[str, ...]:
+    return tuple(f.attname for f in model._meta.concrete_fields if isinstance(f, ExactJSONField))
+
+
 def _text(value: Any) -> Any:
+    if value is None:
+        return "null"
     try:
         return exact_json(value)
     except (TypeError, ValueError, RecursionError):

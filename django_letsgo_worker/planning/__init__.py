@@ -3,7 +3,7 @@
 Pure: no database and no clock; the caller says what time it is.
 """
 
-from .due import Due, Planned, decide_due, spread_delay
+from .due import Due, Planned, Watch, spread_delay
 from .former import FormerPlan, look_back, noted_plans, replaced_plans, to_note
 from .plans import (
     STATES,
@@ -11,6 +11,7 @@ from .plans import (
     Plannable,
     carries_on,
     first_run,
+    has_no_runs_left,
     is_due,
     is_new_or_edited,
     is_planned,
@@ -45,11 +46,12 @@ __all__ = [
     "Plan",
     "Plannable",
     "Planned",
+    "Watch",
     "as_columns",
     "carries_on",
     "check_expression",
-    "decide_due",
     "first_run",
+    "has_no_runs_left",
     "is_due",
     "is_new_or_edited",
     "is_planned",

@@ -5,10 +5,11 @@ Nothing is written here, and only the database knows whether an earlier message 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..recurrence import Recurrence
 from .plans import JUST_BEFORE, Plannable, first_run
@@ -46,29 +47,53 @@ class Due:
     next_run_at: datetime | None
 
 
-def decide_due(job: DueJob, now: datetime) -> Due:
-    """Decide about a row whose next_run_at has come. Raises InvalidSchedule.
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Decisions at one moment, `now`: rows of one rule that are due at one moment are decided once.
 
-    All times follow from the planned one, never from now, so that a late round moves nothing.
+    Since `awake_since` schedulers have fired whatever was due: what was planned later is not late, however
+    long it took them to get to it.
     """
-    first = job.next_run_at
-    assert first is not None and first <= now
-    recurrence = Recurrence.parse(job.schedule, job.timezone, anchor=job.anchor)
-    if job.starts_at is not None and first < job.starts_at:
-        return Due([], first_run(job, recurrence, first))
-    until = now if job.ends_at is None else min(now, job.ends_at)
-    if first > until:
-        return Due([], None)
-    late_until = min(until, now - min(job.misfire_grace, LONGEST_GRACE) - JUST_BEFORE)
-    if first <= late_until:
-        late = _late(job, recurrence, first, late_until)
-        on_time, next_run_at = _on_time(job, recurrence, [], late_until, until)
-    else:
-        late = []
-        on_time, next_run_at = _on_time(job, recurrence, [first], first, until)
-    # A schedule that does not move on would fire for ever.
-    assert next_run_at is None or next_run_at > first
-    return Due([*late, *(Planned(moment) for moment in on_time)], next_run_at)
+
+    now: datetime
+    awake_since: datetime | None = None
+    _decided: dict[tuple[Any, ...], Due] = field(default_factory=dict, compare=False, repr=False)
+
+    def decide(self, job: DueJob) -> Due:
+        """Decide about a row whose next_run_at has come. Raises InvalidSchedule.
+
+        All times follow from the planned one, never from now, so that a late round moves nothing.
+        """
+        recurrence = Recurrence.parse(job.schedule, job.timezone, anchor=job.anchor)
+        anchor = job.anchor if recurrence.is_interval_grid else None
+        key = (job.schedule, job.timezone, anchor, job.next_run_at, job.starts_at, job.ends_at, job.misfire,
+               job.misfire_grace)  # fmt: skip
+        if key not in self._decided:
+            self._decided[key] = self._decide(job, recurrence)
+        return self._decided[key]
+
+    def _decide(self, job: DueJob, recurrence: Recurrence) -> Due:
+        first = job.next_run_at
+        assert first is not None and first <= self.now
+        if job.starts_at is not None and first < job.starts_at:
+            return Due([], first_run(job, recurrence, first))
+        until = self.now if job.ends_at is None else min(self.now, job.ends_at)
+        if first > until:
+            return Due([], None)
+        late_until = min(until, self._late_until(job))
+        if first <= late_until:
+            late = _late(job, recurrence, first, late_until)
+            on_time, next_run_at = _on_time(job, recurrence, [], late_until, until)
+        else:
+            late = []
+            on_time, next_run_at = _on_time(job, recurrence, [first], first, until)
+        # A schedule that does not move on would fire for ever.
+        assert next_run_at is None or next_run_at > first
+        return Due([*late, *(Planned(moment) for moment in on_time)], next_run_at)
+
+    def _late_until(self, job: DueJob) -> datetime:
+        late_until = self.now - min(job.misfire_grace, LONGEST_GRACE) - JUST_BEFORE
+        return late_until if self.awake_since is None else min(late_until, self.awake_since - JUST_BEFORE)
 
 
 def _late(job: DueJob, recurrence: Recurrence, first: datetime, until: datetime) -> list[Planned]:
@@ -84,16 +109,17 @@ def _late(job: DueJob, recurrence: Recurrence, first: datetime, until: datetime)
 
 
 def _on_time(
-    job: DueJob, recurrence: Recurrence, times: list[datetime], after: datetime, until: datetime
+    job: DueJob, recurrence: Recurrence, times: Sequence[datetime], after: datetime, until: datetime
 ) -> tuple[list[datetime], datetime | None]:
     """Add the times in (after, until] to `times`, as many as fire at once, and return the next one too."""
+    found = list(times)
     for occurrence in recurrence.occurrences_after(after):
         if job.ends_at is not None and occurrence > job.ends_at:
             break
-        if occurrence > until or len(times) == ON_TIME_AT_ONCE:
-            return times, occurrence
-        times = [*times, occurrence]
-    return times, None
+        if occurrence > until or len(found) == ON_TIME_AT_ONCE:
+            return found, occurrence
+        found.append(occurrence)
+    return found, None
 
 
 def spread_delay(job_id: int, planned_at: datetime, minutes: int) -> timedelta:

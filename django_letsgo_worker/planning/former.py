@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ..errors import InvalidSchedule
 from ..recurrence import Recurrence
-from .due import DueJob, Planned, decide_due
+from .due import DueJob, Planned, Watch
 from .plans import STATES, PlannedJob, is_due, moment_text
 
 SWITCHED_OFF = "edit: the schedule was switched off before it ran"
@@ -86,14 +86,14 @@ def to_note(plans: Iterable[FormerPlan]) -> list[dict[str, str]] | None:
     return noted or None
 
 
-def look_back(plan: FormerPlan, job: DueJob, now: datetime) -> tuple[list[Planned], FormerPlan | None]:
+def look_back(plan: FormerPlan, job: DueJob, watch: Watch) -> tuple[list[Planned], FormerPlan | None]:
     """Decide about the times of a former plan by the row's misfire rule; also return what is left of it."""
-    if not is_due(plan, now):  # the clock went back
+    if not is_due(plan, watch.now):  # the clock went back
         return [], plan
     try:
         if not job.enabled:
             return [_skipped(plan)], None
-        due = decide_due(replace(plan, misfire=job.misfire, misfire_grace=job.misfire_grace), now)
+        due = watch.decide(replace(plan, misfire=job.misfire, misfire_grace=job.misfire_grace))
     except InvalidSchedule:
         return [Planned(_first(plan), UNREADABLE, 1)], None
     left = None if due.next_run_at is None else replace(plan, next_run_at=due.next_run_at)

@@ -5,7 +5,8 @@ decides what a planned time becomes; the scheduler decides when to look.
 """
 
 from ..declarations import Declared
-from .firing import fire_due, mend_plans, resume_due, seconds_until_next
+from .failing import switch_off_failing
+from .firing import Look, fire_due, look, mend_plans, resume_due
 from .operations import DECIDED, add, disable, enable, ensure, find, remove, restore, run_now, update
 from .sync import BUILT_IN, declared_in_code, declared_in_settings, is_built_in_used, sync_declared
 
@@ -13,6 +14,7 @@ __all__ = [
     "BUILT_IN",
     "DECIDED",
     "Declared",
+    "Look",
     "add",
     "declared_in_code",
     "declared_in_settings",
@@ -22,12 +24,13 @@ __all__ = [
     "find",
     "fire_due",
     "is_built_in_used",
+    "look",
     "mend_plans",
     "remove",
     "restore",
     "resume_due",
     "run_now",
-    "seconds_until_next",
+    "switch_off_failing",
     "sync_declared",
     "update",
 ]

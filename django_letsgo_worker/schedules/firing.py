@@ -1,30 +1,27 @@
-"""One round of a scheduler: notice edited rows, fire what is due, each row in its own transaction.
+"""Rounds of a scheduler: find what is due or was edited, and attend to it in groups, one transaction each.
 
-The scheduler knows when the next round is due; planning decides what becomes of a planned time.
+changes decides what becomes of a row, attending takes groups apart; the scheduler knows when to look.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Callable
-from datetime import datetime
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from django.db import DatabaseError, InterfaceError, connections, transaction
+from .. import planning, processes
+from ..engines import engine_for
+from ..errors import InvalidSchedule
+from ..models import Message, Process, ScheduledJob, SchedulesPause, needs_a_look_sql
+from ..planning import Watch
+from .attending import attend
+from .changes import Round, change_of, mended
+from .locking import alias_of
 
-from .. import planning
-from ..engines import Engine, Fault, engine_for
-from ..errors import InvalidSchedule, LetsGoError
-from ..models import Message, ScheduledJob
-from ..signals import schedule_failed
-from ..validation import storable
-from .locking import Overtaken, alias_of, lock, move
-from .occurrences import fire, settle
-
-logger = logging.getLogger("django_letsgo_worker.schedules")
-
+JOBS, PAUSES = ScheduledJob._meta.db_table, SchedulesPause._meta.db_table
+# So many rows share a transaction: what one transaction and its statements cost is shared by them, and
+# who waits for a locked row waits for a moment only.
+GROUP = 500
 # Broken rows are tried again with every look, so that they recover by themselves; a few at a time, so that
 # a thousand of them do not hold up the others.
 BROKEN_AT_ONCE = 20
@@ -32,32 +29,96 @@ BROKEN_AT_ONCE = 20
 EDITED_AT_ONCE = 100
 # So few that what is due meanwhile waits less than a tenth of a second.
 MENDED_AT_ONCE = 100
-LONGEST_PROBLEM = 2_000
 
-# An action on a locked row; it returns the messages made, and whether the row is due once more.
-Act = Callable[[ScheduledJob, datetime, str, datetime | None], tuple[list[Message], bool]]
+# A row's id, its next run, and how late that may be.
+Due = tuple[int, datetime | None, timedelta]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one statement tells of the schedules."""
+
+    clock: datetime
+    # The next run of all that work; None when there is none, or when nothing fires.
+    next_run_at: datetime | None
+    # Whether rows were edited, are to be switched on again, or have something to settle.
+    has_edits: bool
+
+    @property
+    def seconds_until_next(self) -> float:
+        """The seconds until the next run; endless when there is none."""
+        if self.next_run_at is None:
+            return float("inf")
+        return (self.next_run_at - self.clock).total_seconds()
+
+    @property
+    def is_due(self) -> bool:
+        return self.seconds_until_next <= 0
+
+
+def look(*, using: str | None = None) -> Look:
+    """Ask for the clock, for the next planned time, and whether rows need attention: one statement."""
+    engine = engine_for(alias_of(using))
+    vendor, clock = engine.connection.vendor, engine.clock_sql
+    sql = f"""
+        SELECT {clock},
+               (SELECT next_run_at FROM {JOBS} WHERE enabled AND problem = '' AND next_run_at IS NOT NULL
+                ORDER BY next_run_at LIMIT 1),
+               EXISTS (SELECT 1 FROM {JOBS} WHERE {needs_a_look_sql(vendor, clock)})
+        """
+    now, next_run_at, has_edits = engine.execute(sql, {"now": engine.dialect.now_param(None)})[0]
+    read = engine.dialect.read_moment
+    moment = read(now)
+    assert moment is not None
+    return Look(moment, read(next_run_at), bool(has_edits))
 
 
 def fire_due(
-    now: datetime | None = None, *, using: str | None = None, limit: int = 1_000, edits: bool = True
+    now: datetime | None = None,
+    *,
+    using: str | None = None,
+    limit: int = 1_000,
+    edits: bool = True,
+    awake_since: datetime | None = None,
 ) -> list[Message]:
     """Fire every planned time that has come, and return the messages made.
 
-    One transaction per schedule: an error of one row is noted in its `problem`, and stops no other. One call
-    fires at most `limit` schedules that are due, the earliest first, and then attends to at most 100 that
-    were edited since they were planned; `edits=False` leaves those for another call.
+    One transaction per 500 schedules: an error of one row is noted in its `problem`, and stops no other. One
+    call fires at most `limit` schedules that are due, the earliest first, and then attends to at most 100
+    that were edited since they were planned; `edits=False` leaves those for another call.
+
+    `awake_since` is since when the caller has fired all that was due: what was planned later is on time.
     """
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
-    made: list[Message] = []
-    waiting = deque(_waiting(alias, clock, limit, edits))
-    while waiting:
-        job_id = waiting.popleft()
-        messages, is_still_due = _attend(job_id, clock, alias, now)
-        made += messages
-        if is_still_due:
-            waiting.append(job_id)
+    found = _due(clock, alias, limit)
+    awake_since = _awake_since(found, clock, awake_since, alias)
+    round = Round(alias, Watch(clock, awake_since), now)
+    made = attend([pk for pk, *_ in found], round, change_of, group=GROUP)
+    if edits:
+        attended = {pk for pk, *_ in found}
+        edited = [pk for pk in _edited(clock, alias) if pk not in attended]
+        made += attend(edited, round, change_of, group=GROUP)
     return made
+
+
+def _due(clock: datetime, using: str, limit: int) -> list[Due]:
+    """Return the rows that are due, whatever was edited: through the index, the earliest first."""
+    rows = ScheduledJob.objects.using(using).filter(problem="").due(clock).order_by("next_run_at", "pk")
+    return list(rows.values_list("pk", "next_run_at", "misfire_grace")[:limit])
+
+
+def _awake_since(found: Sequence[Due], clock: datetime, own: datetime | None, using: str) -> datetime | None:
+    """Return since when any scheduler has fired all that was due; asked only where something is late."""
+    if own is None or not any(next_run_at and next_run_at + grace < clock for _, next_run_at, grace in found):
+        return own
+    alive = Process.objects.using(using).filter(
+        kind=Process.Kind.SCHEDULER,
+        state=Process.State.RUNNING,
+        awake_since__isnull=False,
+        heartbeat_at__gte=clock - processes.silent_after(Process.Kind.SCHEDULER),
+    )
+    return min([own, *(since for since in alive.values_list("awake_since", flat=True) if since)])
 
 
 def resume_due(now: datetime | None = None, *, using: str | None = None) -> int:
@@ -65,8 +126,7 @@ def resume_due(now: datetime | None = None, *, using: str | None = None) -> int:
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
     ids = list(ScheduledJob.objects.using(alias).to_resume(clock).values_list("pk", flat=True))
-    for job_id in ids:
-        _attend(job_id, clock, alias, now)
+    attend(ids, Round(alias, Watch(clock), now), change_of, group=GROUP)
     return len(ids)
 
 
@@ -78,180 +138,25 @@ def mend_plans(after: int = 0, now: datetime | None = None, *, using: str | None
     """
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
+    round = Round(alias, Watch(clock), now)
     rows = ScheduledJob.objects.using(alias).filter(enabled=True, pk__gt=after).order_by("pk")
     looked_at = list(rows.defer("payload")[:MENDED_AT_ONCE])
-    for job in looked_at:
-        if _mended(job, clock) is not None:
-            _attend(job.pk, clock, alias, now, _mend)
+    attend([job.pk for job in looked_at if _is_ahead(job, clock)], round, mended, group=GROUP)
     return looked_at[-1].pk if len(looked_at) == MENDED_AT_ONCE else None
 
 
-def seconds_until_next(now: datetime | None = None, *, using: str | None = None) -> float | None:
-    """Return the seconds until the next planned time of a schedule that works; None when there is none."""
-    alias = alias_of(using)
-    rows = ScheduledJob.objects.using(alias).filter(enabled=True, problem="", next_run_at__isnull=False)
-    next_run_at = rows.order_by("next_run_at").values_list("next_run_at", flat=True).first()
-    if next_run_at is None:
-        return None
-    return (next_run_at - (now or engine_for(alias).clock())).total_seconds()
-
-
-def _waiting(using: str, now: datetime, limit: int, edits: bool) -> list[int]:
-    """Return the rows to attend to: those that are due first, through the index, whatever was edited."""
-    rows = ScheduledJob.objects.using(using)
-    working, broken = rows.filter(problem=""), rows.exclude(problem="")
-    ids = list(working.due(now).order_by("next_run_at", "pk").values_list("pk", flat=True)[:limit])
-    if edits:
-        # In random order: rows that only look edited, or that another scheduler has, then block no others.
-        edited = working.needing_a_look(now).order_by("?").values_list("pk", flat=True)
-        ids += edited[:EDITED_AT_ONCE]
-        ids += broken.order_by("?").values_list("pk", flat=True)[:BROKEN_AT_ONCE]
-    return list(dict.fromkeys(ids))
-
-
-def _attend(
-    job_id: int, clock: datetime, using: str, now: datetime | None, act: Act | None = None
-) -> tuple[list[Message], bool]:
-    """Do what one row needs; return the messages made, and whether it is due once more."""
-    engine = engine_for(using)
+def _is_ahead(job: ScheduledJob, clock: datetime) -> bool:
     try:
-        with engine.transaction():
-            job = lock(using, skip_locked=True, pk=job_id)
-            if job is None:
-                return [], False
-            try:
-                with engine.transaction():
-                    return (act or _bring_up_to_date)(job, clock, using, now)
-            except Exception as error:
-                if _passes(error, engine):
-                    raise
-                _note_problem(job_id, error, clock, using)
-    except Overtaken:
-        logger.debug("Schedule %s was moved by another scheduler.", job_id)
-    except (DatabaseError, InterfaceError) as error:
-        # A deadlock has undone this row's transaction: the next round tries again. A transaction of the
-        # caller's would be gone too, and the caller must know.
-        if connections[using].in_atomic_block or not engine.is_transient(error):
-            raise
-        logger.debug("Schedule %s is left for the next round: %s", job_id, error)
-    return [], False
-
-
-def _passes(error: Exception, engine: Engine) -> bool:
-    """Whether an error says nothing about the row: overtaken, a deadlock, no connection."""
-    if isinstance(error, Overtaken):
-        return True
-    if not isinstance(error, (DatabaseError, InterfaceError)):
-        return False
-    fault = engine.fault_of(error)
-    # A doubtful one is the row's fault if the connection is as good as before.
-    return fault in (Fault.TRANSIENT, Fault.OUTAGE) or (
-        fault is Fault.DOUBTFUL and not engine.connection.is_usable()
-    )
-
-
-def _bring_up_to_date(
-    job: ScheduledJob, clock: datetime, using: str, now: datetime | None
-) -> tuple[list[Message], bool]:
-    # Times that were due under a plan that an edit replaced are settled before the row is planned again.
-    messages = _settle(job, clock, using, now)
-    if not job.enabled and job.resume_at is not None and job.resume_at <= clock:
-        _resume(job, clock, using)
-    elif not planning.is_planned(job):
-        _replan(job, clock, using)
-    if planning.is_due(job, clock):
-        messages += fire(job, clock, using, now)
-    elif job.problem:
-        move(job, using, problem="")
-    is_left = any(planning.is_due(plan, clock) for plan in planning.noted_plans(job))
-    return messages, is_left or planning.is_due(job, clock)
-
-
-def _settle(job: ScheduledJob, clock: datetime, using: str, now: datetime | None) -> list[Message]:
-    """Fire or skip the times that were due under plans that edits replaced."""
-    stands = planning.is_planned(job) or planning.carries_on(job)
-    former = planning.noted_plans(job) if stands else planning.replaced_plans(job, clock)
-    if not former:
-        return []
-    messages = settle(job, former, clock, using, now)
-    said = {"schedule": job.name, "messages": len(messages)}
-    line = "Schedule %r was edited while it was due; the runs due before the edit made %s messages."
-    logger.info(line, job.name, len(messages), extra=said)
-    return messages
-
-
-def _mend(job: ScheduledJob, clock: datetime, using: str, now: datetime | None) -> tuple[list[Message], bool]:
-    plan = _mended(job, clock)
-    if plan is not None:
-        _move_to(job, plan, using)
-        line = "Schedule %r had been planned by a clock that was ahead; its next run: %s."
-        logger.warning(line, job.name, plan.next_run_at, extra=_said(job))
-    return [], False
-
-
-def _mended(job: ScheduledJob, clock: datetime) -> planning.Plan | None:
-    try:
-        return planning.mend(job, clock)
+        return planning.mend(job, clock) is not None
     except InvalidSchedule:
         # The row is broken, which firing it reports.
-        return None
+        return False
 
 
-def _move_to(job: ScheduledJob, plan: planning.Plan, using: str, **columns: Any) -> None:
-    move(
-        job,
-        using,
-        anchor=plan.anchor,
-        next_run_at=plan.next_run_at,
-        next_planned_at=plan.next_run_at,
-        planned_from=plan.planned_from,
-        problem="",
-        **columns,
-    )
-
-
-def _said(job: ScheduledJob) -> dict[str, Any]:
-    return {"schedule": job.name, "next_run_at": job.next_run_at}
-
-
-def _resume(job: ScheduledJob, clock: datetime, using: str) -> None:
-    job.enabled = True
-    plan = planning.plan(job, clock)
-    switch = {"switched_at": clock, "switched_by": "", "switch_reason": ""}
-    _move_to(job, plan, using, enabled=True, resume_at=None, **switch)
-    logger.info("Schedule %r was switched on again, as planned.", job.name, extra={"schedule": job.name})
-
-
-def _replan(job: ScheduledJob, clock: datetime, using: str) -> None:
-    """Plan a row that was edited past save(); a next run that was set by hand stays."""
-    if planning.carries_on(job):
-        move(job, using, planned_from=planning.planned_text(job, job.next_run_at), problem="")
-        return
-    plan = planning.plan(job, clock)
-    _move_to(job, plan, using)
-    line = "Schedule %r was planned again; its next run: %s."
-    logger.info(line, job.name, plan.next_run_at, extra=_said(job))
-
-
-def _note_problem(job_id: int, error: Exception, clock: datetime, using: str) -> None:
-    """Note in the row why it cannot be planned or fired; one that cannot be planned has no next run."""
-    job = ScheduledJob.objects.using(using).get(pk=job_id)
-    problem = str(error) if isinstance(error, LetsGoError) else _sentence(error)
-    problem = storable(problem, LONGEST_PROBLEM)
-    stands = planning.is_planned(job) or planning.carries_on(job)
-    if problem == job.problem and (stands or job.next_run_at is None):
-        return
-    columns: dict[str, Any] = {"problem": problem}
-    if not stands:
-        columns |= {"next_run_at": None, "next_planned_at": None, "planned_from": ""}
-        columns["unsettled"] = planning.to_note(planning.replaced_plans(job, clock))
-    move(job, using, **columns)
-    logger.error("Schedule %r is broken: %s", job.name, problem, extra={"schedule": job.name})
-    say = partial(schedule_failed.send_robust, sender=ScheduledJob, schedule=job, problem=problem)
-    transaction.on_commit(say, using=using, robust=True)
-
-
-def _sentence(error: Exception) -> str:
-    # The further lines of a database's error may show the row's values.
-    first_line = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line}"
+def _edited(clock: datetime, using: str) -> list[int]:
+    """Return rows to attend to beside those that are due."""
+    rows = ScheduledJob.objects.using(using).needing_a_look(clock)
+    # In random order: rows that only look edited, or that another scheduler has, then block no others.
+    working, broken = rows.filter(problem=""), rows.exclude(problem="")
+    ids = list(working.order_by("?").values_list("pk", flat=True)[:EDITED_AT_ONCE])
+    return ids + list(broken.order_by("?").values_list("pk", flat=True)[:BROKEN_AT_ONCE])

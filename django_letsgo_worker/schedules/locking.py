@@ -1,13 +1,15 @@
 """Rows of scheduled jobs: found, locked, and moved by compare-and-set.
 
-operations, firing, occurrences and sync decide what to write.
+The verbs, and what a round decides, say what to write.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from ..conf import settings
 from ..engines import engine_for
@@ -23,18 +25,32 @@ def alias_of(using: str | None) -> str:
     return using or settings().database
 
 
-def lock(using: str, *, skip_locked: bool = False, **wanted: Any) -> ScheduledJob | None:
-    """Lock the one row that is wanted and read it; None if there is none, or if another process has it.
+def lock(using: str, **wanted: Any) -> ScheduledJob | None:
+    """Lock the one row that is wanted and read it, waiting for others; None if there is none.
 
-    Without skip_locked it waits for others. Call it inside a transaction.
+    Call it inside a transaction.
     """
-    rows = ScheduledJob.objects.using(using).filter(**wanted)
-    engine = engine_for(using)
-    if not engine.skip_locked:
-        # Where rows have no locks, a write takes the turn: a read that becomes a write fails at once
-        # when another process wrote in between.
-        rows.update(version=F("version"))
-    return rows.select_for_update(skip_locked=skip_locked and engine.skip_locked).first()
+    return _locking(ScheduledJob.objects.using(using).filter(**wanted), using).first()
+
+
+def lock_free(using: str, ids: Sequence[int]) -> list[ScheduledJob]:
+    """Lock those of the rows that no other process has, in the order of their next runs, and read them.
+
+    Call it inside a transaction.
+    """
+    rows = ScheduledJob.objects.using(using).filter(pk__in=ids).order_by("next_run_at", "pk")
+    return list(_locking(rows, using, skip_locked=True))
+
+
+def _locking(
+    rows: QuerySet[ScheduledJob], using: str, *, skip_locked: bool = False
+) -> QuerySet[ScheduledJob]:
+    if engine_for(using).skip_locked:
+        return rows.select_for_update(skip_locked=skip_locked)
+    # Where rows have no locks, a write takes the turn, were it of no row: a read that becomes a write fails
+    # at once when another process wrote in between.
+    ScheduledJob.objects.using(using).filter(pk=-1).update(version=F("version"))
+    return rows
 
 
 def move(job: ScheduledJob, using: str, **columns: Any) -> None:
@@ -42,13 +58,21 @@ def move(job: ScheduledJob, using: str, **columns: Any) -> None:
 
     The lock alone would do where there is one. This also holds where it was lost, or where there was none.
     """
-    rows = ScheduledJob.objects.using(using).filter(pk=job.pk, version=job.version)
-    if job.next_run_at is None:
-        rows = rows.filter(next_run_at__isnull=True)
-    else:
-        rows = rows.filter(next_run_at=job.next_run_at)
-    columns["version"] = job.version + 1
-    if not rows.update(**columns):
-        raise Overtaken(f"The schedule {job.name!r} was moved by another process.")
+    write(job, job.version, job.next_run_at, columns, using)
     for name, value in columns.items():
         setattr(job, name, value)
+
+
+def write(
+    job: ScheduledJob, version: int, next_run_at: datetime | None, columns: dict[str, Any], using: str
+) -> None:
+    """Write columns of a row that still has this version and next run; else raise Overtaken."""
+    rows = ScheduledJob.objects.using(using).filter(pk=job.pk, version=version)
+    if next_run_at is None:
+        rows = rows.filter(next_run_at__isnull=True)
+    else:
+        rows = rows.filter(next_run_at=next_run_at)
+    columns["version"] = version + 1
+    if not rows.update(**columns):
+        raise Overtaken(f"The schedule {job.name!r} was moved by another process.")
+    job.version = version + 1

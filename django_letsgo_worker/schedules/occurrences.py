@@ -1,11 +1,12 @@
-"""The planned times of one row that is due: each becomes a message, or the reason why there is none.
+"""The planned times that have come: each becomes a message, or the reason why there is none.
 
-Call it with the row locked, in a transaction; firing finds the rows that are due.
+Call it with the rows locked, in a transaction. A whole group is asked about, and written, in few statements.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,111 +15,168 @@ from uuid import NAMESPACE_URL, uuid5
 from django.db import transaction
 
 from .. import messages, planning
+from ..engines import NewRow, engine_for
 from ..models import Message, Occurrence, ScheduledJob
-from ..planning import FormerPlan, Planned, spread_delay
+from ..planning import Planned, spread_delay
 from ..signals import occurrence_fired
-from .locking import move
+from . import failing, overlap
+from .changes import Change, Round, go_on
+from .overlap import Earlier
 
 SCHEDULED = "letsgo:scheduled"
 # The largest number that the column can hold on every engine.
 HIGHEST_COUNT = 2**31 - 1
 
 
-def fire(job: ScheduledJob, clock: datetime, using: str, now: datetime | None) -> list[Message]:
-    """Move a due row to its next run and record every planned time up to now; return the messages."""
-    due = planning.decide_due(job, clock)
-    decided = _decided(job, due.occurrences, clock, using)
-    # The row is moved first: another scheduler that read it then finds nothing to fire.
-    move(
-        job,
-        using,
-        next_run_at=due.next_run_at,
-        next_planned_at=due.next_run_at,
-        planned_from=planning.planned_text(job, due.next_run_at),
-        problem="",
-        last_run_at=clock if _fires(decided) else job.last_run_at,
-    )
-    return [message for planned in decided if (message := _record(job, planned, clock, using, now))]
+@dataclass(slots=True, eq=False)
+class Record:
+    """What is written of one planned time."""
+
+    change: Change
+    planned: Planned
+    earlier: Earlier
+    # Its message, if it becomes one.
+    row: NewRow | None = None
+    message: Message | None = None
+    # The message waits until those before it have ended.
+    is_held: bool = False
 
 
-def settle(
-    job: ScheduledJob, former: list[FormerPlan], clock: datetime, using: str, now: datetime | None
-) -> list[Message]:
-    """Record the times that were due under plans that an edit replaced; return the messages."""
-    due: dict[datetime, Planned] = {}
-    left = []
-    for plan in former:
-        occurrences, rest = planning.look_back(plan, job, clock)
-        due |= {planned.planned_at: planned for planned in occurrences}
-        left += [rest] if rest else []
-    decided = _decided(job, list(due.values()), clock, using)
-    move(
-        job,
-        using,
-        unsettled=planning.to_note(left),
-        last_run_at=clock if _fires(decided) else job.last_run_at,
-    )
-    return [message for planned in decided if (message := _record(job, planned, clock, using, now))]
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database knows about the planned times of a group."""
+
+    occurrences: set[tuple[int, datetime]]
+    earlier: dict[int, Earlier]
 
 
-def _fires(decided: list[Planned]) -> bool:
-    return any(not planned.skipped_because for planned in decided)
-
-
-def _decided(job: ScheduledJob, due: list[Planned], clock: datetime, using: str) -> list[Planned]:
-    """Return the planned times that have no occurrence yet, each with its last reason to be skipped."""
-    occurrences = Occurrence.objects.using(using).filter(scheduled_job=job)
-    times = [planned.planned_at for planned in due]
+def read_known(changes: Sequence[Change], round: Round) -> Known:
+    """Ask which of the planned times have an occurrence already, and what of their schedules lives."""
+    coming = [change for change in changes if change.planned]
+    pairs = [(change.job.pk, planned.planned_at) for change in coming for planned in change.planned]
     # The clock stepped back, or next_run_at was set back: what was decided once stays so.
-    known = set(occurrences.filter(planned_at__in=times).values_list("planned_at", flat=True))
-    unfinished = job.overlap == ScheduledJob.Overlap.SKIP and _has_live_message(job, using)
-    decided = []
-    for planned in due:
-        if planned.planned_at in known:
+    known = set(engine_for(round.using).known_occurrences(pairs)) if pairs else set()
+    careful = [change.job for change in coming if change.job.overlap != ScheduledJob.Overlap.ALLOW]
+    return Known(known, overlap.earlier_messages(careful, round.using))
+
+
+def records_of(change: Change, known: Known, round: Round) -> list[Record]:
+    """Decide the planned times of one row that have no occurrence yet, and change the row accordingly.
+
+    Raises InvalidMessage for a row that cannot become a message.
+    """
+    job, records = change.job, []
+    earlier = known.earlier.get(job.pk, Earlier())
+    last = change.planned[-1].planned_at if change.planned else None
+    seen = set()
+    for planned in change.planned:
+        if (job.pk, planned.planned_at) in known.occurrences or planned.planned_at in seen:
             continue
-        if not planned.skipped_because and (reason := _reason(job, planned.planned_at, clock, unfinished)):
-            planned = replace(planned, skipped_because=reason, skipped_count=1)
-        unfinished |= job.overlap == ScheduledJob.Overlap.SKIP and not planned.skipped_because
-        decided.append(planned)
-    return decided
+        seen.add(planned.planned_at)
+        record = _record_of(change, planned, earlier, round, is_last=planned.planned_at == last)
+        if record is None:
+            # There were as many runs as there may be; what came later is none of them.
+            go_on(change, None)
+            break
+        records.append(record)
+    fired = sum(record.row is not None for record in records)
+    if fired:
+        change.set(last_run_at=round.clock)
+        if job.enabled and planning.has_no_runs_left(job):
+            go_on(change, None)
+    return records
 
 
-def _reason(job: ScheduledJob, planned_at: datetime, clock: datetime, unfinished: bool) -> str:
+def _record_of(
+    change: Change, planned: Planned, earlier: Earlier, round: Round, *, is_last: bool
+) -> Record | None:
+    """Decide one planned time; None if the schedule has no runs left."""
+    job, record = change.job, Record(change, planned, earlier)
+    if planned.skipped_because:
+        return record
+    if planning.has_no_runs_left(job):
+        return None
+    why = (
+        _reason(job, planned.planned_at, round.clock)
+        or earlier.reason(job.overlap, is_last=is_last)
+        or failing.reason(change, round)
+    )
+    if why:
+        record.planned = replace(planned, skipped_because=why, skipped_count=1)
+        return record
+    record.is_held = earlier.holds(job.overlap)
+    record.row = _row(job, planned.planned_at, round, is_held=record.is_held)
+    earlier.add(is_held=record.is_held)
+    change.set(runs=job.runs + 1)
+    return record
+
+
+def _reason(job: ScheduledJob, planned_at: datetime, clock: datetime) -> str:
     if job.deadline is not None and visible_at(job, planned_at) + job.deadline <= clock:
         return "deadline: it had passed when this was noticed"
-    if unfinished:
-        return "overlap: an earlier message of this schedule is unfinished"
     return ""
 
 
-def _has_live_message(job: ScheduledJob, using: str) -> bool:
-    """Whether a message of the schedule lives, however it was made: planned, by hand, or redriven."""
-    return Message.objects.using(using).filter(scheduled_job_id=job.pk).exists()
+def _row(job: ScheduledJob, planned_at: datetime, round: Round, *, is_held: bool) -> NewRow:
+    visible = visible_at(job, planned_at)
+    # A message that may start at once is given the database's clock: workers who remember how far they have
+    # read would look past one from before.
+    starts_at = overlap.HELD if is_held else None if visible <= round.clock else visible
+    return row_of(job, planned_at, visible, starts_at)
 
 
-def _record(
-    job: ScheduledJob, planned: Planned, clock: datetime, using: str, now: datetime | None
-) -> Message | None:
-    message = None
-    if not planned.skipped_because:
-        visible = visible_at(job, planned.planned_at)
-        # A message that may start at once is given the database's clock: workers who remember how far
-        # they have read would look past one from before.
-        message = send(job, planned.planned_at, visible, at_once=visible <= clock, using=using, now=now)
-    occurrence = Occurrence(
-        scheduled_job=job,
-        planned_at=planned.planned_at,
+def write(records: Sequence[Record], round: Round) -> list[Message]:
+    """Write the messages and occurrences of a group, and hold back what waits; return the messages."""
+    fired = [record for record in records if record.row is not None]
+    for record in fired:
+        if record.earlier.replaced:
+            overlap.replace_earlier(record.change.job, record.earlier, round)
+    made = messages.enqueue_occurrences(
+        [record.row for record in fired if record.row], round.using, round.now
+    )
+    for record, message in zip(fired, made, strict=True):
+        record.message = message
+        if record.is_held:
+            overlap.hold(record.change.job, message, round.using)
+    occurrences = [_occurrence(record, round.clock) for record in records]
+    _insert(occurrences, round.using)
+    if occurrence_fired.has_listeners(ScheduledJob):
+        announce = partial(_announce, list(zip(records, occurrences, strict=True)))
+        transaction.on_commit(announce, using=round.using, robust=True)
+    return made
+
+
+def _insert(occurrences: Sequence[Occurrence], using: str) -> None:
+    if not occurrences:
+        return
+    rows = [
+        (one.scheduled_job_id, one.planned_at, one.fired_at, one.message_id, one.skipped_because,
+         one.skipped_count, one.is_backfill)
+        for one in occurrences
+    ]  # fmt: skip
+    for occurrence, id in zip(occurrences, engine_for(using).insert_occurrences(rows), strict=True):
+        occurrence.pk = id
+        occurrence._state.adding, occurrence._state.db = False, using
+
+
+def _occurrence(record: Record, clock: datetime) -> Occurrence:
+    return Occurrence(
+        scheduled_job_id=record.change.job.pk,
+        planned_at=record.planned.planned_at,
         fired_at=clock,
-        message_id=None if message is None else message.pk,
-        skipped_because=planned.skipped_because,
-        skipped_count=min(planned.skipped_count, HIGHEST_COUNT),
+        message_id=None if record.message is None else record.message.pk,
+        skipped_because=record.planned.skipped_because,
+        skipped_count=min(record.planned.skipped_count, HIGHEST_COUNT),
     )
-    occurrence.save(force_insert=True, using=using)
-    announce = partial(
-        occurrence_fired.send_robust, ScheduledJob, occurrence=occurrence, message=message, schedule=job
-    )
-    transaction.on_commit(announce, using=using, robust=True)
-    return message
+
+
+def _announce(recorded: Iterable[tuple[Record, Occurrence]]) -> None:
+    for record, occurrence in recorded:
+        job = record.change.job
+        occurrence.scheduled_job = job
+        occurrence_fired.send_robust(
+            ScheduledJob, occurrence=occurrence, message=record.message, schedule=job
+        )
 
 
 def visible_at(job: ScheduledJob, planned_at: datetime) -> datetime:
@@ -126,24 +184,17 @@ def visible_at(job: ScheduledJob, planned_at: datetime) -> datetime:
     return planned_at + spread_delay(job.pk, planned_at, job.spread)
 
 
-def send(
-    job: ScheduledJob,
-    planned_at: datetime,
-    visible: datetime,
-    *,
-    at_once: bool,
-    using: str,
-    now: datetime | None,
-) -> Message:
-    """Enqueue the message of a planned time, in the current transaction: at once, or from `visible` on."""
-    return messages.enqueue_occurrence(
+def row_of(job: ScheduledJob, planned_at: datetime, visible: datetime, starts_at: datetime | None) -> NewRow:
+    """Return the message of a planned time; it starts at once if `starts_at` is None.
+
+    Its deadline counts from `visible`. Raises InvalidMessage.
+    """
+    return messages.occurrence_row(
         job,
         planned_at,
         payload_of(job, planned_at),
-        visible_at=None if at_once else visible,
+        visible_at=starts_at,
         deadline=None if job.deadline is None else visible + job.deadline,
-        using=using,
-        now=now,
     )
 
 

@@ -13,14 +13,14 @@ from django.apps import apps
 from django.db import Error, IntegrityError
 from django.db.models import CharField
 
-from .. import planning
+from .. import messages, planning
 from ..engines import engine_for
 from ..errors import AppsNotReady, InvalidSchedule, ScheduleNotFound
 from ..hints import no_option
 from ..models import Message, ScheduledJob
 from ..validation import check_moment, encode, private, show
 from .locking import alias_of, lock
-from .occurrences import send
+from .occurrences import row_of
 
 logger = logging.getLogger("django_letsgo_worker.schedules")
 
@@ -281,7 +281,7 @@ def run_now(name: str, *, by: str = "", using: str | None = None, now: datetime 
     clock = now or engine_for(alias).clock()
     job = find(name, using=alias)
     with engine_for(alias).transaction():
-        message = send(job, clock, clock, at_once=True, using=alias, now=now)
+        (message,) = messages.enqueue_occurrences([row_of(job, clock, clock, None)], alias, now)
         ScheduledJob.objects.using(alias).filter(pk=job.pk).update(last_run_at=clock)
     _log("Schedule %r was run by hand%s: message %s.", job, f" by {by}" if by else "", message.pk)
     return message

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from django_letsgo_worker import engines
-from django_letsgo_worker.engines.base import DIFFERS
 from django_letsgo_worker.engines.mysql import MySQLEngine
 from django_letsgo_worker.engines.postgresql import PostgreSQLEngine
 from django_letsgo_worker.engines.sqlite import SQLiteEngine
@@ -14,6 +13,18 @@ ENGINES = (SQLiteEngine, MySQLEngine, PostgreSQLEngine)
 # Of these Python makes one for each class.
 EVERYBODYS = {"__module__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__qualname__",
               "__static_attributes__", "__firstlineno__"}  # fmt: skip
+
+# All that an engine's own class may say. The rest is said once, in Engine.
+DIFFERS = (
+    "dialect", "display_name", "skip_locked", "can_return_updated", "poll_seconds", "chunk", "most_text",
+    "can_listen", "lapse_grace", "own_options", "clock_sql", "clock", "execute", "prepare_own_connection",
+    "begin_round",
+    "insert", "insert_many", "has_leftovers", "reset_session", "remember_session", "abort_connection",
+    "data_version", "listen", "tell_revoked", "notify", "set_waiting", "lanes", "lock_held", "claim_within",
+    "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked", "atomic_scope",
+    "old_snapshots", "bloated_tables", "tell_of_operation", "known_occurrences", "move_schedules",
+    "insert_occurrences",
+)  # fmt: skip
 
 
 def own_names(kind: type) -> set[str]:

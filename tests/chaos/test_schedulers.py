@@ -85,11 +85,11 @@ def test_schedulers_killed_every_half_second_lose_nothing_and_repeat_nothing(man
 
 # Where a scheduler kills itself: just before or just after these functions, in the middle of one firing.
 POINTS = {
-    "before the row moves": ("django_letsgo_worker.schedules.occurrences.move", "before"),
-    "after the row moved": ("django_letsgo_worker.schedules.occurrences.move", "after"),
-    "after the message": ("django_letsgo_worker.schedules.occurrences.send", "after"),
-    "after the occurrence": ("django_letsgo_worker.models.Occurrence.save", "after"),
-    "after the commit": ("django_letsgo_worker.schedules.firing._attend", "after"),
+    "before the row moves": ("django_letsgo_worker.schedules.attending._write", "before"),
+    "after the row moved": ("django_letsgo_worker.schedules.attending._write", "after"),
+    "after the message": ("django_letsgo_worker.messages.enqueue_occurrences", "after"),
+    "after the occurrence": ("django_letsgo_worker.schedules.occurrences.write", "after"),
+    "after the commit": ("django_letsgo_worker.schedules.attending._attend_alone", "after"),
 }
 SUICIDE = """
 import os, pkgutil, signal

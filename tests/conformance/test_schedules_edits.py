@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from django_letsgo_worker import messages, planning, schedules
 from django_letsgo_worker.models import Message, ScheduledJob
 from django_letsgo_worker.recurrence import zones
-from django_letsgo_worker.schedules import firing
+from django_letsgo_worker.schedules import attending
 from django_letsgo_worker.schedules import occurrences as recording
 from tests.conformance.schedule_support import DAY, HOUR, MINUTE, SECOND, T0, add, fire, occurrences, raw, row
 
@@ -329,15 +329,15 @@ class TestABrokenRow:
 
     def test_with_an_error_of_the_database_leaves_the_transaction_usable(self, monkeypatch):
         self.break_it()
-        enqueue = messages.enqueue_occurrence
+        enqueue, bad = messages.enqueue_occurrences, row("bad").pk
 
-        def fails(job, *args, **kwargs):
-            if job.name == "bad":
+        def fails(rows, *args):
+            if bad in {one.scheduled_job_id for one in rows}:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT no_such_column FROM no_such_table")
-            return enqueue(job, *args, **kwargs)
+            return enqueue(rows, *args)
 
-        monkeypatch.setattr(messages, "enqueue_occurrence", fails)
+        monkeypatch.setattr(messages, "enqueue_occurrences", fails)
         assert len(fire(T0 + 5 * MINUTE)) == 1
         assert row("bad").problem
         assert Message.objects.count() == 1
@@ -358,7 +358,7 @@ class TestABrokenRow:
             raise OperationalError("gone away")
 
         with monkeypatch.context() as patched:
-            patched.setattr(firing, "fire", fails)
+            patched.setattr(attending, "lock_free", fails)
             patched.setattr(connections["default"], "is_usable", lambda: False)
             with pytest.raises(DatabaseError):
                 fire(T0 + 5 * MINUTE)

@@ -330,13 +330,13 @@ class TestScheduledEvents:
         assert Message.objects.get().payload == {"mine": True}
 
 
-def test_seconds_until_next_is_that_of_the_earliest_that_works():
-    assert schedules.seconds_until_next() is None
+def test_a_look_tells_the_next_run_of_those_that_work():
+    assert schedules.look().next_run_at is None
     add()
     add("later", "rate(1 hour)")
-    assert schedules.seconds_until_next(T0) == 300
+    assert schedules.look().next_run_at == T0 + 5 * MINUTE
     raw(problem="broken")
-    assert schedules.seconds_until_next(T0) == 3600
+    assert schedules.look().next_run_at == T0 + HOUR
 
 
 def test_the_plan_of_the_round_s_due_rows_uses_the_index(engine):

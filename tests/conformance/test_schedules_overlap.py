@@ -9,8 +9,7 @@ from django.db import connection
 
 from django_letsgo_worker import enqueue, messages, schedules
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
-from django_letsgo_worker.schedules import firing
-from django_letsgo_worker.schedules import occurrences as recording
+from django_letsgo_worker.schedules import attending, overlap
 from tests.conformance.schedule_support import MINUTE, SECOND, T0, add, fire, occurrences, raw, row
 from tests.conformance.test_schedules_races import at_once
 from tests.support import PATIENCE
@@ -143,22 +142,24 @@ class TestSchedulersAtOnce:
     def without_guard(self, monkeypatch):
         """All work on the row as it was before anybody fired, and none looks whether another was first."""
 
-        def lock(using, **wanted):
-            return ScheduledJob.objects.using(using).filter(pk=wanted["pk"]).first()
+        def lock_free(using, ids):
+            return list(ScheduledJob.objects.using(using).filter(pk__in=ids))
 
-        line = threading.Barrier(6)
+        line, ask = threading.Barrier(6), overlap.earlier_messages
 
-        def has_live_message(job, using):
-            found = Message.objects.using(using).filter(scheduled_job_id=job.pk).exists()
+        def earlier_messages(jobs, using):
+            found = ask(jobs, using)
             line.wait(PATIENCE)
             return found
 
-        def move(job, using, **columns):
-            ScheduledJob.objects.using(using).filter(pk=job.pk).update(**columns)
+        def write(changes, using):
+            for change in changes:
+                rows = ScheduledJob.objects.using(using).filter(pk=change.job.pk)
+                rows.update(**change.columns)
 
-        monkeypatch.setattr(firing, "lock", lock)
-        monkeypatch.setattr(recording, "move", move)
-        monkeypatch.setattr(recording, "_has_live_message", has_live_message)
+        monkeypatch.setattr(attending, "lock_free", lock_free)
+        monkeypatch.setattr(attending, "_write", write)
+        monkeypatch.setattr(overlap, "earlier_messages", earlier_messages)
 
     def together(self):
         # Each finds other times late than its neighbours: no two want to record the same one.
@@ -183,18 +184,18 @@ class TestARedriveWhileASchedulerFires:
     def fire_beside_a_redrive(self, engine, dead_run, begin, monkeypatch):
         if engine == "sqlite":
             pytest.skip("SQLite has one writer: its transactions cannot meet")
-        lock = firing.lock
+        lock = attending.lock_free
 
         def fire_beside() -> int:
             add(type="job", **RULE)
             dead = dead_run()
 
-            def lock_and_redrive(using, **wanted):
-                job = lock(using, **wanted)
+            def lock_and_redrive(using, ids):
+                jobs = lock(using, ids)
                 begin(lambda: messages.redrive(dead)).result()
-                return job
+                return jobs
 
-            monkeypatch.setattr(firing, "lock", lock_and_redrive)
+            monkeypatch.setattr(attending, "lock_free", lock_and_redrive)
             fire(T0 + 10 * MINUTE)
             return Message.objects.count()
 
@@ -204,5 +205,5 @@ class TestARedriveWhileASchedulerFires:
         assert fire_beside_a_redrive() == 1
 
     def test_is_not_seen_by_one_that_asks_before_it_has_the_row(self, fire_beside_a_redrive, monkeypatch):
-        monkeypatch.setattr(recording, "_has_live_message", lambda job, using: False)
+        monkeypatch.setattr(overlap, "earlier_messages", lambda jobs, using: {})
         assert fire_beside_a_redrive() == 2

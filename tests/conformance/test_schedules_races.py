@@ -12,7 +12,7 @@ from django.db import connections, transaction
 from django_letsgo_worker import schedules
 from django_letsgo_worker.errors import InvalidSchedule
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
-from django_letsgo_worker.schedules import Declared, firing, occurrences
+from django_letsgo_worker.schedules import Declared, attending, firing, occurrences
 from tests.conformance.schedule_support import HOUR, MINUTE, SECOND, T0, add, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -173,31 +173,32 @@ class TestEachGuardAlone:
         if request.param != "not edited":
             ScheduledJob.objects.update(schedule="0 3 * * *")
         stale = row()
-        monkeypatch.setattr(firing, "lock", lambda using, **wanted: copy.deepcopy(stale))
-        monkeypatch.setattr(firing, "_waiting", lambda *args: [stale.pk])
+        monkeypatch.setattr(attending, "lock_free", lambda using, ids: [copy.deepcopy(stale)])
+        found = [(stale.pk, stale.next_run_at, stale.misfire_grace)]
+        monkeypatch.setattr(firing, "_due", lambda *args: found)
         # They all look for known planned times before anybody has written one, too.
-        monkeypatch.setattr(occurrences, "_decided", lambda job, due, clock, using: due)
+        monkeypatch.setattr(occurrences, "read_known", lambda *args: occurrences.Known(set(), {}))
 
     @pytest.fixture
     def without_compare_and_set(self, monkeypatch):
-        def move(job, using, **columns):
-            columns["version"] = job.version + 1
-            ScheduledJob.objects.using(using).filter(pk=job.pk).update(**columns)
-            job.__dict__ |= columns
+        def write(changes, using):
+            for change in changes:
+                rows = ScheduledJob.objects.using(using).filter(pk=change.job.pk)
+                rows.update(**change.columns, version=change.version + 1)
 
-        monkeypatch.setattr(occurrences, "move", move)
-        monkeypatch.setattr(firing, "move", move)
+        monkeypatch.setattr(attending, "_write", write)
 
     @pytest.fixture
     def without_uniqueness(self, monkeypatch):
         """Each occurrence is written a little beside its planned time, so that none equals another."""
-        save, numbers = Occurrence.save, iter(range(1, 1000))
+        made, numbers = occurrences._occurrence, iter(range(1, 1000))
 
-        def beside(self, **kwargs):
-            self.planned_at += timedelta(microseconds=next(numbers))
-            save(self, **kwargs)
+        def beside(record, clock):
+            occurrence = made(record, clock)
+            occurrence.planned_at += timedelta(microseconds=next(numbers))
+            return occurrence
 
-        monkeypatch.setattr(Occurrence, "save", beside)
+        monkeypatch.setattr(occurrences, "_occurrence", beside)
 
     def test_the_compare_and_set_is_enough(self, without_lock, without_uniqueness):
         at_once(lambda n: schedules.fire_due(T0 + 5 * MINUTE))

@@ -23,6 +23,7 @@ OTHERS = {
     "JSONField": {"by": "another"},
     "SmallIntegerField": 42,
     "PositiveIntegerField": 42,
+    "PositiveSmallIntegerField": 42,
     "IntegerField": 42,
     "BigIntegerField": 42,
     "FloatField": 4.2,

@@ -43,6 +43,11 @@ class Job:
     deadline: timedelta | None = None
     overlap: str = "allow"
     spread: int = 0
+    except_on: str = ""
+    max_runs: int | None = None
+    runs: int = 0
+    pause_after_failures: int | None = None
+    delete_when_over: bool = False
 
 
 def planned(now: datetime = NOW, **values: Any) -> Job:
@@ -156,7 +161,7 @@ class TestWhatAPlanWasComputedFrom:
 def outcome(job: Job, now: datetime) -> list[tuple[datetime, str, int]]:
     return [
         (p.planned_at, p.skipped_because[:7], p.skipped_count)
-        for p in planning.decide_due(job, now).occurrences
+        for p in planning.Watch(now).decide(job).occurrences
     ]
 
 
@@ -164,7 +169,7 @@ class TestWhatIsDue:
     @pytest.mark.parametrize("misfire", ["once", "skip", "all"])
     def test_fires_whatever_the_policy_when_it_is_late_by_less_than_the_grace(self, misfire):
         job = due_at(NOW, schedule="@every 20s", misfire=misfire)
-        due = planning.decide_due(job, NOW + 59 * SECOND)
+        due = planning.Watch(NOW + 59 * SECOND).decide(job)
         assert due.occurrences == [Planned(NOW), Planned(NOW + 20 * SECOND), Planned(NOW + 40 * SECOND)]
         assert due.next_run_at == NOW + 60 * SECOND
 
@@ -179,7 +184,7 @@ class TestWhatIsDue:
     def test_late_ones_go_by_the_policy(self, misfire, expected):
         now = NOW + 13 * MINUTE
         assert outcome(due_at(NOW, misfire=misfire), now) == expected
-        assert planning.decide_due(due_at(NOW, misfire=misfire), now).next_run_at == NOW + 15 * MINUTE
+        assert planning.Watch(now).decide(due_at(NOW, misfire=misfire)).next_run_at == NOW + 15 * MINUTE
 
     def test_a_single_late_one_runs_alone_under_once(self):
         assert outcome(due_at(NOW), NOW + 2 * MINUTE) == [(NOW, "", 0)]
@@ -198,32 +203,32 @@ class TestWhatIsDue:
 
     @pytest.mark.parametrize("misfire", ["once", "skip", "all"])
     def test_a_month_of_every_second_is_counted_not_walked(self, misfire):
-        due = planning.decide_due(due_at(NOW, schedule="@every 1s", misfire=misfire), NOW + 30 * DAY)
+        due = planning.Watch(NOW + 30 * DAY).decide(due_at(NOW, schedule="@every 1s", misfire=misfire))
         fired = [p for p in due.occurrences if not p.skipped_because]
         assert len(due.occurrences) <= 202
         assert sum(p.skipped_count for p in due.occurrences) + len(fired) == 30 * 86_400 + 1
 
     def test_at_most_a_hundred_on_time_fire_at_once_and_the_rest_is_next(self):
         job = due_at(NOW, schedule="@every 1s", misfire_grace=HOUR)
-        due = planning.decide_due(job, NOW + 1000 * SECOND)
+        due = planning.Watch(NOW + 1000 * SECOND).decide(job)
         assert [p.planned_at for p in due.occurrences] == [NOW + n * SECOND for n in range(100)]
         assert due.next_run_at == NOW + 100 * SECOND
 
     def test_a_time_set_by_hand_is_a_planned_time(self):
         job = replace(due_at(NOW, schedule="0 9 * * *"), next_run_at=NOW + SECOND)
-        due = planning.decide_due(job, NOW + 2 * SECOND)
+        due = planning.Watch(NOW + 2 * SECOND).decide(job)
         assert due == planning.Due([Planned(NOW + SECOND)], datetime(2027, 3, 2, 9, tzinfo=UTC))
 
     def test_nothing_runs_after_ends_at(self):
         job = due_at(NOW, ends_at=NOW + 7 * MINUTE)
-        due = planning.decide_due(job, NOW + DAY)
+        due = planning.Watch(NOW + DAY).decide(job)
         assert [p.planned_at for p in due.occurrences] == [NOW, NOW + 5 * MINUTE]
         assert due.next_run_at is None
 
     def test_a_time_set_by_hand_beyond_the_bounds_does_not_run(self):
         early = due_at(NOW, starts_at=NOW + HOUR)
-        assert planning.decide_due(early, NOW) == planning.Due([], NOW + HOUR)
-        assert planning.decide_due(due_at(NOW, ends_at=NOW - HOUR), NOW) == planning.Due([], None)
+        assert planning.Watch(NOW).decide(early) == planning.Due([], NOW + HOUR)
+        assert planning.Watch(NOW).decide(due_at(NOW, ends_at=NOW - HOUR)) == planning.Due([], None)
 
     def test_a_grace_longer_than_the_calendar_is_long_enough(self):
         assert outcome(due_at(NOW, misfire_grace=timedelta.max), NOW + MINUTE) == [(NOW, "", 0)]
@@ -243,7 +248,7 @@ class TestWhatIsDue:
         job.misfire_grace = grace * SECOND
         job.ends_at = None if ends is None else first + ends * SECOND
         now = first + late * SECOND
-        due = planning.decide_due(job, now)
+        due = planning.Watch(now).decide(job)
 
         until = now if job.ends_at is None else min(now, job.ends_at)
         cut = due.next_run_at if due.next_run_at and due.next_run_at <= until else until + SECOND

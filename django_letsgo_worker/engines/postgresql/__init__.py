@@ -13,6 +13,7 @@ from django.db import OperationalError
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
 
+from .. import schedules
 from ..base import Engine
 from ..sessions import cut
 from ..upkeep import Bloat, Session
@@ -82,6 +83,9 @@ class PostgreSQLEngine(Engine):
     settle_locked = settling.settle_locked
     settle_and_claim = settling.settle_and_claim
     atomic_scope = fastpath.atomic_scope
+    known_occurrences = schedules.known_by_arrays
+    move_schedules = schedules.move_by_arrays
+    insert_occurrences = schedules.insert_by_arrays
 
     def prepare_own_connection(self) -> None:
         settings = self.connection.settings_dict

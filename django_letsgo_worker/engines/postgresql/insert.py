@@ -38,7 +38,7 @@ OPTIONAL = ("unique_key", "scheduled_job_id", "planned_at", "visible_at", "deadl
 ARRAYS = {
     "type": "text", "payload": "text", "headers": "text", "queue": "text", "priority": "int",
     "max_attempts": "int", "visible_at": "timestamptz", "delay": "bigint", "deadline": "timestamptz",
-    "deadline_in": "bigint",
+    "deadline_in": "bigint", "scheduled_job_id": "bigint", "planned_at": "timestamptz",
 }  # fmt: skip
 RESERVE = f"""
 SELECT nextval(pg_get_serial_sequence('{TABLE}', 'id')), {{clock}} FROM generate_series(1, %(count)s::int)
@@ -46,7 +46,7 @@ SELECT nextval(pg_get_serial_sequence('{TABLE}', 'id')), {{clock}} FROM generate
 NULL = r"\N"
 COPY = f"""
 COPY {TABLE} (id, type, payload, headers, queue, priority, max_attempts, errors, enqueued_at, visible_at,
-              deadline) FROM STDIN
+              deadline, scheduled_job_id, planned_at) FROM STDIN
 """
 
 
@@ -74,10 +74,11 @@ def _insert_arrays_sql(clock: str) -> str:
     arrays = ", ".join(f"%({name})s::{kind}[]" for name, kind in ARRAYS.items())
     return f"""
         INSERT INTO {TABLE} (type, payload, headers, queue, priority, max_attempts, errors, enqueued_at,
-                             visible_at, deadline)
+                             visible_at, deadline, scheduled_job_id, planned_at)
         SELECT s.type, s.payload::json, s.headers::json, s.queue, s.priority, s.max_attempts, '[]',
                {clock}, COALESCE(s.visible_at, {DIALECT.plus_sql(clock, "COALESCE(s.delay, 0)")} + {offset}),
-               COALESCE(s.deadline, {DIALECT.plus_sql(clock, "s.deadline_in")})
+               COALESCE(s.deadline, {DIALECT.plus_sql(clock, "s.deadline_in")}), s.scheduled_job_id,
+               s.planned_at
         FROM unnest({arrays}) WITH ORDINALITY AS s({", ".join(ARRAYS)}, place)
         ORDER BY s.place
         RETURNING id
@@ -155,7 +156,8 @@ def _copied_lines(rows: Iterable[tuple[int, NewRow]], clock: datetime, count: in
         payload, headers = row.payload.replace("\\", r"\\"), row.headers.replace("\\", r"\\")
         yield (
             f"{id}\t{row.type}\t{payload}\t{headers}\t{row.queue}\t{row.priority}\t{row.max_attempts}\t[]"
-            f"\t{enqueued_at}\t{visible_at.isoformat()}\t{deadline or NULL}\n"
+            f"\t{enqueued_at}\t{visible_at.isoformat()}\t{deadline or NULL}"
+            f"\t{row.scheduled_job_id or NULL}\t{row.planned_at or NULL}\n"
         )
 
 

@@ -14,6 +14,7 @@ _HOMES = {
     "enqueue_many": "messages",
     "handler": "registry",
     "schedule": "declarations",
+    "calendar": "calendars",
     "message_type": "typed",
     "Delivery": "delivery",
     "Retry": "outcomes",
@@ -23,6 +24,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from .calendars import calendar as calendar
     from .declarations import schedule as schedule
     from .delivery import Delivery as Delivery
     from .errors import LetsGoError as LetsGoError

@@ -23,9 +23,10 @@ class LetsGoWorkerConfig(AppConfig):
 
     def ready(self) -> None:
         # Checks register themselves.
-        from . import checks, logs, registry  # noqa: F401
+        from . import checks, logs, registry, schedules  # noqa: F401
 
         logs.connect()
+        schedules.connect()
         names, imports = self._modules()
         registry.autodiscover(imports, names=names)
         if _names_our_tasks():

@@ -59,9 +59,9 @@ def schedule(
 
     Schedulers bring its row in step when they start: the code decides what is said here, people decide
     whether it is on. `expression` is when it runs: rate(5 minutes), @every 90s, five cron fields, a macro
-    such as @daily, AWS's cron(...), or at(2027-01-01T09:00:00); `timezone` the IANA name of the zone whose
-    clock it follows. `name` is the handler's type by default. `payload`, `queue`, `priority` and
-    `max_attempts` are those of its messages; None means what the handler or the settings say.
+    such as @daily, AWS's cron(...), rrule(FREQ=WEEKLY;BYDAY=MO), or at(2027-01-01T09:00:00); `timezone` the
+    IANA name of the zone whose clock it follows. `name` is the handler's type by default. `payload`, `queue`,
+    `priority` and `max_attempts` are those of its messages; None means what the handler or the settings say.
 
     It runs from `starts_at` to `ends_at`, aware datetimes, but not on the days of `except_on` (text such as
     "12-24..01-02, holidays"); after `max_runs` runs it is over, and deleted if `delete_when_over`.

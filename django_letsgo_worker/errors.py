@@ -59,6 +59,18 @@ class DuplicateMessageType(LetsGoError):
         self.second = second
 
 
+class DuplicateCalendar(LetsGoError):
+    """Two functions are registered as calendars of one name."""
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        super().__init__(
+            f"Two calendars are registered as {name!r}: {first} and {second}. Give one of them another name."
+        )
+        self.name = name
+        self.first = first
+        self.second = second
+
+
 class UnknownType(LetsGoError):
     """No handler is registered for this type."""
 

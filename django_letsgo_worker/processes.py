@@ -5,6 +5,7 @@ Nothing is recovered from these rows: leases lapse by themselves. inspection tel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ TABLE = Process._meta.db_table
 # Rows of processes that ended, or fell silent, are kept this long.
 KEPT_FOR = timedelta(days=1)
 # The seconds between a scheduler's heartbeats; a worker beats every third of its lease.
-SCHEDULER_BEATS_EVERY = 5.0
+SCHEDULER_BEATS_EVERY = 10.0
 # The number of missed heartbeats after which a process counts as silent.
 MISSED = 3
 
@@ -38,26 +39,42 @@ def register(process: Process, using: str) -> None:
 
 def beat(process: Process, *, busy: int, using: str) -> bool:
     """Record a heartbeat of a process; return whether it was asked to stop."""
+    return beat_and_ask(process, (), busy=busy, using=using)[0]
+
+
+def beat_and_ask(
+    process: Process, asked: Sequence[str], *, busy: int = 0, using: str
+) -> tuple[bool, tuple[Any, ...]]:
+    """Record a heartbeat of a process; return whether it was asked to stop, and the answers.
+
+    What is `asked`, expressions of SQL with the parameter `now`, costs no further statement.
+    """
     engine = engine_for(using)
-    now = engine.dialect.now_param(None)
-    params = {"id": engine.process(process.pk), "busy": busy, "state": process.state, "now": now}
-    params["awake"] = engine.moment(process.awake_since)
-    params["overrunning"] = exact_json(process.overrunning)
+    params = {
+        "id": engine.process(process.pk),
+        "busy": busy,
+        "state": process.state,
+        "awake": engine.moment(process.awake_since),
+        "overrunning": exact_json(process.overrunning),
+        "now": engine.dialect.now_param(None),
+    }
     update = (
         f"UPDATE {TABLE} SET heartbeat_at = {engine.dialect.clock}, busy = %(busy)s, state = %(state)s, "
         "overrunning = %(overrunning)s, awake_since = %(awake)s WHERE id = %(id)s"
     )
+    wanted = ", ".join(("stop_requested", *asked))
     if engine.can_return_updated:
-        rows = engine.execute(f"{update} RETURNING stop_requested", params)
+        rows = engine.execute(f"{update} RETURNING {wanted}", params)
     else:
         engine.execute(update, params)
-        rows = engine.execute(f"SELECT stop_requested FROM {TABLE} WHERE id = %(id)s", params)
+        rows = engine.execute(f"SELECT {wanted} FROM {TABLE} WHERE id = %(id)s", params)
     if not rows:
         # The row was deleted as a dead process's: this one slept for a day.
         process.busy = busy
         register(process, using)
-        return False
-    return bool(rows[0][0])
+        return beat_and_ask(process, asked, busy=busy, using=using)
+    stop_requested, *answers = rows[0]
+    return bool(stop_requested), tuple(answers)
 
 
 def tell_types(process: Process, types: list[str], using: str) -> None:

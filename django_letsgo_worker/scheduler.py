@@ -25,7 +25,7 @@ from .models import Process
 
 logger = logging.getLogger("django_letsgo_worker.scheduler")
 
-# Edits are noticed within this many seconds, and no scheduler sleeps longer.
+# Edits are noticed within this many seconds, or within POLL_SECONDS if that is longer.
 LOOK_SECONDS = 1.0
 # Planned times closer to each other than this are fired by one round.
 SHORTEST_PAUSE = 0.02
@@ -49,6 +49,7 @@ class Scheduler:
     ) -> None:
         self.using = using or settings().database
         self.stop = stop or threading.Event()
+        self.look_seconds = max(LOOK_SECONDS, settings().poll_seconds or LOOK_SECONDS)
         host = socket.gethostname()
         self.process = Process(
             kind=Process.Kind.SCHEDULER,
@@ -81,9 +82,16 @@ class Scheduler:
                 connections[self.using].queries_log.clear()
                 pause = self._survive(self._round)
                 self._pause = timedelta(seconds=pause)
-                self.stop.wait(pause)
+                self._rest(pause)
         finally:
             self._finish()
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, and no longer than until somebody saves a schedule where that is told."""
+        if self.look_seconds > LOOK_SECONDS:
+            engine_for(self.using).rest(self.stop, seconds)
+        else:
+            self.stop.wait(seconds)
 
     # -- a round ---------------------------------------------------------------------------------------
 
@@ -93,15 +101,27 @@ class Scheduler:
             self._steps[0]()
             self._steps.pop(0)
         asked_at = time.monotonic()
-        look = schedules.look(using=self.using)
+        look = self._look()
         self._note_clock(look.clock, asked_at)
         fired = bool(look.is_due or look.has_edits) and self._fire(look)
-        self._beat()
         if self._mend_plans() or self._keep_house():
             return SHORTEST_PAUSE
         if look.is_due:
             return SHORTEST_PAUSE if fired else BLOCKED_PAUSE
-        return max(SHORTEST_PAUSE, min(LOOK_SECONDS, look.seconds_until_next))
+        until_beat = self._beats_again_at - time.monotonic()
+        return max(SHORTEST_PAUSE, min(self.look_seconds, until_beat, look.seconds_until_next))
+
+    def _look(self) -> schedules.Look:
+        """Look at the schedules, and record a heartbeat with the same statement when it is time for one."""
+        if time.monotonic() < self._beats_again_at:
+            return schedules.look(using=self.using)
+        asked = schedules.looked_for(using=self.using)
+        is_asked_to_stop, answers = processes.beat_and_ask(self.process, asked, using=self.using)
+        self._beats_again_at = time.monotonic() + processes.SCHEDULER_BEATS_EVERY
+        if is_asked_to_stop:
+            logger.info("Scheduler %s was asked to stop.", self.process.name)
+            self.stop.set()
+        return schedules.Look.of(answers, using=self.using)
 
     def _fire(self, look: schedules.Look) -> bool:
         """Fire what is due, and attend to edits, once a second; return whether messages were made."""
@@ -138,14 +158,6 @@ class Scheduler:
                 raise
             logger.exception("Scheduler %s could not do its housekeeping.", self.process.name)
             return False
-
-    def _beat(self) -> None:
-        if time.monotonic() < self._beats_again_at:
-            return
-        if processes.beat(self.process, busy=0, using=self.using):
-            logger.info("Scheduler %s was asked to stop.", self.process.name)
-            self.stop.set()
-        self._beats_again_at = time.monotonic() + processes.SCHEDULER_BEATS_EVERY
 
     # -- beginning and end -----------------------------------------------------------------------------
 

@@ -224,6 +224,13 @@ class Engine:
     def tell_of_operation(self) -> None:
         """Tell workers that a bulk operation waits, where that is possible."""
 
+    def rest(self, stop: threading.Event, seconds: float) -> None:
+        """Wait until `stop` is set, the time is over or, where that is told, a schedule was changed."""
+        stop.wait(seconds)
+
+    def tell_of_schedules(self) -> None:
+        """Tell schedulers that a schedule was changed, where that is possible."""
+
     def notify(self, queue: str, priority: int) -> None:
         """Tell idle workers that a lane has work, where that is possible."""
 

@@ -75,7 +75,7 @@ def _scheduler(scheduler: Scheduler) -> Vitals:
     return Vitals(
         name=SCHEDULER,
         turned_at=scheduler.turned_at,
-        longest_turn=STUCK_AFTER,
+        longest_turn=STUCK_AFTER + scheduler.look_seconds,
         is_draining=scheduler.stop.is_set(),
     )
 

@@ -3,7 +3,7 @@
 Pure: no database and no clock; the caller says what time it is.
 """
 
-from .due import Due, Planned, Watch, spread_delay
+from .due import Due, Planned, Watch, exclusion, spread_delay
 from .former import FormerPlan, look_back, noted_plans, replaced_plans, to_note
 from .plans import (
     STATES,
@@ -50,6 +50,7 @@ __all__ = [
     "as_columns",
     "carries_on",
     "check_expression",
+    "exclusion",
     "first_run",
     "has_no_runs_left",
     "is_due",

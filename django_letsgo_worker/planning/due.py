@@ -6,12 +6,14 @@ Nothing is written here, and only the database knows whether an earlier message 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
-from ..recurrence import Recurrence
+from ..recurrence import Exclusions, Recurrence
 from .plans import JUST_BEFORE, Plannable, first_run
 
 # How many late ones each policy runs: the newest.
@@ -19,6 +21,7 @@ LATE_ONES_RUN = {"once": 1, "skip": 0, "all": 100}
 # At most this many that are on time fire in one transaction; the rest follow at once in the next.
 ON_TIME_AT_ONCE = 100
 MISFIRE = "misfire: noticed too late"
+PAUSED = "edit: all schedules were paused"
 # A longer grace counts as this one: subtracted from now it might leave the calendar.
 LONGEST_GRACE = timedelta(days=36_500)
 
@@ -28,6 +31,7 @@ class DueJob(Plannable, Protocol):
 
     misfire: str
     misfire_grace: timedelta
+    except_on: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +52,25 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Why a planned time does not run, and since when on no other before it did either."""
+
+    why: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
     """Decisions at one moment, `now`: rows of one rule that are due at one moment are decided once.
 
     Since `awake_since` schedulers have fired whatever was due: what was planned later is not late, however
-    long it took them to get to it.
+    long it took them to get to it. What was planned in one of `pauses`, from and until when all schedules
+    were paused, is not made up for.
     """
 
     now: datetime
     awake_since: datetime | None = None
+    pauses: Sequence[tuple[datetime, datetime]] = ()
     _decided: dict[tuple[Any, ...], Due] = field(default_factory=dict, compare=False, repr=False)
 
     def decide(self, job: DueJob) -> Due:
@@ -65,61 +79,108 @@ class Watch:
         All times follow from the planned one, never from now, so that a late round moves nothing.
         """
         recurrence = Recurrence.parse(job.schedule, job.timezone, anchor=job.anchor)
-        anchor = job.anchor if recurrence.is_interval_grid else None
+        anchor = job.anchor if recurrence.needs_anchor else None
         key = (job.schedule, job.timezone, anchor, job.next_run_at, job.starts_at, job.ends_at, job.misfire,
-               job.misfire_grace)  # fmt: skip
+               job.misfire_grace, job.except_on)  # fmt: skip
         if key not in self._decided:
-            self._decided[key] = self._decide(job, recurrence)
+            self._decided[key] = _Decision(self, job, recurrence).due()
         return self._decided[key]
 
-    def _decide(self, job: DueJob, recurrence: Recurrence) -> Due:
-        first = job.next_run_at
-        assert first is not None and first <= self.now
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """The decision about one row."""
+
+    watch: Watch
+    job: DueJob
+    recurrence: Recurrence
+
+    def due(self) -> Due:
+        job, now, first = self.job, self.watch.now, self.job.next_run_at
+        assert first is not None and first <= now
         if job.starts_at is not None and first < job.starts_at:
-            return Due([], first_run(job, recurrence, first))
-        until = self.now if job.ends_at is None else min(self.now, job.ends_at)
+            return Due([], first_run(job, self.recurrence, first))
+        until = now if job.ends_at is None else min(now, job.ends_at)
         if first > until:
             return Due([], None)
-        late_until = min(until, self._late_until(job))
+        late_until = min(until, self._late_until())
         if first <= late_until:
-            late = _late(job, recurrence, first, late_until)
-            on_time, next_run_at = _on_time(job, recurrence, [], late_until, until)
+            late = self._late(first, late_until)
+            on_time, next_run_at = self._on_time(self._next(late_until), until)
         else:
             late = []
-            on_time, next_run_at = _on_time(job, recurrence, [first], first, until)
+            on_time, next_run_at = self._on_time(first, until)
         # A schedule that does not move on would fire for ever.
         assert next_run_at is None or next_run_at > first
-        return Due([*late, *(Planned(moment) for moment in on_time)], next_run_at)
+        return Due([*late, *on_time], next_run_at)
 
-    def _late_until(self, job: DueJob) -> datetime:
-        late_until = self.now - min(job.misfire_grace, LONGEST_GRACE) - JUST_BEFORE
-        return late_until if self.awake_since is None else min(late_until, self.awake_since - JUST_BEFORE)
+    def _late_until(self) -> datetime:
+        """Until when planned times are late."""
+        watch = self.watch
+        late_until = watch.now - min(self.job.misfire_grace, LONGEST_GRACE) - JUST_BEFORE
+        return late_until if watch.awake_since is None else min(late_until, watch.awake_since - JUST_BEFORE)
+
+    def _late(self, first: datetime, until: datetime) -> list[Planned]:
+        """Apply the misfire policy to the times from `first` to `until`, both inclusive."""
+        run = LATE_ONES_RUN[self.job.misfire]
+        # `first` may have been set by hand, so it is counted apart.
+        total = 1 + self.recurrence.newest_between(first, until, 0).total
+        fired: list[Planned] = []
+        rest: Planned | None = None
+        while until >= first and (len(fired) < run or rest is None):
+            # One more than run stands for the rest.
+            newest, after_first = self.recurrence.newest_between(first, until, run + 1)
+            for moment in reversed([first, *newest] if after_first == len(newest) else newest):
+                left_out = self._left_out(moment)
+                if left_out is None and len(fired) < run:
+                    fired.append(Planned(moment))
+                    until = moment - JUST_BEFORE
+                    continue
+                rest = rest or Planned(moment, left_out.why if left_out else MISFIRE)
+                until = (left_out.since if left_out else moment) - JUST_BEFORE
+                break
+        skipped = [replace(rest, skipped_count=total - len(fired))] if rest else []
+        return sorted([*skipped, *fired], key=attrgetter("planned_at"))
+
+    def _on_time(self, moment: datetime | None, until: datetime) -> tuple[list[Planned], datetime | None]:
+        """Take up the times from `moment` to `until`, as many as fire at once, and return the next one too."""
+        planned: list[Planned] = []
+        while moment is not None and moment <= until and len(planned) < ON_TIME_AT_ONCE:
+            after = moment
+            left_out = self._left_out(moment)
+            if left_out is None:
+                planned.append(Planned(moment))
+            elif left_out.why != PAUSED:
+                planned.append(Planned(moment, left_out.why, 1))
+            else:
+                after = min(until, next(end for start, end in self.watch.pauses if start <= moment <= end))
+                newest, more = self.recurrence.newest_between(moment, after, 1)
+                planned.append(Planned([moment, *newest][-1], PAUSED, more + 1))
+            moment = self._next(after)
+        return planned, moment
+
+    def _next(self, after: datetime) -> datetime | None:
+        moment = next(self.recurrence.occurrences_after(after), None)
+        is_over = moment is None or (self.job.ends_at is not None and moment > self.job.ends_at)
+        return None if is_over else moment
+
+    def _left_out(self, moment: datetime) -> LeftOut | None:
+        for start, end in self.watch.pauses:
+            if start <= moment <= end:
+                return LeftOut(PAUSED, start)
+        if not (why := exclusion(self.job, moment)):
+            return None
+        wall = moment.astimezone(ZoneInfo(self.job.timezone))
+        midnight = wall.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(UTC)
+        return LeftOut(f"excluded: {why}", min(midnight, moment))
 
 
-def _late(job: DueJob, recurrence: Recurrence, first: datetime, until: datetime) -> list[Planned]:
-    """Apply the misfire policy to the times from `first` to `until`, both inclusive."""
-    run = LATE_ONES_RUN[job.misfire]
-    # `first` may have been set by hand, so it is counted apart; one more than run stands for the rest.
-    newest, after_first = recurrence.newest_between(first, until, run + 1)
-    times = newest if after_first > run else [first, *newest]
-    fired = times[len(times) - run :] if run else []
-    rest = times[: len(times) - len(fired)]
-    skipped = [Planned(rest[-1], MISFIRE, after_first + 1 - len(fired))] if rest else []
-    return [*skipped, *(Planned(moment) for moment in fired)]
+def exclusion(job: DueJob, moment: datetime) -> str:
+    """Return why a planned time falls on a day on which the schedule does not run, "" if it does not.
 
-
-def _on_time(
-    job: DueJob, recurrence: Recurrence, times: Sequence[datetime], after: datetime, until: datetime
-) -> tuple[list[datetime], datetime | None]:
-    """Add the times in (after, until] to `times`, as many as fire at once, and return the next one too."""
-    found = list(times)
-    for occurrence in recurrence.occurrences_after(after):
-        if job.ends_at is not None and occurrence > job.ends_at:
-            break
-        if occurrence > until or len(found) == ON_TIME_AT_ONCE:
-            return found, occurrence
-        found.append(occurrence)
-    return found, None
+    Raises InvalidSchedule for a calendar that is not registered here, or that fails.
+    """
+    return Exclusions.parse(job.except_on).reason(moment, job.timezone) if job.except_on else ""
 
 
 def spread_delay(job_id: int, planned_at: datetime, minutes: int) -> timedelta:

@@ -93,7 +93,9 @@ def look_back(plan: FormerPlan, job: DueJob, watch: Watch) -> tuple[list[Planned
     try:
         if not job.enabled:
             return [_skipped(plan)], None
-        due = watch.decide(replace(plan, misfire=job.misfire, misfire_grace=job.misfire_grace))
+        due = watch.decide(
+            replace(plan, misfire=job.misfire, misfire_grace=job.misfire_grace, except_on=job.except_on)
+        )
     except InvalidSchedule:
         return [Planned(_first(plan), UNREADABLE, 1)], None
     left = None if due.next_run_at is None else replace(plan, next_run_at=due.next_run_at)

@@ -13,7 +13,7 @@ from .. import typed
 from ..conf import settings
 from ..errors import InvalidMessage, InvalidSchedule
 from ..hints import nearest
-from ..recurrence import Recurrence
+from ..recurrence import Exclusions, Recurrence
 from ..registry import check_reserved
 from ..validation import (
     check_max_attempts,
@@ -29,7 +29,6 @@ from .plans import Plannable, plan
 DEFAULT_GRACE = timedelta(seconds=60)
 LONGEST_NAME = 200
 LONGEST_SPREAD = 24 * 60
-LONGEST_EXCEPT_ON = 2_000
 MOST_RUNS, MOST_FAILURES = 2**31 - 1, 1_000
 CHOICES = {"misfire": ("once", "skip", "all"), "overlap": ("allow", "skip", "queue", "replace")}
 
@@ -172,8 +171,8 @@ def _check_spread(spread: Any) -> None:
 def _check_except_on(value: Any) -> None:
     if not isinstance(value, str):
         raise InvalidSchedule(f"except_on is text, not {show(value)}.", field="except_on")
-    if len(value) > LONGEST_EXCEPT_ON:
-        raise InvalidSchedule(f"except_on is longer than {LONGEST_EXCEPT_ON} characters.", field="except_on")
+    exclusions = Exclusions.parse(value)
+    exclusions.check_calendars()
 
 
 def _check_count(field: str, value: Any, most: int) -> None:

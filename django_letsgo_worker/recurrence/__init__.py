@@ -11,21 +11,24 @@ from django_letsgo_worker.errors import InvalidSchedule
 
 from . import zones
 from .base import Form, Newest
-from .grammar import read
+from .exclusions import Exclusions
+from .grammar import Reading, read
 from .intervals import Grid, Interval
 from .once import Once
 from .pattern import Pattern
-from .wallclock import WallClock
+from .rrule import Rule, Ruled
+from .wallclock import Cron
 
-__all__ = ["Newest", "Recurrence"]
+__all__ = ["Exclusions", "Newest", "Recurrence"]
 
 
 @dataclass(frozen=True, slots=True)
 class Recurrence:
     """A valid schedule; `parse` makes one.
 
-    `expression` is its text as written; `timezone` is the IANA name whose clock cron forms and at() follow.
-    `anchor` fixes the grid of rate() and @every (UTC) and means nothing to the other forms.
+    `expression` is its text as written; `timezone` is the IANA name whose clock cron forms, rrule() and at()
+    follow. `anchor` (UTC) fixes the grid of rate() and @every, is the DTSTART of rrule(), and means nothing
+    to the other forms.
     """
 
     expression: str
@@ -37,10 +40,10 @@ class Recurrence:
     def parse(cls, expression: str, timezone: str = "UTC", *, anchor: datetime | None = None) -> "Recurrence":
         """Read a schedule.
 
-        `expression` is rate(5 minutes), @every 90s, five cron fields, a macro such as @daily, AWS's cron(...)
-        or at(2027-01-01T09:00:00); `timezone` the IANA name of a zone; `anchor` an aware datetime. Without an
-        anchor, the moment that each question starts from is the anchor of rate() and @every: their first
-        occurrence after it is one interval later.
+        `expression` is rate(5 minutes), @every 90s, five cron fields, a macro such as @daily, AWS's
+        cron(...), rrule(FREQ=WEEKLY;BYDAY=MO) or at(2027-01-01T09:00:00); `timezone` the IANA name of a zone;
+        `anchor` an aware datetime. Without an anchor, the moment that each question starts from is the anchor
+        of rate(), @every and rrule(): the first occurrence of rate() and @every is one interval after it.
 
         Raises InvalidSchedule, whose text is one sentence that says what to write instead, and whose `field`
         is "schedule" or "timezone"; ValueError for an anchor without a zone.
@@ -54,9 +57,9 @@ class Recurrence:
         return cls(expression, zone, in_utc, _settle(reading, zone, in_utc))
 
     @property
-    def is_interval_grid(self) -> bool:
-        """Whether this is elapsed time (rate, @every), which needs an anchor."""
-        return isinstance(self._form, Grid)
+    def needs_anchor(self) -> bool:
+        """Whether its times depend on where it begins: rate(), @every and rrule()."""
+        return isinstance(self._form, (Grid, Ruled))
 
     @property
     def is_once(self) -> bool:
@@ -70,8 +73,8 @@ class Recurrence:
     def occurrences_after(self, moment: datetime) -> Iterator[datetime]:
         """Iterate over the occurrences strictly after `moment`, an aware datetime: aware, UTC, increasing.
 
-        Ends after the one occurrence of at(), and after the last year of AWS's form. Raises ValueError for a
-        moment without a zone.
+        Ends after the one occurrence of at(), after the last year of AWS's form, and with the COUNT or UNTIL
+        of rrule(). Raises ValueError for a moment without a zone.
         """
         return self._form.after(_utc(moment, "moment"))
 
@@ -79,8 +82,8 @@ class Recurrence:
         """Return the newest occurrences in (`after`, `until`], oldest first, and the number of all.
 
         Both are aware datetimes; `limit` is how many are returned at most. The number is exact and found by
-        arithmetic: over intervals or, for the cron forms, over days, so that a long absence costs by its
-        years and not by its occurrences. Raises ValueError for moments without a zone.
+        arithmetic: over intervals or, for cron forms and rrule(), over days, so that a long absence costs by
+        its years and not by its occurrences. Raises ValueError for moments without a zone.
         """
         return self._form.newest_between(_utc(after, "beginning"), _utc(until, "end"), limit)
 
@@ -96,11 +99,13 @@ class Recurrence:
         return self._form.describe()
 
 
-def _settle(reading: Interval | Pattern | datetime, zone: str, anchor: datetime | None) -> Form:
+def _settle(reading: Reading, zone: str, anchor: datetime | None) -> Form:
     if isinstance(reading, Interval):
         return Grid(reading, anchor)
     if isinstance(reading, Pattern):
-        return WallClock(reading, zone)
+        return Cron(reading, zone)
+    if isinstance(reading, Rule):
+        return Ruled.settle(reading, zone, anchor)
     return Once.in_zone(reading, zone)
 
 

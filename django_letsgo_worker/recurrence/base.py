@@ -1,6 +1,6 @@
 """The interface that all kinds of schedule have in common, and the type of their answers.
 
-The kinds themselves: `intervals`, `once`, `wallclock`.
+The kinds themselves: `intervals`, `once`, `wallclock`, `rrule`.
 """
 
 from collections.abc import Iterator

@@ -43,13 +43,13 @@ MOST_CLOCK_TIMES = 4
 def interval(length: timedelta, unit: str | None) -> str:
     """Say "every 5 minutes" in the given unit, or else in hours, minutes and seconds."""
     if unit is not None:
-        return f"every {_counted(length // timedelta(**{f'{unit}s': 1}), unit)}"
+        return f"every {counted(length // timedelta(**{f'{unit}s': 1}), unit)}"
     minutes, seconds = divmod(int(length.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     parts = [(hours, "hour"), (minutes, "minute"), (seconds, "second")]
     if [count for count, _ in parts if count] == [1]:
         return f"every {next(name for count, name in parts if count)}"
-    return "every " + _listed(f"{count} {name}{'s' if count > 1 else ''}" for count, name in parts if count)
+    return "every " + listed(f"{count} {name}{'s' if count > 1 else ''}" for count, name in parts if count)
 
 
 def once(wall: datetime) -> str:
@@ -59,27 +59,28 @@ def once(wall: datetime) -> str:
 
 def cron(pattern: Pattern) -> str:
     """Say at what times of the day, on which days, in which months and years a pattern matches."""
-    times = _times(pattern.minutes, pattern.hours)
+    clock_times = times(pattern.minutes, pattern.hours)
     days, months = _days(pattern.days), ""
     if pattern.months != EVERY_MONTH:
         date = _single_date(pattern)
-        days, months = (date, "") if date else (days, f", in {_runs(pattern.months, MONTHS)}")
-    if not days and pattern.hours != EVERY_HOUR and not times.startswith("every"):
+        days, months = (date, "") if date else (days, f", in {runs(pattern.months, MONTHS)}")
+    if not days and pattern.hours != EVERY_HOUR and not clock_times.startswith("every"):
         days = " every day"
-    years = "" if pattern.years is None else f", in {_runs(pattern.years)}"
-    return f"{times}{days}{months}{years}"
+    years = "" if pattern.years is None else f", in {runs(pattern.years)}"
+    return f"{clock_times}{days}{months}{years}"
 
 
-def _times(minutes: frozenset[int], hours: frozenset[int]) -> str:
+def times(minutes: frozenset[int], hours: frozenset[int]) -> str:
+    """Say minutes of hours: "at 09:00 and 17:00", "every 5 minutes", "at minute 7 of every hour"."""
     step = _even_step(minutes, 60)
-    every = f"every {_counted(step, 'minute')}" if step else f"at {_named('minute', minutes)}"
+    every = f"every {counted(step, 'minute')}" if step else f"at {_named('minute', minutes)}"
     if hours == EVERY_HOUR:
         return "every hour" if minutes == {0} else every if step else f"{every} of every hour"
     if len(minutes) * len(hours) <= MOST_CLOCK_TIMES:
         clock_times = sorted(f"{hour:02}:{minute:02}" for hour in hours for minute in minutes)
-        return f"at {_listed(clock_times)}"
+        return f"at {listed(clock_times)}"
     if minutes == {0} and (hour_step := _even_step(hours, 24)):
-        return f"every {_counted(hour_step, 'hour')}"
+        return f"every {counted(hour_step, 'hour')}"
     if len(hours) == max(hours) - min(hours) + 1 and (step or minutes == {0}):
         pace = every if step else "every hour"
         return f"{pace} from {min(hours):02}:00 to {max(hours):02}:{max(minutes):02}"
@@ -119,25 +120,25 @@ def _of_month(days: MonthDays) -> str:
     said += [f"the weekday nearest to day {day}" for day in sorted(days.nearest)]
     said += ["the last weekday"] if days.includes_last_weekday else []
     said += ["the last day"] if days.includes_last else []
-    return f"{_listed(said)} of the month"
+    return f"{listed(said)} of the month"
 
 
 def _of_week(days: WeekDays, conjunction: str = "and") -> str:
-    said = [_runs(days.numbers, WEEKDAYS, conjunction)] if days.numbers else []
+    said = [runs(days.numbers, WEEKDAYS, conjunction)] if days.numbers else []
     said += [f"the {WHICH[which]} {WEEKDAYS[day]} of the month" for day, which in sorted(days.nth)]
     said += [f"the last {WEEKDAYS[day]} of the month" for day in sorted(days.last)]
-    return _listed(said, conjunction)
+    return listed(said, conjunction)
 
 
 def _is_long_run(days: WeekDays) -> bool:
-    return days.is_plain and " to " in _runs(days.numbers, WEEKDAYS)
+    return days.is_plain and " to " in runs(days.numbers, WEEKDAYS)
 
 
 def _named(name: str, numbers: Collection[int]) -> str:
-    return f"{name}{'s' if len(numbers) > 1 else ''} {_runs(numbers)}"
+    return f"{name}{'s' if len(numbers) > 1 else ''} {runs(numbers)}"
 
 
-def _runs(numbers: Collection[int], names: Mapping[int, str] | None = None, conjunction: str = "and") -> str:
+def runs(numbers: Collection[int], names: Mapping[int, str] | None = None, conjunction: str = "and") -> str:
     """Say numbers, or their names, three neighbours or more as a run: "1 to 5 and 9", "Monday to Friday"."""
     places = sorted(list(names).index(number) for number in numbers) if names else sorted(numbers)
     said = [list(names.values())[place] if names else str(place) for place in places]
@@ -150,13 +151,15 @@ def _runs(numbers: Collection[int], names: Mapping[int, str] | None = None, conj
     for _, run in ranked:
         first, *more = [said[rank] for rank, _ in run]
         words += [f"{first} to {more[-1]}"] if len(more) > 1 else [first, *more]
-    return _listed(words, conjunction)
+    return listed(words, conjunction)
 
 
-def _counted(count: int, unit: str) -> str:
+def counted(count: int, unit: str) -> str:
+    """Say "2 weeks", or "week" alone for one of them."""
     return unit if count == 1 else f"{count} {unit}s"
 
 
-def _listed(words: Iterable[str], conjunction: str = "and") -> str:
+def listed(words: Iterable[str], conjunction: str = "and") -> str:
+    """Say "one, two and three"."""
     *most, last = words
     return f"{', '.join(most)} {conjunction} {last}" if most else last

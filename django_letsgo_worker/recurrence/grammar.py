@@ -18,6 +18,11 @@ from . import fields
 from .intervals import Interval, read_every, read_rate
 from .once import read_at
 from .pattern import Pattern
+from .rrule.grammar import EXAMPLE, read_rrule
+from .rrule.rule import Rule
+
+# A datetime is the wall time of an at().
+Reading = Interval | Pattern | Rule | datetime
 
 LONGEST = 256
 
@@ -30,13 +35,13 @@ MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-CALL = re.compile(r"(RATE|CRON|AT)\((.*)\)")
+CALL = re.compile(r"(RATE|CRON|AT|RRULE)\((.*)\)")
 FIVE = "minute hour day-of-month month day-of-week"
 
 
 @lru_cache(maxsize=4096)
-def read(expression: str) -> Interval | Pattern | datetime:
-    """Read an expression: a datetime is the wall time of an at().
+def read(expression: str) -> Reading:
+    """Read an expression.
 
     Cached, so that a scheduler which reads ten thousand rows again pays for each text once.
     """
@@ -93,6 +98,8 @@ def _read_macro(text: str) -> Interval | Pattern:
 
 def _read_bare(text: str) -> Pattern:
     words = text.upper().split()
+    if re.match("RRULE:|DTSTART|FREQ=", words[0]):
+        raise InvalidSchedule(f"A rule of RFC 5545 stands in rrule(...); write for example {EXAMPLE}.")
     if "=" in words[0]:
         raise InvalidSchedule(f"{words[0]!r} doesn't belong here; write the time zone in its own field.")
     if len(words) in (6, 7):
@@ -106,7 +113,7 @@ def _read_bare(text: str) -> Pattern:
         raise InvalidSchedule(f"{text!r} lacks its @; write @{text.lower()}.")
     raise InvalidSchedule(
         f"{text!r} is not a schedule; write five fields ({FIVE}), rate(5 minutes), @every 90s, @daily, "
-        "cron(...) or at(2027-01-01T09:00:00)."
+        "cron(...), rrule(...) or at(2027-01-01T09:00:00)."
     )
 
 
@@ -154,8 +161,9 @@ def _pattern(words: list[str], *, aws: bool, year: str = "*") -> Pattern:
     return pattern
 
 
-READERS: dict[str, Callable[[str], Interval | Pattern | datetime]] = {
+READERS: dict[str, Callable[[str], Reading]] = {
     "RATE": read_rate,
     "CRON": _read_cron,
     "AT": read_at,
+    "RRULE": read_rrule,
 }

@@ -83,7 +83,7 @@ class Pattern:
         """Yield the matching days that [start, end) touches, and the first and last minute of each in it."""
         if start >= end:
             return
-        first, last = _full_minute_from(start), _full_minute_from(end) - A_MINUTE
+        first, last = full_minute_from(start), full_minute_from(end) - A_MINUTE
         first_day, last_day = (first.year, first.month, first.day), (last.year, last.month, last.day)
         for year, month in self._months(first_day[:2], last_day[:2], direction):
             for number in days_in(self.days, month_of(year, month))[::direction]:
@@ -106,7 +106,7 @@ class Pattern:
                     yield year, month
 
 
-def _full_minute_from(wall: datetime) -> datetime:
+def full_minute_from(wall: datetime) -> datetime:
     """Round up to a full minute: matches lie on full minutes only."""
     if wall.second or wall.microsecond:
         return wall.replace(second=0, microsecond=0) + A_MINUTE

@@ -1,17 +1,18 @@
-"""Cron patterns on the clock of a zone: where daylight saving is decided.
+"""Patterns of wall times on the clock of a zone: where daylight saving is decided.
 
-The pattern itself knows only wall times (`pattern`), and the zone only its offsets (`zones`).
+A pattern itself knows only wall times (`pattern`, `rrule`), and the zone only its offsets (`zones`).
 
 The rule is that of Debian's cron(8), and the text tells which half applies. An interval job, whose minute or
 hour begins with a star, runs whenever the clock shows a match: nothing in a gap, both passes of a repeated
 hour. A fixed-time job that a gap of up to three hours swallows runs once, right after it, and in a repeated
-hour only in the first pass.
+hour only in the first pass. A rule of RFC 5545 is always a fixed-time job.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Protocol
 
 from . import english, zones
 from .base import Newest
@@ -24,11 +25,29 @@ LONGEST_GAP = timedelta(hours=3)
 A_DAY = timedelta(days=1)
 
 
+class WallTimes(Protocol):
+    """A pattern: which wall times it matches; ranges are [start, end)."""
+
+    @property
+    def is_interval(self) -> bool:
+        """Whether it is an interval job, or else a fixed-time job."""
+
+    def matches(self, wall: datetime) -> bool: ...
+
+    def matches_within(self, start: datetime, end: datetime) -> bool: ...
+
+    def forwards(self, start: datetime, end: datetime) -> Iterator[datetime]: ...
+
+    def backwards(self, start: datetime, end: datetime) -> Iterator[datetime]: ...
+
+    def count(self, start: datetime, end: datetime) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class WallClock:
     """A pattern as the clock of `zone` shows it."""
 
-    pattern: Pattern
+    pattern: WallTimes
     zone: str
 
     def after(self, moment: datetime) -> Iterator[datetime]:
@@ -54,9 +73,6 @@ class WallClock:
     def moves(self, occurrence: datetime) -> bool:
         return not self.pattern.matches(zones.wall_at(self.zone, occurrence))
 
-    def describe(self) -> str:
-        return english.cron(self.pattern)
-
     def _instants(self, span: Span) -> Iterator[datetime]:
         if self._is_moved_to_start(span):
             yield span.start
@@ -81,6 +97,16 @@ class WallClock:
         if self.pattern.is_interval or span.gap_from is None or first - span.gap_from > LONGEST_GAP:
             return False
         return self.pattern.matches_within(span.gap_from, first) and not self.pattern.matches(first)
+
+
+@dataclass(frozen=True, slots=True)
+class Cron(WallClock):
+    """A cron expression's pattern on the clock of its zone."""
+
+    pattern: Pattern
+
+    def describe(self) -> str:
+        return english.cron(self.pattern)
 
 
 def _aware(instant: datetime) -> datetime:

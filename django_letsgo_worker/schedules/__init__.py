@@ -5,8 +5,9 @@ decides what a planned time becomes; the scheduler decides when to look.
 """
 
 from ..declarations import Declared
+from .backfilling import backfill, planned_between
 from .failing import switch_off_failing
-from .firing import Look, fire_due, look, mend_plans, resume_due
+from .firing import Look, connect, fire_due, look, looked_for, mend_plans, resume_due
 from .operations import DECIDED, add, disable, enable, ensure, find, remove, restore, run_now, update
 from .sync import BUILT_IN, declared_in_code, declared_in_settings, is_built_in_used, sync_declared
 
@@ -16,6 +17,8 @@ __all__ = [
     "Declared",
     "Look",
     "add",
+    "backfill",
+    "connect",
     "declared_in_code",
     "declared_in_settings",
     "disable",
@@ -25,7 +28,9 @@ __all__ = [
     "fire_due",
     "is_built_in_used",
     "look",
+    "looked_for",
     "mend_plans",
+    "planned_between",
     "remove",
     "restore",
     "resume_due",

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models.signals import post_delete, post_save
 
 from .. import planning, processes
 from ..engines import engine_for
@@ -44,6 +47,15 @@ class Look:
     # Whether rows were edited, are to be switched on again, or have something to settle.
     has_edits: bool
 
+    @classmethod
+    def of(cls, answers: Sequence[Any], *, using: str | None = None) -> Look:
+        """Read the answers to looked_for()."""
+        clock, next_run_at, has_edits = answers
+        read = engine_for(alias_of(using)).dialect.read_moment
+        moment = read(clock)
+        assert moment is not None
+        return cls(moment, read(next_run_at), bool(has_edits))
+
     @property
     def seconds_until_next(self) -> float:
         """The seconds until the next run; endless when there is none."""
@@ -59,18 +71,30 @@ class Look:
 def look(*, using: str | None = None) -> Look:
     """Ask for the clock, for the next planned time, and whether rows need attention: one statement."""
     engine = engine_for(alias_of(using))
-    vendor, clock = engine.connection.vendor, engine.clock_sql
-    sql = f"""
-        SELECT {clock},
-               (SELECT next_run_at FROM {JOBS} WHERE enabled AND problem = '' AND next_run_at IS NOT NULL
-                ORDER BY next_run_at LIMIT 1),
-               EXISTS (SELECT 1 FROM {JOBS} WHERE {needs_a_look_sql(vendor, clock)})
-        """
-    now, next_run_at, has_edits = engine.execute(sql, {"now": engine.dialect.now_param(None)})[0]
-    read = engine.dialect.read_moment
-    moment = read(now)
-    assert moment is not None
-    return Look(moment, read(next_run_at), bool(has_edits))
+    sql = f"SELECT {', '.join(looked_for(using=using))}"
+    return Look.of(engine.execute(sql, {"now": engine.dialect.now_param(None)})[0], using=using)
+
+
+def looked_for(*, using: str | None = None) -> tuple[str, ...]:
+    """Return what a look asks for, as expressions of SQL."""
+    engine = engine_for(alias_of(using))
+    clock = engine.clock_sql
+    return (
+        clock,
+        f"(SELECT next_run_at FROM {JOBS} WHERE enabled AND problem = '' AND next_run_at IS NOT NULL"
+        " ORDER BY next_run_at LIMIT 1)",
+        f"EXISTS (SELECT 1 FROM {JOBS} WHERE {needs_a_look_sql(engine.connection.vendor, clock)})",
+    )
+
+
+def connect() -> None:
+    """Have the schedulers told of every schedule that is saved or deleted, where that is possible."""
+    for signal in (post_save, post_delete):
+        signal.connect(_tell_schedulers, sender=ScheduledJob, dispatch_uid="letsgo_tell_schedulers")
+
+
+def _tell_schedulers(using: str, **kwargs: Any) -> None:
+    engine_for(using).tell_of_schedules()
 
 
 def fire_due(

@@ -40,6 +40,8 @@ class Record:
     message: Message | None = None
     # The message waits until those before it have ended.
     is_held: bool = False
+    # Somebody asked for it, long after.
+    is_backfill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ def _occurrence(record: Record, clock: datetime) -> Occurrence:
         message_id=None if record.message is None else record.message.pk,
         skipped_because=record.planned.skipped_because,
         skipped_count=min(record.planned.skipped_count, HIGHEST_COUNT),
+        is_backfill=record.is_backfill,
     )
 
 
@@ -184,7 +187,13 @@ def visible_at(job: ScheduledJob, planned_at: datetime) -> datetime:
     return planned_at + spread_delay(job.pk, planned_at, job.spread)
 
 
-def row_of(job: ScheduledJob, planned_at: datetime, visible: datetime, starts_at: datetime | None) -> NewRow:
+def row_of(
+    job: ScheduledJob,
+    planned_at: datetime,
+    visible: datetime,
+    starts_at: datetime | None,
+    **headers: Any,
+) -> NewRow:
     """Return the message of a planned time; it starts at once if `starts_at` is None.
 
     Its deadline counts from `visible`. Raises InvalidMessage.
@@ -195,6 +204,7 @@ def row_of(job: ScheduledJob, planned_at: datetime, visible: datetime, starts_at
         payload_of(job, planned_at),
         visible_at=starts_at,
         deadline=None if job.deadline is None else visible + job.deadline,
+        **headers,
     )
 
 

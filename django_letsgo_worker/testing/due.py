@@ -27,7 +27,7 @@ from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
 from ..errors import InvalidMessage, LetsGoError
 from ..messages import settlements, work_off_operations
 from ..models import Message, ScheduledJob
-from ..recurrence import Recurrence
+from ..recurrence import Exclusions, Recurrence
 from ..worker import executor
 from ..worker.events import Events
 from ..worker.inflight import InFlight
@@ -308,16 +308,21 @@ def _next_moment(alias: str) -> datetime | None:
 
 
 def occurrences_between(
-    expression: str, start: datetime, end: datetime, timezone: str = "UTC"
+    expression: str, start: datetime, end: datetime, timezone: str = "UTC", except_on: str = ""
 ) -> list[datetime]:
     """Return the planned times of `expression` from `start` on and before `end`: aware, in UTC, in order.
 
-    Both moments are aware datetimes; `timezone` is the IANA name of the zone whose clock it follows. rate()
-    and @every count from `start`, as if the schedule had that as its `starts_at`. Raises InvalidSchedule for
-    an invalid expression or zone, InvalidMessage for a naive moment.
+    Both moments are aware datetimes; `timezone` is the IANA name of the zone whose clock it follows. rate(),
+    @every and rrule() count from `start`, as if the schedule had that as its `starts_at`. Times on the days
+    of `except_on`, such as "12-24..01-02, holidays", are left out. Raises InvalidSchedule for an invalid
+    expression, zone or `except_on`, also for a calendar that is unknown or fails; InvalidMessage for a naive
+    moment.
     """
     start, end = validation.check_moment("start", start), validation.check_moment("end", end)
     recurrence = Recurrence.parse(expression, timezone, anchor=start)
+    exclusions = Exclusions.parse(except_on)
+    exclusions.check_calendars()
     # Strictly after the instant before it.
     occurrences = recurrence.occurrences_after(start - datetime.resolution)
-    return list(takewhile(lambda occurrence: occurrence < end, occurrences))
+    within = takewhile(lambda occurrence: occurrence < end, occurrences)
+    return [occurrence for occurrence in within if not exclusions.reason(occurrence, timezone)]

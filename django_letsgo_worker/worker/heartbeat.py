@@ -118,8 +118,9 @@ class Heartbeat(threading.Thread):
         self.renewing.set()
         try:
             processes.tell_types(self.process, registry.types(), self.options.using)
-            busy = len(self.inflight.in_state(RUNNING))
-            if processes.beat(self.process, busy=busy, using=self.options.using):
+            running = self.inflight.in_state(RUNNING)
+            self.process.overrunning = [entry.claimed.id for entry in running if entry.lost]
+            if processes.beat(self.process, busy=len(running), using=self.options.using):
                 self.on_stop()
         except Error as error:
             # The leases hold all the same.
@@ -148,6 +149,8 @@ class Heartbeat(threading.Thread):
         if self.inflight.lose(entry):
             self.events.lost(entry)
             entry.cancel()
+            # Somebody may wait for its code to end.
+            self._due_now = True
 
     def _next_look(self) -> float:
         """Return when to look for cancelled and deleted messages, where no notification reports them."""

@@ -23,7 +23,7 @@ DIFFERS = (
     "data_version", "listen", "tell_revoked", "notify", "set_waiting", "lanes", "lock_held", "claim_within",
     "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked", "atomic_scope",
     "old_snapshots", "bloated_tables", "tell_of_operation", "known_occurrences", "move_schedules",
-    "insert_occurrences",
+    "insert_occurrences", "rest", "tell_of_schedules",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ PUBLIC = {
     "enqueue_many",
     "handler",
     "schedule",
+    "calendar",
     "message_type",
     "Delivery",
     "Retry",
@@ -36,8 +37,8 @@ HOMES = {
     "recurrence": "Recurrence",
     "context": "carrier correlation_id get_correlation_id CorrelationFilter trace get_trace",
     "errors": "LetsGoError InvalidMessage InvalidSchedule DuplicateMessage DuplicateHandler "
-    "DuplicateMessageType UnknownType LeaseLost OutcomeRefused WorkerDied MessageNotFound ScheduleNotFound "
-    "AppsNotReady",
+    "DuplicateMessageType DuplicateCalendar UnknownType LeaseLost OutcomeRefused WorkerDied MessageNotFound "
+    "ScheduleNotFound AppsNotReady",
 }  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def test_importing_the_package_needs_no_django_and_loads_no_model():
 
 
 @pytest.mark.parametrize(
-    "name", ["Delivery", "LetsGoError", "Reject", "Retry", "Snooze", "handler", "message_type"]
+    "name", ["Delivery", "LetsGoError", "Reject", "Retry", "Snooze", "calendar", "handler", "message_type"]
 )
 def test_a_name_of_the_ground_floor_needs_no_configured_django(name):
     code = f"import sys; from django_letsgo_worker import {name}; print(*sys.modules)"

@@ -206,7 +206,7 @@ IN_CODE = {
         "@schedule goes above @handler: the function below is not a handler.",
     "@schedule('every 5 minutes')\n@handler('i')\ndef i(delivery): ...":
         "'every 5 minutes' is not a schedule; write five fields (minute hour day-of-month month "
-        "day-of-week), rate(5 minutes), @every 90s, @daily, cron(...) or at(",
+        "day-of-week), rate(5 minutes), @every 90s, @daily, cron(...), rrule(...) or at(",
     "@schedule('0 9 * * *', timezone='Berlin')\n@handler('j')\ndef j(delivery): ...":
         "'Berlin' is not an IANA time zone; write a name such as UTC or Europe/Berlin.",
     "schedules.add('k', 'at(2020-01-01T00:00:00)', 'order:new')":

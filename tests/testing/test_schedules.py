@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import connection
 
-from django_letsgo_worker import LetsGoError, registry, schedules
+from django_letsgo_worker import LetsGoError, calendars, registry, schedules
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import InvalidMessage, InvalidSchedule
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
@@ -223,6 +223,30 @@ class TestOccurrences:
             listed = occurrences_between(expression, soon, end, "Asia/Kathmandu")
             assert [message.planned_at for message in made] == listed
             schedules.remove(expression)
+
+    def test_a_rule_counts_from_the_start(self):
+        end = NEW_YEAR + timedelta(days=30)
+        assert occurrences_between("rrule(FREQ=WEEKLY;INTERVAL=2)", NEW_YEAR, end) == [
+            NEW_YEAR,
+            NEW_YEAR + timedelta(weeks=2),
+            NEW_YEAR + timedelta(weeks=4),
+        ]
+
+    def test_times_on_excepted_days_are_left_out_by_their_date_in_the_zone(self, monkeypatch):
+        monkeypatch.setattr(calendars, "_calendars", {})
+        calendars.calendar("holidays")(lambda day: day.day == 5)
+        week = (NEW_YEAR, NEW_YEAR + timedelta(days=7), "Europe/Berlin")
+        found = occurrences_between("30 0 * * *", *week, except_on="01-02..01-03, holidays")
+
+        assert [moment.astimezone(BERLIN).day for moment in found] == [4, 6, 7, 8]
+        assert len(occurrences_between("30 0 * * *", *week)) == 7
+
+    def test_what_cannot_be_excepted_gets_a_sentence(self, monkeypatch):
+        monkeypatch.setattr(calendars, "_calendars", {})
+        with pytest.raises(InvalidSchedule, match="No calendar has the day '02-30'"):
+            occurrences_between("@daily", NEW_YEAR, NEW_YEAR, except_on="02-30")
+        with pytest.raises(InvalidSchedule, match="There is no calendar 'holidays' here"):
+            occurrences_between("@daily", NEW_YEAR, NEW_YEAR, except_on="holidays")
 
     def test_nothing_lies_between_an_end_and_a_later_start(self):
         assert occurrences_between("* * * * *", NEW_YEAR, NEW_YEAR) == []

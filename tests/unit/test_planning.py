@@ -74,7 +74,7 @@ class TestTheNextRun:
         job = planned(schedule="0 9 * * *", timezone="Europe/Berlin")
         assert job.next_run_at == datetime(2027, 3, 2, 8, tzinfo=UTC)
 
-    @pytest.mark.parametrize("expression", ["rate(1 hour)", "@every 90s", "0 * * * *"])
+    @pytest.mark.parametrize("expression", ["rate(1 hour)", "@every 90s", "0 * * * *", "rrule(FREQ=WEEKLY)"])
     def test_may_be_starts_at_itself(self, expression):
         starts_at = datetime(2027, 3, 5, 12, tzinfo=UTC)
         assert planned(schedule=expression, starts_at=starts_at).next_run_at == starts_at
@@ -114,6 +114,15 @@ class TestTheAnchor:
     def test_moves_to_the_edit_of_the_expression(self):
         job = replan(replace(planned(), schedule="rate(7 minutes)"), NOW + HOUR)
         assert (job.anchor, job.next_run_at) == (NOW + HOUR, NOW + HOUR + 7 * MINUTE)
+
+    def test_of_a_rule_moves_with_its_meaning_and_not_with_its_spelling(self):
+        job = planned(schedule="rrule(FREQ=DAILY;INTERVAL=2)")
+        spelled = replan(replace(job, schedule="rrule(interval=2;freq=daily)"), NOW + HOUR)
+        edited = replan(replace(job, schedule="rrule(FREQ=DAILY;INTERVAL=3)"), NOW + HOUR)
+
+        nine = datetime(2027, 3, 1, 9, tzinfo=UTC)
+        assert (spelled.anchor, spelled.next_run_at) == (NOW, nine + 2 * DAY)
+        assert (edited.anchor, edited.next_run_at) == (NOW + HOUR, nine + HOUR + 3 * DAY)
 
     def test_moves_with_starts_at(self):
         assert replan(replace(planned(), starts_at=NOW + DAY), NOW + HOUR).anchor == NOW + DAY

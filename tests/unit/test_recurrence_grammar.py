@@ -297,17 +297,18 @@ def test_what_was_parsed_keeps_its_text_and_zone():
 
 
 @pytest.mark.parametrize(
-    ("expression", "is_interval_grid", "is_once"),
+    ("expression", "needs_anchor", "is_once"),
     [
         ("rate(5 minutes)", True, False),
         ("@every 5m", True, False),
         ("@hourly", False, False),
         ("*/5 * * * *", False, False),
         ("at(2027-01-01T09:00:00)", False, True),
+        ("rrule(FREQ=DAILY)", True, False),
     ],
 )
-def test_a_recurrence_knows_its_kind(expression, is_interval_grid, is_once):
+def test_a_recurrence_knows_its_kind(expression, needs_anchor, is_once):
     recurrence = Recurrence.parse(expression)
 
-    assert recurrence.is_interval_grid is is_interval_grid
+    assert recurrence.needs_anchor is needs_anchor
     assert recurrence.is_once is is_once

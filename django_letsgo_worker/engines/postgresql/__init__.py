@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from django.db import OperationalError
 from django.db.backends.signals import connection_created
 from psycopg.pq import TransactionStatus
@@ -38,6 +40,7 @@ PLANNER = {
 # Names the processes that hold messages which were cancelled or deleted.
 REVOKED = "letsgo_worker_revoked"
 OPERATIONS = "letsgo_worker_operations"
+SCHEDULES = "letsgo_worker_schedules"
 # DISCARD ALL, but for what is prepared and planned.
 RESET = (
     "SET SESSION AUTHORIZATION DEFAULT", "RESET ROLE", "RESET ALL", "CLOSE ALL", "UNLISTEN *",
@@ -163,6 +166,29 @@ class PostgreSQLEngine(Engine):
 
     def tell_of_operation(self) -> None:
         self.execute(f"SELECT pg_notify('{OPERATIONS}', '')", {})
+
+    def tell_of_schedules(self) -> None:
+        self.execute(f"SELECT pg_notify('{SCHEDULES}', '')", {})
+
+    def rest(self, stop: threading.Event, seconds: float) -> None:
+        """Listen on the connection itself, which is idle meanwhile."""
+        raw = self.connection.connection
+        if raw is None or raw.closed or not _is_idle(raw):
+            stop.wait(seconds)
+            return
+        end = time.monotonic() + seconds
+        try:
+            if getattr(self.connection, "letsgo_listens_on", None) is not raw:
+                raw.execute(f"LISTEN {SCHEDULES}")
+                self.connection.letsgo_listens_on = raw  # type: ignore[attr-defined]
+                # What was changed before was told to nobody: the caller looks again.
+                return
+            while not stop.is_set() and (left := end - time.monotonic()) > 0:
+                if list(raw.notifies(timeout=min(left, 1.0), stop_after=1)):
+                    return
+        except psycopg.Error:
+            # The next statement of the caller's meets the same fault.
+            stop.wait(min(seconds, 1.0))
 
     def listen(
         self, stopping: threading.Event, heard: Callable[[], None]

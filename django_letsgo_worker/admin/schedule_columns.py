@@ -5,7 +5,6 @@ The page itself, its form and its actions are in schedules.py.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -15,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from .. import planning
 from ..errors import InvalidSchedule
 from ..hints import nearest
 from ..inspection import Snapshot, is_late, next_runs, waits_for
@@ -155,7 +155,7 @@ def next_runs_shown(job: ScheduledJob, page: Snapshot) -> SafeString | str:
     if not moments:
         return gettext("none")
     caption = _("The next planned times") if job.enabled else _("When it would run if it were on")
-    excluded: dict[datetime, str] = {}
+    excluded = {moment: planning.exclusion(job, moment) for moment in moments}
     return next_table(job.recurrence, moments, page.now, caption, excluded)
 
 

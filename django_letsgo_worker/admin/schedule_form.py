@@ -1,4 +1,4 @@
-"""The forms of schedules: one with its payload, what its preview follows from, and why one is switched off.
+"""The forms of schedules: one with its payload, what its preview follows from, a switch off, a backfill.
 
 The model decides what a valid schedule is; the form only shows its errors at their fields.
 """
@@ -6,26 +6,30 @@ The model decides what a valid schedule is; the form only shows its errors at th
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import available_timezones
 
 from django import forms
-from django.contrib.admin.widgets import AdminSplitDateTime
+from django.contrib.admin.widgets import AdminSplitDateTime, AdminTextInputWidget
 from django.core.exceptions import ValidationError
 from django.forms.utils import ErrorDict
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import planning, redaction, registry, validation
 from ..conf import settings
 from ..errors import InvalidMessage
 from ..models import ScheduledJob
-from .forms import HOW_LONG, ListedInput, PauseForm
+from .forms import HOW_LONG, ListedInput, PauseForm, moment_input
 
 if TYPE_CHECKING:
     ScheduledJobModelForm = forms.ModelForm[ScheduledJob]
 else:
     ScheduledJobModelForm = forms.ModelForm
 
+# Of any time zone's calendar; before it, arithmetic on moments has an end.
+EARLIEST_YEAR = 1900
 # The button that shows the next runs of what is typed, and saves nothing.
 PREVIEW = "_preview"
 PRESETS = [
@@ -43,6 +47,53 @@ class SwitchOffForm(PauseForm):
     minutes = forms.ChoiceField(
         label=_("For how long"), choices=[("", _("until it is switched on")), *HOW_LONG[1:]], required=False
     )
+
+
+class BackfillForm(forms.Form):
+    """From when until when planned times are made up for, and over how long their starts are spread."""
+
+    start = forms.DateTimeField(label=_("From"), widget=moment_input())
+    end = forms.DateTimeField(label=_("Until"), widget=moment_input())
+    over = forms.CharField(
+        label=_("Over"),
+        required=False,
+        help_text=_("Such as 90s or 2h: spreads the starts of the messages evenly. Empty: at once."),
+        widget=AdminTextInputWidget(attrs={"autocomplete": "off"}),
+    )
+
+    def __init__(self, *args: Any, now: datetime, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.now = now
+        zone = timezone.get_current_timezone_name()
+        self.fields["end"].help_text = _("In the time zone %(zone)s, to the minute.") % {"zone": zone}
+
+    def clean_start(self) -> datetime:
+        moment: datetime = self.cleaned_data["start"]
+        if moment.year < EARLIEST_YEAR:
+            raise ValidationError(_("This time is too long ago."))
+        return moment
+
+    def clean_end(self) -> datetime:
+        moment: datetime = self.cleaned_data["end"]
+        if moment > self.now:
+            raise ValidationError(_("This time is in the future."))
+        return moment
+
+    def clean_over(self) -> timedelta | None:
+        text: str = self.cleaned_data["over"]
+        try:
+            length = validation.duration(text)
+        except OverflowError:
+            length = None
+        if text and length is None:
+            raise ValidationError(_("Write a length of time such as 90s, 10m, 1h30m or 2d."))
+        return length
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        if not self.errors and given["end"] < given["start"]:
+            self.add_error("end", _("This is before the first of the two times."))
+        return given
 
 
 class PreviewForm(forms.Form):

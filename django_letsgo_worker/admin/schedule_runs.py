@@ -180,19 +180,19 @@ def next_table(
 ) -> SafeString:
     """List planned times on the clock of the schedule's zone and, where it differs, on the viewer's.
 
-    Those that are excluded, each with its reason, are struck through.
+    `excluded` says of each why nothing runs then, or nothing: those with a reason are struck through.
     """
     zone = formatting.zone_of(recurrence.timezone)
     columns: list[tuple[Any, list[Any]]] = [
         (
             recurrence.timezone,
-            [_struck(formatting.in_zone(moment, zone, now), excluded.get(moment, "")) for moment in moments],
+            [_struck(formatting.in_zone(moment, zone, now), excluded[moment]) for moment in moments],
         ),
         (_("on your clock"), [on_own_clock(moment, recurrence.timezone, now) for moment in moments]),
         (_("from now"), [formatting.relative(moment, now) for moment in moments]),
         (
             _("note"),
-            [excluded.get(moment) or CHANGES[clock_change(recurrence, moment)] for moment in moments],
+            [excluded[moment] or CHANGES[clock_change(recurrence, moment)] for moment in moments],
         ),
     ]
     shown = [(heading, cells) for heading, cells in columns if any(cells)]

@@ -180,11 +180,17 @@ class ScheduledJobAdmin(SchedulePages):
         return ("run_now",) if row.enabled else ("enable", "run_now")
 
     def buttons_of(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
-        if not self.has_switch_permission(request):
-            return super().buttons_of(request, row)
-        label = _("Switch off…") if row.enabled else _("Why it is off…")
-        off = {"url": f"{self.off_url(row)}?from=change", "label": label, "name": "off", "is_link": True}
-        return [off, *super().buttons_of(request, row)]
+        off = _("Switch off…") if row.enabled else _("Why it is off…")
+        asks = [
+            (self.has_switch_permission(request), "off", self.off_url(row), off),
+            (self.has_backfill_permission(request), "backfill", self.backfill_url(row), _("Backfill…")),
+        ]
+        links = [
+            {"url": f"{url}?from=change", "label": label, "name": name, "is_link": True}
+            for is_allowed, name, url, label in asks
+            if is_allowed
+        ]
+        return [*links, *super().buttons_of(request, row)]
 
     # -- delete ----------------------------------------------------------------------------------------
 

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import islice, takewhile
+from datetime import datetime
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from django.db.models import Value
 
-from .. import planning
-from ..engines import AtLeast
+from .. import planning, schedules
 from ..models import ArchivedMessage, Message, Occurrence, ScheduledJob
 from ..recurrence import Recurrence
 from ..validation import END_OF_TIME
-from .work import MOST_COUNTED, state_of
+from .work import state_of
 
 # So many selects one statement has on every database; SQLite takes 500.
 JOBS_AT_ONCE = 250
@@ -124,19 +123,14 @@ def next_runs(job: ScheduledJob, count: int, now: datetime) -> list[datetime]:
 
 
 def unrecorded(job: ScheduledJob, start: datetime, end: datetime, *, using: str) -> int:
-    """Count the planned times of a schedule from `start` to `end`, both inclusive, that have no occurrence.
+    """Count the planned times of a schedule, from `start` to `end`, that a backfill would make up for.
 
-    It looks at the first ten thousand of them, and says so. Raises InvalidSchedule.
+    Raises InvalidSchedule, also where they are more than it takes.
     """
-    later = job.recurrence.occurrences_after(start - timedelta(microseconds=1))
-    times = list(islice(takewhile(lambda moment: moment <= end, later), MOST_COUNTED + 1))
-    looked_at = times[:MOST_COUNTED]
-    if not looked_at:
-        return 0
-    occurrences = Occurrence.objects.using(using).filter(scheduled_job=job)
-    recorded = occurrences.filter(planned_at__range=(looked_at[0], looked_at[-1]))
-    count = len(set(looked_at).difference(recorded.values_list("planned_at", flat=True)))
-    return AtLeast(count) if len(times) > len(looked_at) else count
+    planned = set(schedules.planned_between(job, start, end))
+    occurrences = Occurrence.objects.using(using).filter(scheduled_job=job, planned_at__range=(start, end))
+    recorded = occurrences.values_list("planned_at", flat=True).iterator() if planned else ()
+    return len(planned.difference(recorded))
 
 
 def clock_change(recurrence: Recurrence, moment: datetime) -> str:

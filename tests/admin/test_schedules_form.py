@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -12,7 +11,6 @@ from django.utils import timezone
 
 from django_letsgo_worker import handler, schedules
 from django_letsgo_worker.admin.schedule_form import PRESETS
-from django_letsgo_worker.admin.schedule_runs import next_table
 from django_letsgo_worker.models import ScheduledJob
 from django_letsgo_worker.recurrence import Recurrence
 from tests.admin.test_schedules import add, form, limited_client
@@ -95,18 +93,20 @@ def test_runs_that_a_clock_change_moves_or_repeats_are_marked_with_words(
     assert [word for word in words if word in page] == [word for word in words if word in " ".join(said)]
 
 
-def test_times_at_which_nothing_runs_are_struck_through_and_say_why():
-    recurrence, since = Recurrence.parse("@daily"), datetime(2090, 12, 24, tzinfo=UTC)
-    christmas, after = list(islice(recurrence.occurrences_after(since), 2))
-
-    page = next_table(recurrence, [christmas, after], since, "", {christmas: "12-25 & on"})
+def test_times_at_which_nothing_runs_are_struck_through_and_say_why(admin_client):
+    begin = {"starts_at_0": "2090-12-23", "starts_at_1": "00:00:00"}
+    page = preview(admin_client, schedule="@daily", except_on="12-24..12-26", **begin)
 
     struck = re.findall(r'<del class="lg-excluded" title="([^"]*)">(.*?)</del>', page)
-    assert [(reason, times_in(shown)) for reason, shown in struck] == [
-        ("12-25 &amp; on", [christmas.isoformat()])
-    ]
-    assert "<td>12-25 &amp; on</td>" in page
-    assert after.isoformat() in page
+    assert [times_in(shown)[0][:10] for _why, shown in struck] == ["2090-12-24", "2090-12-25", "2090-12-26"]
+    for why, _shown in struck:
+        assert "12-24..12-26" in why
+        assert page.count(f"<td>{why}</td>") == 1
+    assert "lg-excluded" not in preview(admin_client, schedule="@daily", **begin)
+
+
+def test_what_is_wrong_with_the_days_left_out_is_said_while_typing(admin_client):
+    assert "13-45" in preview(admin_client, schedule="@daily", except_on="13-45")
 
 
 def test_the_preview_needs_the_permission_to_add_or_to_change():

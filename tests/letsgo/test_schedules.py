@@ -217,7 +217,7 @@ class TestNext:
     def test_shows_the_next_runs_of_a_schedule(self, nightly):
         runs = letsgo("schedule", "next", "nightly", "-n", "3", "--json").json
         assert [run["planned_at"] for run in runs] == [run.isoformat() for run in nightly.next_runs(3)]
-        assert [list(run) for run in runs] == [["planned_at", "timezone", "is_moved"]] * 3
+        assert [list(run) for run in runs] == [["planned_at", "timezone", "is_moved", "excluded"]] * 3
 
     def test_shows_those_of_an_expression_on_the_clock_of_a_zone(self):
         lines = letsgo("schedule", "next", "0 9 * * MON", "--timezone", "Asia/Tokyo").lines
@@ -236,6 +236,17 @@ class TestNext:
     def test_says_which_runs_a_clock_change_moves(self):
         said = letsgo("schedule", "next", "30 2 * 3 *", "--timezone", "Europe/Berlin", "-n", "31")
         assert sum("(moved by a clock change)" in line for line in said.lines) == 1
+
+    def test_says_on_which_days_nothing_runs(self):
+        schedules.add(
+            "worked", "@daily", "t", starts_at=datetime(2090, 12, 23, tzinfo=UTC), except_on="12-24"
+        )
+        said = letsgo("schedule", "next", "worked", "-n", "3").lines
+        assert ["(excluded: " in line for line in said] == [False, True, False]
+        shown = letsgo("schedule", "next", "worked", "-n", "3", "--json").json
+        assert [bool(run["excluded"]) for run in shown] == [False, True, False]
+        days = [moment[:10] for moment in letsgo("schedule", "show", "worked", "--json").json["next_runs"]]
+        assert days == ["2090-12-23", "2090-12-25", "2090-12-26", "2090-12-27"]
 
     def test_shows_what_a_schedule_that_is_off_would_do(self, nightly):
         schedules.disable("nightly")
@@ -386,3 +397,46 @@ class TestFiles:
         with pytest.raises(Exception, match="declared in code"):
             bring_in([{"name": "worker", "schedule": "@daily", "type": "letsgo:scheduled"}])
         assert row("worker").schedule == "rate(1 hour)"
+
+
+class TestBackfill:
+    TIMES = ("2026-03-01T00:00:00+01:00", "2026-03-07T12:00:00+01:00")
+
+    def test_makes_up_for_each_planned_time_that_has_no_record(self, nightly):
+        recorded = datetime(2026, 3, 3, 1, 30, tzinfo=UTC)
+        Occurrence.objects.create(scheduled_job=nightly, planned_at=recorded, fired_at=recorded)
+
+        assert letsgo("schedule", "backfill", "nightly", *self.TIMES).out == "6 messages were made.\n"
+
+        made = list(Message.objects.order_by("pk").values_list("planned_at", flat=True))
+        assert made == [datetime(2026, 3, day, 1, 30, tzinfo=UTC) for day in (1, 2, 4, 5, 6, 7)]
+        assert Occurrence.objects.filter(is_backfill=True).count() == 6
+
+    def test_a_second_time_there_is_nothing_to_make_up_for(self, nightly):
+        letsgo("schedule", "backfill", "nightly", *self.TIMES)
+        again = letsgo("schedule", "backfill", "nightly", *self.TIMES, "--json").json
+        assert again == {"name": "nightly", "made": 0}
+        assert Message.objects.count() == 7
+
+    def test_spreads_the_starts_over_a_length_of_time(self, nightly):
+        letsgo("schedule", "backfill", "nightly", *self.TIMES, "--over", "7h")
+        starts = list(Message.objects.order_by("pk").values_list("visible_at", flat=True))
+        assert starts == sorted(starts)
+        assert timedelta(hours=5) < starts[-1] - starts[0] <= timedelta(hours=7)
+
+    @pytest.mark.parametrize(
+        ("words", "word"),
+        [
+            (("nobody", *TIMES), "There is no schedule named 'nobody'."),
+            (("nightly", TIMES[0], "2099-01-01T00:00:00+00:00"), "A backfill ends in the past"),
+            (("nightly", TIMES[1], TIMES[0]), "cannot end at"),
+            (("nightly", "2026-03-01T00:00:00", TIMES[1]), "time zone"),
+            (("nightly", "yesterday", TIMES[1]), "a time such as"),
+            (("nightly", *TIMES, "--over", "long"), "a duration such as"),
+        ],
+    )
+    def test_bad_input_is_one_sentence_and_makes_nothing(self, nightly, words, word):
+        before = everything()
+        refused = refusal("schedule", "backfill", *words)
+        assert word in refused and "\n" not in refused
+        assert everything() == before

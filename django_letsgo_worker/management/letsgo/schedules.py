@@ -1,11 +1,11 @@
-"""`letsgo schedule list|show|next|add|delete|enable|disable|run`: show and change schedules.
+"""`letsgo schedule list|show|next|add|delete|enable|disable|run|backfill`: show and change schedules.
 
 Files of schedules are written and read in schedule_files.py.
 """
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import argparse
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -77,9 +77,15 @@ def _add_changes(verbs: Verbs) -> None:
     )
     parser = verbs.add("run", run_schedule, "enqueues a schedule's message now")
     parser.add_argument("name")
+    parser = verbs.add("backfill", backfill_schedule, "makes up for planned times that have no record")
+    parser.add_argument("name")
+    help = "the first planned time, such as 2027-01-01T09:00:00+01:00"
+    parser.add_argument("start", type=formats.moment, metavar="START", help=help)
+    parser.add_argument("end", type=formats.moment, metavar="END", help="the last time, in the past")
+    parser.add_argument("--over", type=formats.duration, help="spread the starts over this long (at once)")
 
 
-def _add_rules(parser: ArgumentParser) -> None:
+def _add_rules(parser: argparse.ArgumentParser) -> None:
     """Add the options about runs: which are made, and when there are no more."""
     add = parser.add_argument
     add(
@@ -159,7 +165,7 @@ def _description(job: ScheduledJob) -> str | None:
 
 def _planned(job: ScheduledJob) -> list[datetime]:
     try:
-        return job.next_runs(NEXT_RUNS)
+        return [run for run in job.next_runs(NEXT_RUNS) if not planning.exclusion(job, run)]
     except InvalidSchedule:
         return []
 
@@ -209,7 +215,8 @@ def next_runs(call: Call) -> None:
         Recurrence.parse("@daily", zone)
     if not job.enabled:
         call.out.say("It is switched off; if it were on, it would run at these times.")
-    print_runs(call, job.recurrence, runs_of(job, call["count"], call.clock), zone or job.timezone)
+    runs = runs_of(job, call["count"], call.clock)
+    print_runs(call, job.recurrence, runs, zone or job.timezone, job)
 
 
 def _read(text: str, zone: str, call: Call, missing: ScheduleNotFound) -> Recurrence:
@@ -222,11 +229,29 @@ def _read(text: str, zone: str, call: Call, missing: ScheduleNotFound) -> Recurr
         raise CommandError(f"{reason}, and it is not a valid expression: {error}") from error
 
 
-def print_runs(call: Call, recurrence: Recurrence, runs: Sequence[datetime], zone: str) -> None:
-    """Print planned times, one per line: in the site's zone, in another zone, how far away, whether moved."""
+def print_runs(
+    call: Call,
+    recurrence: Recurrence,
+    runs: Sequence[datetime],
+    zone: str,
+    job: ScheduledJob | None = None,
+) -> None:
+    """Print planned times, one per line: in the site's zone, in another zone, how far away, whether moved.
+
+    Of those of a schedule it also says on which nothing runs.
+    """
+    excluded = {run: planning.exclusion(job, run) if job else "" for run in runs}
     if call.out.as_json:
         call.out.document(
-            [{"planned_at": run, "timezone": zone, "is_moved": recurrence.is_moved(run)} for run in runs]
+            [
+                {
+                    "planned_at": run,
+                    "timezone": zone,
+                    "is_moved": recurrence.is_moved(run),
+                    "excluded": excluded[run],
+                }
+                for run in runs
+            ]
         )
         return
     for run in runs:
@@ -234,7 +259,8 @@ def print_runs(call: Call, recurrence: Recurrence, runs: Sequence[datetime], zon
             "" if zone == "UTC" else f"  {run.astimezone(ZoneInfo(zone)).isoformat(' ', 'seconds')} {zone}"
         )
         moved = "  (moved by a clock change)" if recurrence.is_moved(run) else ""
-        call.out.line(f"{formats.as_text(run)}{local}  {formats.how_far(run, call.clock)}{moved}")
+        left_out = f"  (excluded: {excluded[run]})" if excluded[run] else ""
+        call.out.line(f"{formats.as_text(run)}{local}  {formats.how_far(run, call.clock)}{moved}{left_out}")
     if not runs:
         call.out.say("No further runs.")
 
@@ -263,11 +289,11 @@ def add_schedule(call: Call) -> None:
         using=call.using,
     )
     if call.out.as_json:
-        call.out.document({**facts_of(job), "next_runs": job.next_runs(NEXT_RUNS)})
+        call.out.document({**facts_of(job), "next_runs": _planned(job)})
         return
     call.out.say(f"Schedule {job.name!r} was added: {job.recurrence.describe()}.")
     if job.enabled:
-        print_runs(call, job.recurrence, job.next_runs(NEXT_RUNS), job.timezone)
+        print_runs(call, job.recurrence, job.next_runs(NEXT_RUNS), job.timezone, job)
     else:
         call.out.say("It is switched off, so no run is planned.")
 
@@ -308,3 +334,13 @@ def _show(call: Call, job: ScheduledJob, news: str) -> None:
 def run_schedule(call: Call) -> None:
     message = schedules.run_now(call["name"], by=call.by, using=call.using)
     print_message(call, message)
+
+
+def backfill_schedule(call: Call) -> None:
+    made = schedules.backfill(
+        call["name"], call["start"], call["end"], call["over"], by=call.by, using=call.using
+    )
+    if call.out.as_json:
+        call.out.document({"name": call["name"], "made": made})
+    else:
+        call.out.line(f"{formats.counted(made, 'message was', 'messages were')} made.")

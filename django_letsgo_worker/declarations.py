@@ -62,14 +62,14 @@ def schedule(
     such as @daily, AWS's cron(...), rrule(FREQ=WEEKLY;BYDAY=MO), or at(2027-01-01T09:00:00); `timezone` the
     IANA name of the zone whose clock it follows. `name` is the handler's type by default. `payload`, `queue`,
     `priority` and `max_attempts` are those of its messages; None means what the handler or the settings say.
-    `starts_at` and `ends_at` are aware datetimes between which it runs.
 
-    `deadline` is how long after its planned time and spread a message may still begin, and `misfire_grace`
-    how late a run counts as on time: seconds or timedeltas. `misfire` says which of the runs that are noticed
-    later still come: "once" (the newest), "skip" (none) or "all". With `overlap` "skip" instead of "allow"
-    there is no run while an earlier message of the schedule lives. `spread` delays each message by a part of
-    this many minutes.
-
+    It runs from `starts_at` to `ends_at`, aware datetimes, but not on the days of `except_on` (text such as
+    "12-24..01-02, holidays"); after `max_runs` runs it is over, and deleted if `delete_when_over`.
+    `pause_after_failures` dead runs in a row switch it off. `deadline` is how long after its planned time and
+    spread a message may begin, `misfire_grace` how late a run is on time: seconds or timedeltas. `misfire`
+    says which later ones come: "once" (the newest), "skip" (none), "all"; `overlap` how one comes while an
+    earlier message lives: "allow" (all the same), "skip" (not), "queue" (after it; one at most waits),
+    "replace" (it is cancelled first). `spread` delays each by a part of so many minutes.
     Raises InvalidSchedule or InvalidMessage for anything that cannot be a schedule.
     """
     Recurrence.parse(expression, timezone)

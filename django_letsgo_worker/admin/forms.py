@@ -33,6 +33,11 @@ HOW_LONG = [
 ]
 
 
+def moment_input() -> forms.DateTimeInput:
+    """Return an input for a moment, to the minute, with the browser's calendar."""
+    return forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+
+
 class ReasonActionForm(ActionForm):
     """The choice of an action, with a field for the reason of a pause or a switch."""
 
@@ -59,7 +64,7 @@ class PauseForm(forms.Form):
     resume_at = forms.DateTimeField(
         label=_("Or until"),
         required=False,
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        widget=moment_input(),
     )
 
     def __init__(self, *args: Any, now: datetime, **kwargs: Any) -> None:

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import messages
 from ..errors import LetsGoError, MessageNotFound
-from ..inspection import WINDOW, Wanted, first_ones, state_of
+from ..inspection import WINDOW, Wanted, first_ones, is_held_back, state_of
 from ..models import ArchivedMessage, Message
 from . import formatting
 from .base import (
@@ -119,6 +119,8 @@ class MessageAdmin(MessageFactsAdmin):
     def due(self, row: Message) -> SafeString | str:
         """Show since when it runs or is ready, or when it will be."""
         now = snapshot_of(row).now
+        if is_held_back(row):
+            return gettext("after an earlier run")
         return formatting.when(row.leased_at if state_of(row, now) == "running" else row.visible_at, now)
 
     @admin.display(description=_("unique key"))

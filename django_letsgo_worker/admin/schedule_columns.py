@@ -14,9 +14,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from .. import planning
 from ..errors import InvalidSchedule
 from ..hints import nearest
-from ..inspection import Snapshot, is_late, next_runs, pause_in_words
+from ..inspection import Snapshot, is_late, next_runs, pause_in_words, waits_for
 from ..models import ScheduledJob
 from ..recurrence import Recurrence
 from . import formatting
@@ -118,6 +119,26 @@ class ScheduleColumns(DoorAdmin):
             return formatting.two_lines(shown, by_hand)
         return shown
 
+    @admin.display(description=_("runs so far"))
+    def runs_shown(self, row: Any) -> str:
+        if row.max_runs is None:
+            return str(row.runs or formatting.NOTHING)
+        return gettext("%(count)d of %(most)d") % {"count": row.runs, "most": row.max_runs}
+
+    @admin.display(description=_("waits"))
+    def waiting_shown(self, row: Any) -> SafeString | str:
+        """Show the message that is held back, and which one it waits for."""
+        if row.waiting_message_id is None:
+            return formatting.NOTHING
+        site, earlier = self.admin_site.name, waits_for(row, using=self.alias)
+        waiting = formatting.link_to(site, "message", row.waiting_message_id, row.waiting_message_id)
+        if earlier is None:
+            return format_html(gettext("one run, message {waiting}, waits to start"), waiting=waiting)
+        said = gettext("one run, message {waiting}, waits behind message {earlier}")
+        return format_html(
+            said, waiting=waiting, earlier=formatting.link_to(site, "message", earlier, earlier)
+        )
+
     @admin.display(description=_("next runs"))
     def next_runs(self, row: ScheduledJob) -> SafeString | str:
         try:
@@ -148,7 +169,8 @@ def next_runs_shown(job: ScheduledJob, page: Snapshot) -> SafeString | str:
     caption = _("The next planned times") if job.enabled else _("When it would run if it were on")
     if job.enabled and page.schedules_pause is not None:
         caption = _("The next planned times; none runs while all schedules are paused")
-    return next_table(job.recurrence, moments, page.now, caption)
+    excluded = {moment: planning.exclusion(job, moment) for moment in moments}
+    return next_table(job.recurrence, moments, page.now, caption, excluded)
 
 
 def unknown(type: str, page: Snapshot) -> str:

@@ -1,4 +1,4 @@
-"""The forms of schedules: one with its payload, what its preview follows from, and why one is switched off.
+"""The forms of schedules: one with its payload, what its preview follows from, a switch off, a backfill.
 
 The model decides what a valid schedule is; the form only shows its errors at their fields.
 """
@@ -6,26 +6,30 @@ The model decides what a valid schedule is; the form only shows its errors at th
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import available_timezones
 
 from django import forms
-from django.contrib.admin.widgets import AdminSplitDateTime
+from django.contrib.admin.widgets import AdminSplitDateTime, AdminTextInputWidget
 from django.core.exceptions import ValidationError
 from django.forms.utils import ErrorDict
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import planning, redaction, registry, validation
 from ..conf import settings
 from ..errors import InvalidMessage
 from ..models import ScheduledJob
-from .forms import HOW_LONG, ListedInput, PauseForm
+from .forms import HOW_LONG, ListedInput, PauseForm, moment_input
 
 if TYPE_CHECKING:
     ScheduledJobModelForm = forms.ModelForm[ScheduledJob]
 else:
     ScheduledJobModelForm = forms.ModelForm
 
+# Of any time zone's calendar; before it, arithmetic on moments has an end.
+EARLIEST_YEAR = 1900
 # The button that shows the next runs of what is typed, and saves nothing.
 PREVIEW = "_preview"
 PRESETS = [
@@ -53,6 +57,53 @@ class PauseAllForm(PauseForm):
     )
 
 
+class BackfillForm(forms.Form):
+    """From when until when planned times are made up for, and over how long their starts are spread."""
+
+    start = forms.DateTimeField(label=_("From"), widget=moment_input())
+    end = forms.DateTimeField(label=_("Until"), widget=moment_input())
+    over = forms.CharField(
+        label=_("Over"),
+        required=False,
+        help_text=_("Such as 90s or 2h: spreads the starts of the messages evenly. Empty: at once."),
+        widget=AdminTextInputWidget(attrs={"autocomplete": "off"}),
+    )
+
+    def __init__(self, *args: Any, now: datetime, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.now = now
+        zone = timezone.get_current_timezone_name()
+        self.fields["end"].help_text = _("In the time zone %(zone)s, to the minute.") % {"zone": zone}
+
+    def clean_start(self) -> datetime:
+        moment: datetime = self.cleaned_data["start"]
+        if moment.year < EARLIEST_YEAR:
+            raise ValidationError(_("This time is too long ago."))
+        return moment
+
+    def clean_end(self) -> datetime:
+        moment: datetime = self.cleaned_data["end"]
+        if moment > self.now:
+            raise ValidationError(_("This time is in the future."))
+        return moment
+
+    def clean_over(self) -> timedelta | None:
+        text: str = self.cleaned_data["over"]
+        try:
+            length = validation.duration(text)
+        except OverflowError:
+            length = None
+        if text and length is None:
+            raise ValidationError(_("Write a length of time such as 90s, 10m, 1h30m or 2d."))
+        return length
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        if not self.errors and given["end"] < given["start"]:
+            self.add_error("end", _("This is before the first of the two times."))
+        return given
+
+
 class PreviewForm(forms.Form):
     """What the next runs of a schedule follow from, as far as it is typed."""
 
@@ -61,6 +112,7 @@ class PreviewForm(forms.Form):
     timezone = forms.CharField(required=False)
     starts_at = forms.SplitDateTimeField(required=False, widget=AdminSplitDateTime)
     ends_at = forms.SplitDateTimeField(required=False, widget=AdminSplitDateTime)
+    except_on = forms.CharField(required=False)
 
     def typed_into(self, job: ScheduledJob) -> ScheduledJob:
         """Return a schedule with all of these that can be read."""
@@ -152,6 +204,9 @@ class ScheduledJobForm(ScheduledJobModelForm):
             "payload": forms.Textarea(
                 attrs={"rows": 8, "cols": 80, "class": "lg-payload", "spellcheck": "false"}
             ),
+            "except_on": forms.Textarea(
+                attrs={"rows": 2, "cols": 80, "class": "vLargeTextField", "spellcheck": "false"}
+            ),
         }
         help_texts = {
             "schedule": _("Such as rate(5 minutes), @daily, 30 2 * * MON-FRI, at(2027-01-01T09:00:00)."),
@@ -162,7 +217,17 @@ class ScheduledJobForm(ScheduledJobModelForm):
             "max_attempts": _("Empty: the handler's."),
             "deadline": _("Counted from the planned time, such as 00:10:00; no attempt starts after that."),
             "misfire_grace": _("How late a run may be and still be on time, such as 00:01:00."),
+            "overlap": _("What a run does while an earlier one of this schedule is unfinished."),
             "spread": _("Minutes over which runs are spread."),
+            "except_on": _(
+                "Days on which nothing runs, separated by commas: 2026-12-25, 12-24..01-02 of each year, or "
+                "the name of a calendar."
+            ),
+            "max_runs": _("With so many runs it is over. Empty: it goes on."),
+            "pause_after_failures": _("So many dead runs in a row switch it off. Empty: none do."),
+            "delete_when_over": _(
+                "When no further run comes, it is deleted with the records of its runs; its messages stay."
+            ),
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The pages beside the list of schedules and their form: switch off, the agenda, and the preview of a rule.
+"""The pages beside the list of schedules and their form: switch off, backfill, the agenda, the preview.
 
 The list, the form and the actions are in schedules.py.
 """
@@ -6,6 +6,7 @@ The list, the form and the actions are in schedules.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import messages as notices
@@ -22,13 +23,13 @@ from django.utils.translation import gettext, ngettext
 
 from .. import schedules
 from ..errors import InvalidSchedule, LetsGoError
-from ..inspection import MOST_JOBS, Hour, PlannedRun, Snapshot, agenda_of, jobs_of_next_day
+from ..inspection import MOST_JOBS, Hour, PlannedRun, Snapshot, agenda_of, jobs_of_next_day, unrecorded
 from ..models import ScheduledJob
 from ..recurrence import Recurrence
 from . import formatting
 from .base import snapshot
 from .schedule_columns import ScheduleColumns, next_runs_shown, said_of_pause, unknown
-from .schedule_form import PreviewForm, SwitchOffForm
+from .schedule_form import PREVIEW, BackfillForm, PreviewForm, SwitchOffForm
 
 FOLDER = "admin/django_letsgo_worker"
 # So many runs of one quarter of an hour are named; of further ones so many are folded away, the rest counted.
@@ -45,6 +46,7 @@ class SchedulePages(ScheduleColumns):
             ("agenda/", self.agenda_view, "agenda"),
             ("preview/", self.preview_view, "preview"),
             ("<str:object_id>/off/", self.off_view, "off"),
+            ("<str:object_id>/backfill/", self.backfill_view, "backfill"),
         )
         return [*self.own_urls(views), *super().get_urls()]
 
@@ -63,6 +65,15 @@ class SchedulePages(ScheduleColumns):
             **more,
         }
 
+    def _asked_about(self, request: HttpRequest, object_id: str, *, is_allowed: bool) -> ScheduledJob:
+        """Return the schedule of a page that asks; PermissionDenied, or Http404 if there is none."""
+        if not (is_allowed and self.has_view_permission(request)):
+            raise PermissionDenied
+        job: ScheduledJob | None = self.find(request, unquote(object_id))
+        if job is None:
+            raise Http404
+        return job
+
     # -- switch off ------------------------------------------------------------------------------------
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
@@ -73,11 +84,7 @@ class SchedulePages(ScheduleColumns):
 
     def off_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why one schedule is off, and until when, then switch it off."""
-        if not (self.has_switch_permission(request) and self.has_view_permission(request)):
-            raise PermissionDenied
-        job = self.find(request, unquote(object_id))
-        if job is None:
-            raise Http404
+        job = self._asked_about(request, object_id, is_allowed=self.has_switch_permission(request))
         now, initial = snapshot(request).now, {"reason": job.switch_reason}
         form = SwitchOffForm(request.POST or None, now=now, initial=initial)
         if request.method == "POST" and form.is_valid():
@@ -100,6 +107,55 @@ class SchedulePages(ScheduleColumns):
             return
         self.log(request, [job], gettext("Switched off."))
         self.say(request, gettext("The schedule %(name)s is off.") % {"name": job.name})
+
+    # -- backfill --------------------------------------------------------------------------------------
+
+    def has_backfill_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "backfill_scheduledjob")
+
+    def backfill_url(self, row: Any) -> str:
+        return self.url("backfill", quote(row.pk))
+
+    def backfill_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask from when until when, say how many planned times have no record, make up for them."""
+        job = self._asked_about(request, object_id, is_allowed=self.has_backfill_permission(request))
+        form, found = BackfillForm(request.POST or None, now=snapshot(request).now), ""
+        if request.method == "POST" and form.is_valid():
+            try:
+                if PREVIEW not in request.POST:
+                    self._backfill(request, job, **form.cleaned_data)
+                    return self.back(request, object_id)
+                found = self._found(job, form)
+            except LetsGoError as error:
+                form.add_error(None, str(error))
+        title = gettext("Backfill %(name)s") % {"name": formatting.cut(job.name)}
+        lead = gettext(
+            "Each planned time between these that has no record gets its message now, the oldest first. "
+            "What ran or was skipped then stays as it is."
+        )
+        asked = {"form": form, "title": title, "lead": lead, "verb": gettext("Backfill")}
+        context = self._context(request, **asked, counts=True, found=found)
+        return TemplateResponse(request, f"{FOLDER}/queue_form.html", context)
+
+    def _found(self, job: ScheduledJob, form: BackfillForm) -> str:
+        """Say how many planned times are to be made up for."""
+        given = form.cleaned_data
+        count = unrecorded(job, given["start"], given["end"], using=self.alias)
+        said = ngettext(
+            "%(count)d planned time has no record.", "%(count)d planned times have no record.", count
+        )
+        return said % {"count": count}
+
+    def _backfill(
+        self, request: HttpRequest, job: ScheduledJob, start: datetime, end: datetime, over: timedelta | None
+    ) -> None:
+        by = self.who(request)
+        made = schedules.backfill(job.name, start, end, over, by=by, using=self.alias)
+        facts = {"count": made, "start": timezone.localtime(start), "end": timezone.localtime(end)}
+        said = gettext("Backfilled from %(start)s to %(end)s: %(count)d.")
+        self.log(request, [job], said % facts)
+        said = ngettext("%(count)d message was made.", "%(count)d messages were made.", made)
+        self.say(request, said % facts)
 
     # -- the preview of a rule -------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Which runs there are is asked in inspection.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,12 +28,16 @@ RESULTS = {
     "cancelled": ("off", _("cancelled")),
     "expired": ("warn", _("expired")),
     "skipped": ("off", _("skipped")),
+    "excluded": ("off", _("excluded")),
+    "edited": ("off", _("edited away")),
     "pruned": ("calm", _("no longer kept")),
     "ready": ("wait", _("ready")),
     "running": ("busy", _("running")),
     "retrying": ("warn", _("retrying")),
     "scheduled": ("calm", _("scheduled")),
 }
+# What some reasons to skip a run begin with, and its result then.
+SKIPPED = {"excluded": "excluded", "edit": "edited"}
 # What a clock change does to a run, in words.
 CHANGES = {
     "": "",
@@ -45,7 +49,7 @@ CHANGES = {
 WIDTH, STEP, HEIGHT = 4, 6, 18
 # The top of the bar of each result; a dead one has a foot and a head apart, so that it is told by its shape.
 TOPS = {"succeeded": 0, "running": 4, "retrying": 4, "ready": 4, "scheduled": 4, "cancelled": 10}
-TOPS |= {"expired": 10, "skipped": 14, "pruned": 14}
+TOPS |= {"expired": 10, "skipped": 14, "pruned": 14, "excluded": 16, "edited": 14}
 
 
 # -- the last runs -----------------------------------------------------------------------------------------
@@ -53,29 +57,51 @@ TOPS |= {"expired": 10, "skipped": 14, "pruned": 14}
 
 def strip(runs: Sequence[Run], now: datetime, room: int) -> SafeString:
     """Draw the last runs, newest first, as bars from left to right; the words for them are the title."""
-    results = [run.result(now) for run in runs]
-    first = room - len(results)
-    bars = (_bar(result, (first + place) * STEP) for place, result in enumerate(reversed(results)))
+    first = room - len(runs)
+    bars = (_bar(run, (first + place) * STEP, now) for place, run in enumerate(reversed(runs)))
     return format_html(
         '<svg class="lg-strip" role="img" width="{0}" height="{1}" viewBox="0 0 {0} {1}">'
         "<title>{2}</title>{3}</svg>",
         room * STEP,
         HEIGHT,
-        in_words(results),
+        in_words(runs, now),
         format_html_join("", "{}", ((bar,) for bar in bars)),
     )
 
 
-def in_words(results: Iterable[str]) -> str:
-    """Return how many runs have each result: "17 succeeded, 2 dead, 1 skipped"."""
-    counts = Counter(results)
-    return ", ".join(
+def in_words(runs: Sequence[Run], now: datetime) -> str:
+    """Return how many runs have each result: "17 succeeded, 2 dead, 1 skipped; 4 of them backfilled"."""
+    counts = Counter(_result(run, now) for run in runs)
+    said = ", ".join(
         f"{counts[result]} {label}" for result, (_kind, label) in RESULTS.items() if counts[result]
     )
+    backfilled = sum(run.occurrence.is_backfill for run in runs)
+    if not backfilled:
+        return said
+    return gettext("%(results)s; %(count)d of them backfilled") % {"results": said, "count": backfilled}
 
 
-def _bar(result: str, x: int) -> SafeString:
+def _result(run: Run, now: datetime) -> str:
+    """Return what became of a run; of one that was skipped, whether a day or an edit is why."""
+    result = run.result(now)
+    return SKIPPED.get(_kind_of_skip(run), result) if result == "skipped" else result
+
+
+def _kind_of_skip(run: Run) -> str:
+    return run.occurrence.skipped_because.partition(":")[0]
+
+
+def _why_skipped(run: Run) -> str:
+    """Return why a run was skipped, without what its mark says."""
+    reason = run.occurrence.skipped_because
+    return reason.partition(":")[2].strip() if _kind_of_skip(run) in SKIPPED else reason
+
+
+def _bar(run: Run, x: int, now: datetime) -> SafeString:
+    result = _result(run, now)
     kind, _label = RESULTS[result]
+    if run.occurrence.is_backfill:
+        kind = f"{kind} lg-backfill"
     if result == "dead":
         path = f"M{x} 0h{WIDTH}v10h-{WIDTH}zM{x} 13h{WIDTH}v5h-{WIDTH}z"
         return format_html('<path class="lg-{}" d="{}"/>', kind, path)
@@ -92,7 +118,7 @@ def last_result(site: str, runs: Sequence[Run], now: datetime) -> SafeString:
     shown = format_html("{} {}", _mark(site, newest, now), ago)
     if result == "succeeded":
         return shown
-    why = newest.occurrence.skipped_because or getattr(newest.message, "error_class", "")
+    why = _why_skipped(newest) or getattr(newest.message, "error_class", "")
     because = formatting.error_class(why) if result == "dead" and why else formatting.cut(why)
     succeeded = next((run for run in runs if run.result(now) == "succeeded"), None)
     if succeeded is None:
@@ -115,15 +141,16 @@ def last_table(site: str, runs: Sequence[Run], now: datetime) -> SafeString:
         for run in runs
     ]
     headings = (_("planned"), _("fired after"), _("result"))
-    return formatting.table(headings, lines, in_words(run.result(now) for run in runs))
+    return formatting.table(headings, lines, in_words(runs, now))
 
 
 def result_of(site: str, run: Run, now: datetime) -> SafeString:
     """Show what became of a run, with how long it took and its error, or the reason that it was skipped."""
-    occurrence, error = run.occurrence, getattr(run.message, "error_class", "")
-    seconds, count = getattr(run.message, "seconds", None), run.occurrence.skipped_count
+    error, seconds = (getattr(run.message, name, None) for name in ("error_class", "seconds"))
+    count = run.occurrence.skipped_count
     facts = [
-        formatting.cut(occurrence.skipped_because),
+        gettext("backfilled") if run.occurrence.is_backfill else "",
+        formatting.cut(_why_skipped(run)),
         gettext("%(count)d times") % {"count": count} if count > 1 else "",
         "" if seconds is None else formatting.span(seconds),
         formatting.error_class(error) if error else "",
@@ -134,7 +161,7 @@ def result_of(site: str, run: Run, now: datetime) -> SafeString:
 
 def _mark(site: str, run: Run, now: datetime) -> SafeString | str:
     """Return the mark of a run's result, which leads to its message if that still exists."""
-    mark = formatting.badge(*RESULTS[run.result(now)])
+    mark = formatting.badge(*RESULTS[_result(run, now)])
     if run.message is None:
         return mark
     model = "archivedmessage" if isinstance(run.message, ArchivedMessage) else "message"
@@ -145,19 +172,37 @@ def _mark(site: str, run: Run, now: datetime) -> SafeString | str:
 
 
 def next_table(
-    recurrence: Recurrence, moments: Sequence[datetime], now: datetime, caption: Any
+    recurrence: Recurrence,
+    moments: Sequence[datetime],
+    now: datetime,
+    caption: Any,
+    excluded: Mapping[datetime, str],
 ) -> SafeString:
-    """List planned times on the clock of the schedule's zone and, where it differs, on the viewer's."""
+    """List planned times on the clock of the schedule's zone and, where it differs, on the viewer's.
+
+    `excluded` says of each why nothing runs then, or nothing: those with a reason are struck through.
+    """
     zone = formatting.zone_of(recurrence.timezone)
     columns: list[tuple[Any, list[Any]]] = [
-        (recurrence.timezone, [formatting.in_zone(moment, zone, now) for moment in moments]),
+        (
+            recurrence.timezone,
+            [_struck(formatting.in_zone(moment, zone, now), excluded[moment]) for moment in moments],
+        ),
         (_("on your clock"), [on_own_clock(moment, recurrence.timezone, now) for moment in moments]),
         (_("from now"), [formatting.relative(moment, now) for moment in moments]),
-        (_("note"), [CHANGES[clock_change(recurrence, moment)] for moment in moments]),
+        (
+            _("note"),
+            [excluded[moment] or CHANGES[clock_change(recurrence, moment)] for moment in moments],
+        ),
     ]
     shown = [(heading, cells) for heading, cells in columns if any(cells)]
     headings, cells = [heading for heading, _cells in shown], [cells for _heading, cells in shown]
     return formatting.table(headings, zip(*cells, strict=True), caption)
+
+
+def _struck(shown: SafeString, reason: str) -> SafeString:
+    """Strike a time through if there is a reason why nothing runs then; the reason is its title."""
+    return format_html('<del class="lg-excluded" title="{}">{}</del>', reason, shown) if reason else shown
 
 
 def on_own_clock(moment: datetime, zone: str, now: datetime) -> SafeString | str:

@@ -34,9 +34,14 @@ from .schedule_pages import FOLDER
 from .schedule_pauses import SchedulePauses
 
 WHAT = ("name", "type", "schedule", "timezone")
-STATE = ("state_shown", "rule", "next_runs", "last_runs")
+STATE = ("state_shown", "rule", "runs_shown", "waiting_shown", "next_runs", "last_runs")
 # What most schedules leave as it is.
-FOLDED = ((_("Its messages"), planning.MESSAGE_FIELDS), (_("Bounds and rules"), planning.RUN_FIELDS))
+BOUNDS = ("starts_at", "ends_at", "except_on", "spread", "max_runs", "delete_when_over")
+FOLDED = (
+    (_("Its messages"), planning.MESSAGE_FIELDS),
+    (_("When it runs"), BOUNDS),
+    (_("Late, overlapping and failing runs"), [name for name in planning.RUN_FIELDS if name not in BOUNDS]),
+)
 
 
 @admin.register(ScheduledJob)
@@ -185,11 +190,17 @@ class ScheduledJobAdmin(SchedulePauses):
         return ("run_now",) if row.enabled else ("enable", "run_now")
 
     def buttons_of(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
-        if not self.has_switch_permission(request):
-            return super().buttons_of(request, row)
-        label = _("Switch off…") if row.enabled else _("Why it is off…")
-        off = {"url": f"{self.off_url(row)}?from=change", "label": label, "name": "off", "is_link": True}
-        return [off, *super().buttons_of(request, row)]
+        off = _("Switch off…") if row.enabled else _("Why it is off…")
+        asks = [
+            (self.has_switch_permission(request), "off", self.off_url(row), off),
+            (self.has_backfill_permission(request), "backfill", self.backfill_url(row), _("Backfill…")),
+        ]
+        links = [
+            {"url": f"{url}?from=change", "label": label, "name": name, "is_link": True}
+            for is_allowed, name, url, label in asks
+            if is_allowed
+        ]
+        return [*links, *super().buttons_of(request, row)]
 
     # -- delete ----------------------------------------------------------------------------------------
 
@@ -289,6 +300,8 @@ def _held(field: Any, job: ScheduledJob | None) -> str:
     shown = dict(field.flatchoices).get(value, value)
     if isinstance(shown, datetime):
         shown = f"{timezone.localtime(shown):%Y-%m-%d %H:%M}"
+    if isinstance(shown, bool):
+        shown = gettext("yes")
     if isinstance(shown, timedelta):
         shown = formatting.span(shown.total_seconds())
     return f"{field.verbose_name}: {formatting.cut(shown)}"

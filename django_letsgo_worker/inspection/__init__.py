@@ -40,7 +40,7 @@ from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serv
 from .overview import Totals, has_history, live_by_state, new_versions, next_jobs, totals
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .rates import Durations, History, Rate, history, history_lately, rates
-from .runs import Run, clock_change, last_runs, newest_runs, next_runs
+from .runs import Run, clock_change, is_held_back, last_runs, newest_runs, next_runs, unrecorded, waits_for
 from .schedule_problems import LATE, declared_names, does_something, is_late, pause_in_words, troubled
 from .search import KINDS, WINDOW, Wanted, find_ended, find_live
 from .snapshot import Snapshot, alias_of_queue
@@ -125,6 +125,7 @@ __all__ = [
     "in_state",
     "in_units",
     "is_alive",
+    "is_held_back",
     "is_late",
     "jobs_of_next_day",
     "last_runs",
@@ -157,5 +158,7 @@ __all__ = [
     "troubled",
     "type_names",
     "types_waiting",
+    "unrecorded",
     "used_queues",
+    "waits_for",
 ]

@@ -15,11 +15,12 @@ from django.utils.translation import ngettext
 from .. import messages
 from ..engines import TABLE, AtLeast
 from ..errors import MessageNotFound
-from ..models import ArchivedMessage, Message, Pause, Process
+from ..models import ArchivedMessage, Message, Pause, Process, ScheduledJob
 from .actions import Action, action, action_on, manage
 from .lengths import at_clock, how_far, number, span
 from .liveness import serves
 from .queue_problems import is_known, unknown_because
+from .runs import waits_for
 from .snapshot import Snapshot
 from .timeline import Event, entries_of, holder_of, in_short, timeline_of
 from .work import MOST_COUNTED, state_of
@@ -116,22 +117,38 @@ def _try_of(row: Message | ArchivedMessage) -> dict[str, int]:
 
 def _later(row: Message, snapshot: Snapshot) -> Cause:
     """Return what a message waits for, and what will keep it even then."""
-    moment = _at(row.visible_at, snapshot.now)
     retry = manage("letsgo", "message", "retry", str(row.pk))
     actions = [action_on("retry", retry, "message", row.pk), _cancel(row)]
-    if row.attempts:
-        code, text = "retrying", _("Waits for try %(next)s of %(most)s at %(when)s: %(failure)s.")
-    elif row.first_started_at:
-        code, text = "scheduled", _("Waits until %(when)s: its handler snoozed it.")
-    else:
-        code, text = "scheduled", _("Waits until %(when)s: it was enqueued for then.")
-    facts = {"next": row.attempts + 1, "most": row.max_attempts, "when": moment, "failure": _failure(row)}
-    waits = " ".join([text % facts, _("`%(retry)s` runs it now.") % {"retry": retry}])
+    waits = " ".join([_wait(row, snapshot), _("`%(retry)s` runs it now.") % {"retry": retry}])
     obstacle = _obstacle(row, snapshot)
     if obstacle is not None:
         waits += " " + _("Even then: %(obstacle)s") % {"obstacle": obstacle.sentence}
         actions += [one for one in obstacle.actions if one not in actions]
-    return Cause(code, waits, actions)
+    return Cause("retrying" if row.attempts else "scheduled", waits, actions)
+
+
+def _wait(row: Message, snapshot: Snapshot) -> str:
+    facts: dict[str, object] = {"when": _at(row.visible_at, snapshot.now)}
+    if row.attempts:
+        facts |= {"next": row.attempts + 1, "most": row.max_attempts, "failure": _failure(row)}
+        return _("Waits for try %(next)s of %(most)s at %(when)s: %(failure)s.") % facts
+    if row.first_started_at:
+        return _("Waits until %(when)s: its handler snoozed it.") % facts
+    return _held_back(row, snapshot) or _("Waits until %(when)s: it was enqueued for then.") % facts
+
+
+def _held_back(row: Message, snapshot: Snapshot) -> str:
+    """Return that a message waits for an earlier run of its schedule, or nothing."""
+    if row.scheduled_job_id is None:
+        return ""
+    jobs = ScheduledJob.objects.using(snapshot.using).filter(pk=row.scheduled_job_id)
+    job = jobs.filter(waiting_message_id=row.pk).defer("payload").first()
+    if job is None:
+        return ""
+    earlier = waits_for(job, using=snapshot.using)
+    if earlier is None:
+        return _("It waits for an earlier message of its schedule to end.")
+    return _("It waits for an earlier message of its schedule to end: message %(id)s.") % {"id": earlier}
 
 
 def _failure(row: Message) -> str:

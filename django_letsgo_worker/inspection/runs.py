@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Value
 
-from .. import planning
+from .. import planning, schedules
 from ..models import ArchivedMessage, Message, Occurrence, ScheduledJob
 from ..recurrence import Recurrence
+from ..validation import END_OF_TIME
 from .work import state_of
 
 # So many selects one statement has on every database; SQLite takes 500.
@@ -89,6 +90,22 @@ def _messages(ids: Sequence[int], using: str) -> dict[int, Message | ArchivedMes
     return found
 
 
+def is_held_back(message: Message | ArchivedMessage) -> bool:
+    """Whether a message has no time to start at yet: it waits for earlier ones of its schedule."""
+    return message.visible_at == END_OF_TIME
+
+
+def waits_for(job: ScheduledJob, *, using: str) -> int | None:
+    """Return the message that a schedule's waiting one is held back for: the oldest, or None.
+
+    It lives, or it was cancelled and its code may still run.
+    """
+    assert job.waiting_message_id is not None
+    live = Message.objects.using(using).filter(scheduled_job_id=job.pk).exclude(pk=job.waiting_message_id)
+    oldest = live.order_by("pk").values_list("pk", flat=True).first()
+    return min((id for id, *_where in job.waiting_behind or ()), default=None) if oldest is None else oldest
+
+
 def next_runs(job: ScheduledJob, count: int, now: datetime) -> list[datetime]:
     """Return the next planned times; for a schedule that is off, those that it would have if it were on.
 
@@ -103,6 +120,17 @@ def next_runs(job: ScheduledJob, count: int, now: datetime) -> list[datetime]:
         return []
     times = [first, *islice(recurrence.occurrences_after(first), max(0, count - 1))]
     return [moment for moment in times if job.ends_at is None or moment <= job.ends_at]
+
+
+def unrecorded(job: ScheduledJob, start: datetime, end: datetime, *, using: str) -> int:
+    """Count the planned times of a schedule, from `start` to `end`, that a backfill would make up for.
+
+    Raises InvalidSchedule, also where they are more than it takes.
+    """
+    planned = set(schedules.planned_between(job, start, end))
+    occurrences = Occurrence.objects.using(using).filter(scheduled_job=job, planned_at__range=(start, end))
+    recorded = occurrences.values_list("planned_at", flat=True).iterator() if planned else ()
+    return len(planned.difference(recorded))
 
 
 def clock_change(recurrence: Recurrence, moment: datetime) -> str:

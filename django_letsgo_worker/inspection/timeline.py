@@ -17,6 +17,7 @@ from ..errors import UnknownType, WorkerDied
 from ..models import ArchivedMessage, Message
 from ..outcomes import KEPT_ERRORS
 from .lengths import at_clock, length, span
+from .runs import is_held_back
 from .snapshot import Snapshot
 
 LONGEST_WORDS = 300
@@ -87,9 +88,15 @@ def _enqueued(row: Message | ArchivedMessage, now: datetime) -> Event:
         event["correlation_id"] = headers["correlation_id"]
         clauses["chain"] = _chain(str(event["correlation_id"]))
     if not (row.receipt or row.attempts) and row.visible_at > row.enqueued_at:
-        clauses["later"] = _(", to run at %(when)s") % {"when": at_clock(row.visible_at, now)}
+        clauses["later"] = _later(row, now)
     text = _("Enqueued into %(queue)s%(priority)s%(schedule)s%(planned)s%(chain)s%(later)s.")
     return {**event, "sentence": text % {"queue": row.queue, **clauses}}
+
+
+def _later(row: Message | ArchivedMessage, now: datetime) -> str:
+    if is_held_back(row):
+        return _(", to run after an earlier message of it")
+    return _(", to run at %(when)s") % {"when": at_clock(row.visible_at, now)}
 
 
 def _chain(began: str) -> str:

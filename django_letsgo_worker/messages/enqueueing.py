@@ -150,8 +150,9 @@ def occurrence_row(
         queue=job.queue, priority=job.priority, max_attempts=job.max_attempts,
     )  # fmt: skip
     row = row_of(given, {"schedule": job.name, **headers})
-    facts = {"visible_at": visible_at, "deadline": deadline, "planned_at": planned_at}
-    return replace(row, scheduled_job_id=job.pk, **facts)
+    return replace(
+        row, visible_at=visible_at, deadline=deadline, scheduled_job_id=job.pk, planned_at=planned_at
+    )
 
 
 def enqueue_occurrences(rows: Sequence[NewRow], using: str, now: datetime | None = None) -> list[Message]:

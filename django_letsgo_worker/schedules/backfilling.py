@@ -45,8 +45,8 @@ def backfill(
     Their occurrences are marked as backfilled, and the messages have the header `backfill`.
 
     `by` says in the log who asks. `using` is a database alias, the setting DATABASE if None; `now` an aware
-    datetime in place of its clock. Returns how many messages were made. Raises ScheduleNotFound, or
-    InvalidSchedule for a range that is no past one, or has more than 100,000 planned times, and InvalidMessage
+    datetime in place of its clock. Returns how many messages were made. Raises ScheduleNotFound,
+    InvalidSchedule for a range that is no past one, or has more than 100,000 planned times, InvalidMessage
     for a naive moment or a schedule that cannot become a message.
     """
     alias = alias_of(using)
@@ -72,7 +72,7 @@ def _range(start: datetime, end: datetime, clock: datetime) -> tuple[datetime, d
     start, end = check_moment("start", start), check_moment("end", end)
     if end > clock:
         raise InvalidSchedule(
-            f"A backfill ends in the past, not at {end.isoformat()}: what comes is run by itself.",
+            f"A backfill ends in the past, not at {end.isoformat()}: what comes runs by itself.",
             field="end",
         )
     if start > end:

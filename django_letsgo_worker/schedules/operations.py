@@ -41,24 +41,23 @@ def add(
 ) -> ScheduledJob:
     """Add a schedule and plan its first run.
 
-    `name` is unique text of 1 to 200 characters; `schedule` an expression such as rate(5 minutes),
-    @daily or 30 2 * * MON-FRI, whose cron forms and at() follow the clock of `timezone` (an IANA name, UTC by
-    default); `type` and `payload` are those of its messages.
+    `name` is unique text of 1 to 200 characters; `schedule` an expression such as rate(5 minutes), @daily or
+    30 2 * * MON-FRI, on the clock of `timezone` (an IANA name, UTC by default); `type` and `payload` are its
+    messages'. `using` is a database alias, `now` an aware datetime that stands in for its clock.
 
     Of the further `fields`, `queue`, `priority` (-100 to 100, larger is sooner) and `max_attempts` (1 to
     32,000) are the messages' too; None is what the type's handler says at each run. `deadline` is a timedelta
-    or seconds, counted from the planned time and its spread: later than that no attempt starts; None is none.
+    or seconds, counted from the planned time and its spread: later no attempt starts. `enabled`: it is on.
 
-    `enabled` is whether it is on. `starts_at` and `ends_at` are aware datetimes, both inclusive. `misfire`
-    is what becomes of runs that are noticed later than `misfire_grace` (a timedelta or seconds, 60 s by
-    default): once runs the newest of them (the default), skip none, all each of the newest 100. `overlap` is
-    allow (the default), or skip: no run while a message of this schedule is unfinished. `spread` delays each
-    run by a part of this many minutes, 0 to 1440: always the same for one planned time.
+    `starts_at` and `ends_at` are aware datetimes, both inclusive; on the days of `except_on` (text such as
+    12-24..01-02, holidays) nothing runs; after `max_runs` runs it is over, and once over, `delete_when_over`
+    deletes it. `spread` delays each run by a part of so many minutes, 0 to 1440: always the same for one.
+    Of runs noticed later than `misfire_grace` (a timedelta or seconds, 60 s), `misfire` runs the newest
+    (once, the default), none (skip) or the newest 100 (all). While a message of it is unfinished, `overlap`
+    lets a run come all the same (allow, the default), not at all (skip), after its end (queue, one at most
+    waits), or cancels that first (replace). `pause_after_failures` dead runs in a row switch it off.
 
-    `using` is the alias of the database, and `now` an aware datetime that stands in for its clock.
-
-    Raises InvalidSchedule or InvalidMessage, one sentence each, for bad values and for a name that exists;
-    then nothing is saved.
+    Raises InvalidSchedule or InvalidMessage, one sentence each, for what is wrong; then nothing is saved.
     """
     if unknown := [field for field in fields if field not in planning.FIELDS]:
         raise TypeError(no_option("A schedule", unknown, ("name", *planning.FIELDS)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from django.utils import timezone
 from django_letsgo_worker import enqueue, planning, schedules
 from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
 from django_letsgo_worker.schedules import Declared, sync_declared
+from django_letsgo_worker.validation import END_OF_TIME
 from tests.browser.rows import archived, change_url, do_url, list_url, process
 
 pytestmark = pytest.mark.django_db
@@ -39,6 +41,9 @@ def form(**given):
         "misfire_grace": "00:01:00",
         "overlap": "allow",
         "spread": "0",
+        "except_on": "",
+        "max_runs": "",
+        "pause_after_failures": "",
         **given,
     }
 
@@ -49,6 +54,14 @@ def add(client, **given):
 
 def errors_of(response):
     return {field: " ".join(errors) for field, errors in response.context["adminform"].form.errors.items()}
+
+
+def errors_on_page(response):
+    """Return the errors that a page shows, whichever form they are of."""
+    page = response.content.decode()
+    return re.findall(
+        r"<li>([^<]*)</li>", "".join(re.findall(r'<ul class="errorlist.*?</ul>', page, re.DOTALL))
+    )
 
 
 def limited_client(*permissions):
@@ -221,6 +234,9 @@ def test_a_schedule_is_added_and_planned(admin_client):
         ("misfire_grace", {"misfire_grace": "-1"}),
         ("overlap", {"overlap": "maybe"}),
         ("spread", {"spread": "2000"}),
+        ("except_on", {"except_on": "x" * 2001}),
+        ("max_runs", {"max_runs": "0"}),
+        ("pause_after_failures", {"pause_after_failures": "1001"}),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_at_its_field(admin_client, field, given):
@@ -229,6 +245,16 @@ def test_what_is_wrong_is_said_at_its_field(admin_client, field, given):
     assert response.status_code == 200
     assert set(errors_of(response)) == {field}
     assert not ScheduledJob.objects.exists()
+
+
+@pytest.mark.parametrize("overlap", ["allow", "skip", "queue", "replace"])
+def test_a_schedule_with_exceptions_and_an_end_is_added(admin_client, overlap):
+    given = {"max_runs": "5", "pause_after_failures": "3", "delete_when_over": "on"}
+    assert add(admin_client, overlap=overlap, except_on="12-24..12-26", **given).status_code == 302
+
+    job = ScheduledJob.objects.get()
+    assert (job.overlap, job.except_on, job.max_runs) == (overlap, "12-24..12-26", 5)
+    assert (job.pause_after_failures, job.delete_when_over) == (3, True)
 
 
 def test_two_schedules_cannot_have_one_name(admin_client):
@@ -295,6 +321,50 @@ def test_the_page_of_a_schedule_shows_its_next_runs_in_its_zone_and_on_the_viewe
     with timezone.override("Europe/Paris"):
         page = admin_client.get(change_url("scheduledjob", job.pk)).content.decode()
     assert "on your clock" not in page
+
+
+def facts_of(client, job):
+    """Return the facts of a schedule's page as text, by the name of the field."""
+    page = client.get(change_url("scheduledjob", job.pk)).content.decode()
+    found = re.findall(
+        r'<div class="field-(\w+)"><dt>.*?</dt><dd class="readonly">(.*?)</dd>', page, re.DOTALL
+    )
+    return {name: re.sub(r"<[^>]*>", "", shown) for name, shown in found}
+
+
+def test_the_page_says_how_many_of_its_runs_a_schedule_has_had(admin_client):
+    job = schedules.add("Nightly", "@daily", "mail.send")
+    assert "runs_shown" not in facts_of(admin_client, job)
+    ScheduledJob.objects.update(runs=3)
+    assert facts_of(admin_client, job)["runs_shown"] == "3"
+    ScheduledJob.objects.update(max_runs=5)
+    assert facts_of(admin_client, job)["runs_shown"] == "3 of 5"
+
+
+def test_the_page_says_which_run_waits_and_behind_which_message(admin_client):
+    job = schedules.add("Nightly", "@daily", "mail.send", overlap="queue")
+    assert "waiting_shown" not in facts_of(admin_client, job)
+    earlier, waiting = schedules.run_now("Nightly"), schedules.run_now("Nightly")
+    Message.objects.filter(pk=waiting.pk).update(visible_at=END_OF_TIME)
+    ScheduledJob.objects.update(waiting_message_id=waiting.pk)
+
+    assert admin_client.get(list_url("message")).content.decode().count("after an earlier run") == 1
+    said = facts_of(admin_client, job)["waiting_shown"]
+    assert said == f"one run, message {waiting.pk}, waits behind message {earlier.pk}"
+    page = admin_client.get(change_url("scheduledjob", job.pk)).content.decode()
+    assert change_url("message", earlier.pk) in page
+
+    Message.objects.filter(pk=earlier.pk).delete()
+    said = facts_of(admin_client, job)["waiting_shown"]
+    assert said == f"one run, message {waiting.pk}, waits to start"
+    ScheduledJob.objects.update(waiting_behind=[[4711, "a process", "since when"]])
+    assert facts_of(admin_client, job)["waiting_shown"].endswith("waits behind message 4711")
+
+
+def test_the_page_says_that_failures_switched_a_schedule_off(admin_client):
+    job = schedules.add("Nightly", "@daily", "mail.send", pause_after_failures=3)
+    schedules.disable("Nightly", reason="its last 3 runs are dead")
+    assert "its last 3 runs are dead" in facts_of(admin_client, job)["state_shown"]
 
 
 def test_the_page_marks_a_run_that_a_clock_change_moves(admin_client):

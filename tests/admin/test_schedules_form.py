@@ -93,6 +93,22 @@ def test_runs_that_a_clock_change_moves_or_repeats_are_marked_with_words(
     assert [word for word in words if word in page] == [word for word in words if word in " ".join(said)]
 
 
+def test_times_at_which_nothing_runs_are_struck_through_and_say_why(admin_client):
+    begin = {"starts_at_0": "2090-12-23", "starts_at_1": "00:00:00"}
+    page = preview(admin_client, schedule="@daily", except_on="12-24..12-26", **begin)
+
+    struck = re.findall(r'<del class="lg-excluded" title="([^"]*)">(.*?)</del>', page)
+    assert [times_in(shown)[0][:10] for _why, shown in struck] == ["2090-12-24", "2090-12-25", "2090-12-26"]
+    for why, _shown in struck:
+        assert "12-24..12-26" in why
+        assert page.count(f"<td>{why}</td>") == 1
+    assert "lg-excluded" not in preview(admin_client, schedule="@daily", **begin)
+
+
+def test_what_is_wrong_with_the_days_left_out_is_said_while_typing(admin_client):
+    assert "13-45" in preview(admin_client, schedule="@daily", except_on="13-45")
+
+
 def test_the_preview_needs_the_permission_to_add_or_to_change():
     assert limited_client("view_scheduledjob").get(PREVIEW).status_code == 403
 
@@ -170,27 +186,31 @@ def folded(page):
 
 
 def test_fields_that_are_seldom_needed_are_folded_away_with_a_line_that_says_what_they_hold(admin_client):
-    messages, bounds = folded(admin_client.get(ADD).content.decode())
-    assert messages == "Its messages queue, priority, attempts allowed, deadline"
-    assert bounds == "Bounds and rules starts at, ends at, if late, late after, overlap, spread"
+    assert folded(admin_client.get(ADD).content.decode()) == [
+        "Its messages queue, priority, attempts allowed, deadline",
+        "When it runs starts at, ends at, not on, spread, runs at most, delete when over",
+        "Late, overlapping and failing runs if late, late after, overlap, switch off after failures",
+    ]
 
 
 def test_the_line_says_which_values_are_chosen(admin_client):
     until = datetime(2090, 1, 1, tzinfo=UTC)
     job = schedules.add(
-        "Nightly", "@daily", "mail.send", queue="mail", deadline=600, ends_at=until, overlap="skip"
+        "Nightly", "@daily", "mail.send", queue="mail", deadline=600, ends_at=until, overlap="skip",
+        except_on="12-24..12-26", max_runs=5, delete_when_over=True,
     )  # fmt: skip
-    messages, bounds = folded(admin_client.get(change_url("scheduledjob", job.pk)).content.decode())
+    messages, bounds, rules = folded(admin_client.get(change_url("scheduledjob", job.pk)).content.decode())
     assert messages == "Its messages queue: mail, priority, attempts allowed, deadline: 10 min"
-    assert "ends at: 2090-01-01 00:00, if late, late after" in bounds
-    assert "overlap: skip while an earlier one is unfinished" in bounds
+    assert "ends at: 2090-01-01 00:00, not on: 12-24..12-26, spread" in bounds
+    assert "runs at most: 5, delete when over: yes" in bounds
+    assert "overlap: skip while an earlier one is unfinished" in rules
 
 
 def test_an_error_in_a_folded_field_unfolds_it(admin_client):
     page = add(admin_client, priority="101").content.decode()
-    assert [line.partition(" queue")[0] for line in folded(page)] == [
-        "Bounds and rules starts at, ends at, if late, late after, overlap, spread"
-    ]
+    assert [line.partition(" starts")[0].partition(" if")[0] for line in folded(page)] == [
+        "When it runs", "Late, overlapping and failing runs",
+    ]  # fmt: skip
     assert "Its messages" in page
 
 

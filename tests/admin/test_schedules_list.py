@@ -60,6 +60,39 @@ def test_runs_of_each_result_differ_in_shape(admin_client):
     assert len(set(shapes)) == 4
 
 
+def test_runs_that_were_made_up_for_by_hand_are_hollow_and_said_in_words(admin_client):
+    job = schedules.add("Nightly", "@daily", "mail.send")
+    ran(job, "succeeded", "dead", "succeeded")
+    first = Occurrence.objects.order_by("planned_at").first()
+    Occurrence.objects.filter(pk=first.pk).update(is_backfill=True)
+
+    strip = re.search(r"<svg class=\"lg-strip\".*?</svg>", page_of(admin_client), re.DOTALL)[0]
+    assert "<title>2 succeeded, 1 dead; 1 of them backfilled</title>" in strip
+    assert strip.index("lg-good lg-backfill") < strip.index("lg-bad")
+    assert strip.count("lg-backfill") == 1
+    page = admin_client.get(change_url(LIST, job.pk)).content.decode()
+    assert page.count('<span class="lg-why">backfilled') == 1
+
+
+def test_a_run_that_a_day_or_an_edit_kept_from_running_says_so(admin_client):
+    job = schedules.add("Nightly", "@daily", "mail.send")
+    ran(job, None, None, None)
+    reasons = ["excluded: 12-24..12-26", "edit: it was switched off", "overlap: an earlier one waits"]
+    for occurrence, reason in zip(Occurrence.objects.order_by("planned_at"), reasons, strict=True):
+        Occurrence.objects.filter(pk=occurrence.pk).update(skipped_because=reason)
+
+    assert "<title>1 skipped, 1 excluded, 1 edited away</title>" in page_of(admin_client)
+    page = admin_client.get(change_url(LIST, job.pk)).content.decode()
+    told = [
+        re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", page) if "lg-badge" in cell
+    ]
+    assert told == [
+        "○ skipped overlap: an earlier one waits",
+        "○ edited away it was switched off",
+        "○ excluded 12-24..12-26",
+    ]
+
+
 def test_the_newest_run_is_the_rightmost(admin_client):
     job = schedules.add("Nightly", "@daily", "mail.send")
     ran(job, "succeeded", "expired")

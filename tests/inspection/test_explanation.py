@@ -10,11 +10,12 @@ import pytest
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.urls import clear_url_caches
 
-from django_letsgo_worker import Snooze, enqueue, enqueue_many, inspection, messages, queues
+from django_letsgo_worker import Snooze, enqueue, enqueue_many, inspection, messages, queues, schedules
 from django_letsgo_worker.engines import AtLeast
 from django_letsgo_worker.inspection import explanation
-from django_letsgo_worker.models import Message, Process
+from django_letsgo_worker.models import Message, Process, ScheduledJob
 from django_letsgo_worker.testing import drain
+from django_letsgo_worker.validation import END_OF_TIME
 from tests.inspection.troubles import MINUTE, now, process
 from tests.support import table
 
@@ -110,6 +111,44 @@ def test_what_its_handler_snoozed_is_said_to_be_snoozed(handle):
 
     assert (found.code, found.state) == ("scheduled", "scheduled")
     assert "its handler snoozed it" in found.sentence
+
+
+@pytest.fixture
+def held_back():
+    """A run of a schedule that waits for an earlier one; all three."""
+    job = schedules.add("nightly", "@daily", "t:x", overlap="queue")
+    earlier, waiting = schedules.run_now("nightly"), schedules.run_now("nightly")
+    Message.objects.filter(pk=waiting.pk).update(visible_at=END_OF_TIME)
+    ScheduledJob.objects.update(waiting_message_id=waiting.pk)
+    return job, earlier, waiting
+
+
+def test_what_is_held_back_behind_an_earlier_run_of_its_schedule_names_that(held_back):
+    _job, earlier, waiting = held_back
+    found = explained(waiting)
+
+    assert (found.code, found.state) == ("scheduled", "scheduled")
+    assert found.sentence.startswith(
+        f"It waits for an earlier message of its schedule to end: message {earlier.pk}. `manage.py"
+    )
+    assert commands(found)["cancel"] == f"manage.py letsgo message cancel {waiting.pk}"
+    [enqueued] = found.timeline
+    assert enqueued["sentence"].endswith(", to run after an earlier message of it.")
+    assert explained(earlier).code == "ready"
+
+
+def test_where_the_earlier_run_lives_no_more_none_is_named(held_back):
+    _job, earlier, waiting = held_back
+    messages.cancel(earlier.pk)
+    assert explained(waiting).sentence.startswith(
+        "It waits for an earlier message of its schedule to end. `manage.py letsgo message retry"
+    )
+
+
+def test_another_message_of_that_schedule_that_waits_for_its_time_is_not_held_back(held_back):
+    _job, earlier, _waiting = held_back
+    Message.objects.filter(pk=earlier.pk).update(visible_at=now() + 10 * MINUTE)
+    assert "it was enqueued for then" in explained(earlier).sentence
 
 
 def test_what_failed_waits_for_its_next_try_and_says_why():
@@ -317,6 +356,15 @@ def test_it_takes_few_statements(transactional_db):
     message = enqueue("t:x")
     with CaptureQueriesContext(connection) as captured:
         assert explained(message).code == "behind"
+    assert len(captured) <= 8, "\n".join(entry["sql"] for entry in captured.captured_queries)
+
+
+def test_it_takes_few_statements_for_one_that_is_held_back_too(held_back):
+    from django.db import connection
+
+    queues.pause("default")
+    with CaptureQueriesContext(connection) as captured:
+        assert "earlier message" in explained(held_back[2]).sentence
     assert len(captured) <= 8, "\n".join(entry["sql"] for entry in captured.captured_queries)
 
 

@@ -78,6 +78,31 @@ def test_a_column_that_differs_here_becomes_what_the_file_says(column, bring_in)
     assert bring_in(chosen_there).out == "added 0, changed 0, unchanged 1\n"
 
 
+NEWER = {"except_on", "max_runs", "pause_after_failures", "delete_when_over"}
+
+
+def test_a_file_of_an_older_version_comes_in_and_leaves_newer_columns_as_they_are(bring_in):
+    values = {column: chosen(column) for column in NEWER}
+    schedules.add("chosen", "0 5 * * *", "job", **values)
+    older = [{key: value for key, value in entry.items() if key not in NEWER} for entry in export()]
+
+    assert bring_in(older).out == "added 0, changed 0, unchanged 1\n"
+    assert {column: getattr(row(), column) for column in NEWER} == values
+
+    ScheduledJob.objects.all().delete()
+    assert bring_in(older).out == "added 1, changed 0, unchanged 0\n"
+    assert [getattr(row(), column) for column in sorted(NEWER)] == [False, "", None, None]
+
+
+@pytest.mark.parametrize("overlap", ScheduledJob.Overlap.values)
+def test_each_rule_for_runs_that_overlap_comes_in_again(overlap, bring_in):
+    schedules.add("chosen", "0 5 * * *", "job", overlap=overlap)
+    exported = export()
+    ScheduledJob.objects.all().delete()
+    bring_in(exported)
+    assert row().overlap == overlap
+
+
 def test_the_export_names_all_that_people_decide():
     schedules.add("chosen", "@daily", "job")
     assert set(export()[0]) == {*DECIDED, "declared_in_code"}
@@ -214,6 +239,11 @@ class TestWhatTheCodeDeclares:
         ({"anchor": "2027-01-01"}, "anchor"),
         ({"resume_at": 5}, "resume_at"),
         ({"version": 5}, "version"),
+        ({"runs": 5}, "runs"),
+        ({"max_runs": "5"}, "max_runs"),
+        ({"pause_after_failures": 0}, "pause_after_failures"),
+        ({"delete_when_over": None}, "delete_when_over"),
+        ({"except_on": ["12-24"]}, "except_on"),
         ({"declared_in_code": "yes"}, "declared_in_code"),
     ],
 )

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.django_db
 
 KEYS = [
     "state", "name", "schedule", "timezone", "type", "queue", "priority", "max_attempts", "deadline",
-    "enabled", "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread", "next_run_at",
-    "last_run_at", "problem", "declared_in_code", "switched_at", "switched_by", "switch_reason",
+    "enabled", "starts_at", "ends_at", "misfire", "misfire_grace", "overlap", "spread", "except_on",
+    "max_runs", "pause_after_failures", "delete_when_over", "next_run_at", "last_run_at", "runs",
+    "waiting_message_id", "problem", "declared_in_code", "switched_at", "switched_by", "switch_reason",
     "resume_at", "created_at", "updated_at",
 ]  # fmt: skip
 
@@ -53,6 +54,28 @@ class TestAdd:
         assert len(said.lines) == 5
         assert all("02:30:00+0" in line and "Europe/Berlin" in line for line in said.lines)
         assert "at 02:30 every day" in said.err
+
+    def test_adds_with_exceptions_and_an_end(self):
+        letsgo(
+            *("schedule", "add", "nightly", "30 2 * * *", "report", "--except-on", "12-24..12-26"),
+            *("--max-runs", "5", "--pause-after-failures", "3", "--delete-when-over"),
+        )
+        job = row()
+        assert (job.except_on, job.max_runs, job.pause_after_failures, job.delete_when_over) == (
+            "12-24..12-26", 5, 3, True,
+        )  # fmt: skip
+
+    def test_without_these_options_there_are_none_of_them(self):
+        letsgo("schedule", "add", "nightly", "30 2 * * *", "report")
+        job = row()
+        assert (job.except_on, job.max_runs, job.pause_after_failures, job.delete_when_over) == (
+            "", None, None, False,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("overlap", ["allow", "skip", "queue", "replace"])
+    def test_takes_each_rule_for_runs_that_overlap(self, overlap):
+        letsgo("schedule", "add", "a", "hourly", "t", "--overlap", overlap)
+        assert row("a").overlap == overlap
 
     @pytest.mark.parametrize(
         "macro", ["hourly", "daily", "midnight", "weekly", "monthly", "yearly", "annually"]
@@ -99,6 +122,9 @@ class TestAdd:
             (("a", "hourly", "t", "--priority", "101"), "priority"),
             (("a", "hourly", "t", "--max-attempts", "0"), "max_attempts"),
             (("a", "hourly", "t", "--deadline", "0s"), "deadline"),
+            (("a", "hourly", "t", "--max-runs", "0"), "max_runs is a whole number from 1"),
+            (("a", "hourly", "t", "--pause-after-failures", "1001"), "pause_after_failures"),
+            (("a", "hourly", "t", "--except-on", "x" * 2001), "except_on"),
         ],
     )
     def test_bad_input_is_one_sentence_and_changes_nothing(self, nightly, words, sentence):
@@ -162,6 +188,12 @@ class TestLook:
         assert result() == "skipped"
         assert "skipped, overlap: busy" in letsgo("schedule", "show", "nightly").out
 
+    def test_says_how_many_runs_there_were_and_which_message_waits(self, nightly):
+        assert "Runs: 0" in [" ".join(line.split()) for line in letsgo("schedule", "show", "nightly").lines]
+        ScheduledJob.objects.update(runs=3, max_runs=5, waiting_message_id=47)
+        shown = letsgo("schedule", "show", "nightly", "--json").json
+        assert (shown["runs"], shown["max_runs"], shown["waiting_message_id"]) == (3, 5, 47)
+
     def test_counts_the_living_schedulers(self, nightly):
         now = datetime.now(UTC)
         for name, age in (("one", 0), ("two", 3600)):
@@ -185,7 +217,7 @@ class TestNext:
     def test_shows_the_next_runs_of_a_schedule(self, nightly):
         runs = letsgo("schedule", "next", "nightly", "-n", "3", "--json").json
         assert [run["planned_at"] for run in runs] == [run.isoformat() for run in nightly.next_runs(3)]
-        assert [list(run) for run in runs] == [["planned_at", "timezone", "is_moved"]] * 3
+        assert [list(run) for run in runs] == [["planned_at", "timezone", "is_moved", "excluded"]] * 3
 
     def test_shows_those_of_an_expression_on_the_clock_of_a_zone(self):
         lines = letsgo("schedule", "next", "0 9 * * MON", "--timezone", "Asia/Tokyo").lines
@@ -204,6 +236,17 @@ class TestNext:
     def test_says_which_runs_a_clock_change_moves(self):
         said = letsgo("schedule", "next", "30 2 * 3 *", "--timezone", "Europe/Berlin", "-n", "31")
         assert sum("(moved by a clock change)" in line for line in said.lines) == 1
+
+    def test_says_on_which_days_nothing_runs(self):
+        schedules.add(
+            "worked", "@daily", "t", starts_at=datetime(2090, 12, 23, tzinfo=UTC), except_on="12-24"
+        )
+        said = letsgo("schedule", "next", "worked", "-n", "3").lines
+        assert ["(excluded: " in line for line in said] == [False, True, False]
+        shown = letsgo("schedule", "next", "worked", "-n", "3", "--json").json
+        assert [bool(run["excluded"]) for run in shown] == [False, True, False]
+        days = [moment[:10] for moment in letsgo("schedule", "show", "worked", "--json").json["next_runs"]]
+        assert days == ["2090-12-23", "2090-12-25", "2090-12-26", "2090-12-27"]
 
     def test_shows_what_a_schedule_that_is_off_would_do(self, nightly):
         schedules.disable("nightly")
@@ -354,3 +397,46 @@ class TestFiles:
         with pytest.raises(Exception, match="declared in code"):
             bring_in([{"name": "worker", "schedule": "@daily", "type": "letsgo:scheduled"}])
         assert row("worker").schedule == "rate(1 hour)"
+
+
+class TestBackfill:
+    TIMES = ("2026-03-01T00:00:00+01:00", "2026-03-07T12:00:00+01:00")
+
+    def test_makes_up_for_each_planned_time_that_has_no_record(self, nightly):
+        recorded = datetime(2026, 3, 3, 1, 30, tzinfo=UTC)
+        Occurrence.objects.create(scheduled_job=nightly, planned_at=recorded, fired_at=recorded)
+
+        assert letsgo("schedule", "backfill", "nightly", *self.TIMES).out == "6 messages were made.\n"
+
+        made = list(Message.objects.order_by("pk").values_list("planned_at", flat=True))
+        assert made == [datetime(2026, 3, day, 1, 30, tzinfo=UTC) for day in (1, 2, 4, 5, 6, 7)]
+        assert Occurrence.objects.filter(is_backfill=True).count() == 6
+
+    def test_a_second_time_there_is_nothing_to_make_up_for(self, nightly):
+        letsgo("schedule", "backfill", "nightly", *self.TIMES)
+        again = letsgo("schedule", "backfill", "nightly", *self.TIMES, "--json").json
+        assert again == {"name": "nightly", "made": 0}
+        assert Message.objects.count() == 7
+
+    def test_spreads_the_starts_over_a_length_of_time(self, nightly):
+        letsgo("schedule", "backfill", "nightly", *self.TIMES, "--over", "7h")
+        starts = list(Message.objects.order_by("pk").values_list("visible_at", flat=True))
+        assert starts == sorted(starts)
+        assert timedelta(hours=5) < starts[-1] - starts[0] <= timedelta(hours=7)
+
+    @pytest.mark.parametrize(
+        ("words", "word"),
+        [
+            (("nobody", *TIMES), "There is no schedule named 'nobody'."),
+            (("nightly", TIMES[0], "2099-01-01T00:00:00+00:00"), "A backfill ends in the past"),
+            (("nightly", TIMES[1], TIMES[0]), "cannot end at"),
+            (("nightly", "2026-03-01T00:00:00", TIMES[1]), "time zone"),
+            (("nightly", "yesterday", TIMES[1]), "a time such as"),
+            (("nightly", *TIMES, "--over", "long"), "a duration such as"),
+        ],
+    )
+    def test_bad_input_is_one_sentence_and_makes_nothing(self, nightly, words, word):
+        before = everything()
+        refused = refusal("schedule", "backfill", *words)
+        assert word in refused and "\n" not in refused
+        assert everything() == before

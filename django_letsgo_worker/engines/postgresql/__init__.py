@@ -172,7 +172,7 @@ class PostgreSQLEngine(Engine):
 
     def rest(self, stop: threading.Event, seconds: float) -> None:
         """Listen on the connection itself, which is idle meanwhile."""
-        raw = self.connection.connection
+        raw: Any = self.connection.connection
         if raw is None or raw.closed or not _is_idle(raw):
             stop.wait(seconds)
             return

@@ -1,10 +1,11 @@
-"""`letsgo schedule list|show|next|add|delete|enable|disable|run`: show and change schedules.
+"""`letsgo schedule list|show|next|add|delete|enable|disable|run|backfill`: show and change schedules.
 
 Files of schedules are written and read in schedule_files.py; all are paused in schedule_pauses.py.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -29,8 +30,8 @@ NEXT_RUNS = 5
 # The columns that people decide on, then those of schedulers and of the switch; the payload may be personal.
 COLUMNS = (
     *[name for name in schedules.DECIDED if name in {"name", *planning.FIELDS} - {"payload"}],
-    "next_run_at", "last_run_at", "problem", "declared_in_code", *ScheduledJob.SWITCH,
-    "created_at", "updated_at",
+    "next_run_at", "last_run_at", "runs", "waiting_message_id", "problem", "declared_in_code",
+    *ScheduledJob.SWITCH, "created_at", "updated_at",
 )  # fmt: skip
 
 LAST_RUN = ("last_planned_at", "last_result", "last_message_id", "last_skipped_because")
@@ -63,18 +64,7 @@ def _add_changes(verbs: Verbs) -> None:
     add("--priority", type=int, help="from -100 to 100, larger is sooner (the handler's by default)")
     add("--max-attempts", type=int, help="the handler's by default")
     add("--deadline", type=formats.duration, help="after the planned time, such as 90s, 10m, 1h30m or 2d")
-    add(
-        "--misfire",
-        choices=ScheduledJob.Misfire.values,
-        default="once",
-        help="what to do about missed runs",
-    )
-    add(
-        "--overlap",
-        choices=ScheduledJob.Overlap.values,
-        default="allow",
-        help="what to do if an earlier run is still live",
-    )
+    _add_rules(parser)
     add("--disabled", action="store_true", help="add it switched off")
     parser = verbs.add("delete", delete_schedule, "deletes a schedule; its messages stay", destroys=True)
     parser.add_argument("name")
@@ -88,6 +78,44 @@ def _add_changes(verbs: Verbs) -> None:
     )
     parser = verbs.add("run", run_schedule, "enqueues a schedule's message now")
     parser.add_argument("name")
+    parser = verbs.add("backfill", backfill_schedule, "makes up for planned times that have no record")
+    parser.add_argument("name")
+    help = "the first planned time, such as 2027-01-01T09:00:00+01:00"
+    parser.add_argument("start", type=formats.moment, metavar="START", help=help)
+    parser.add_argument("end", type=formats.moment, metavar="END", help="the last time, in the past")
+    parser.add_argument("--over", type=formats.duration, help="spread the starts over this long (at once)")
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    """Add the options about runs: which are made, and when there are no more."""
+    add = parser.add_argument
+    add(
+        "--misfire",
+        choices=ScheduledJob.Misfire.values,
+        default="once",
+        help="what to do about missed runs",
+    )
+    add(
+        "--overlap",
+        choices=ScheduledJob.Overlap.values,
+        default="allow",
+        help="what to do if an earlier run is still live: allow both, skip the new one, queue it "
+        "(one at most waits), or replace the earlier one",
+    )
+    add(
+        "--except-on",
+        default="",
+        metavar="DAYS",
+        help="days on which nothing runs, such as '2026-12-25, 12-24..01-02, holidays'",
+    )
+    add("--max-runs", type=int, metavar="N", help="its last run is the Nth (there is no last one)")
+    add(
+        "--pause-after-failures",
+        type=int,
+        metavar="N",
+        help="switch it off when N runs in a row are dead (never)",
+    )
+    add("--delete-when-over", action="store_true", help="delete it when it has no further runs")
 
 
 # -- list ------------------------------------------------------------------------------------------------
@@ -140,7 +168,7 @@ def _description(job: ScheduledJob) -> str | None:
 
 def _planned(job: ScheduledJob) -> list[datetime]:
     try:
-        return job.next_runs(NEXT_RUNS)
+        return [run for run in job.next_runs(NEXT_RUNS) if not planning.exclusion(job, run)]
     except InvalidSchedule:
         return []
 
@@ -191,7 +219,8 @@ def next_runs(call: Call) -> None:
     if not job.enabled:
         call.out.say("It is switched off; if it were on, it would run at these times.")
     say_if_paused(call)
-    print_runs(call, job.recurrence, runs_of(job, call["count"], call.clock), zone or job.timezone)
+    runs = runs_of(job, call["count"], call.clock)
+    print_runs(call, job.recurrence, runs, zone or job.timezone, job)
 
 
 def _read(text: str, zone: str, call: Call, missing: ScheduleNotFound) -> Recurrence:
@@ -204,11 +233,29 @@ def _read(text: str, zone: str, call: Call, missing: ScheduleNotFound) -> Recurr
         raise CommandError(f"{reason}, and it is not a valid expression: {error}") from error
 
 
-def print_runs(call: Call, recurrence: Recurrence, runs: Sequence[datetime], zone: str) -> None:
-    """Print planned times, one per line: in the site's zone, in another zone, how far away, whether moved."""
+def print_runs(
+    call: Call,
+    recurrence: Recurrence,
+    runs: Sequence[datetime],
+    zone: str,
+    job: ScheduledJob | None = None,
+) -> None:
+    """Print planned times, one per line: in the site's zone, in another zone, how far away, whether moved.
+
+    Of those of a schedule it also says on which nothing runs.
+    """
+    excluded = {run: planning.exclusion(job, run) if job else "" for run in runs}
     if call.out.as_json:
         call.out.document(
-            [{"planned_at": run, "timezone": zone, "is_moved": recurrence.is_moved(run)} for run in runs]
+            [
+                {
+                    "planned_at": run,
+                    "timezone": zone,
+                    "is_moved": recurrence.is_moved(run),
+                    "excluded": excluded[run],
+                }
+                for run in runs
+            ]
         )
         return
     for run in runs:
@@ -216,7 +263,8 @@ def print_runs(call: Call, recurrence: Recurrence, runs: Sequence[datetime], zon
             "" if zone == "UTC" else f"  {run.astimezone(ZoneInfo(zone)).isoformat(' ', 'seconds')} {zone}"
         )
         moved = "  (moved by a clock change)" if recurrence.is_moved(run) else ""
-        call.out.line(f"{formats.as_text(run)}{local}  {formats.how_far(run, call.clock)}{moved}")
+        left_out = f"  (excluded: {excluded[run]})" if excluded[run] else ""
+        call.out.line(f"{formats.as_text(run)}{local}  {formats.how_far(run, call.clock)}{moved}{left_out}")
     if not runs:
         call.out.say("No further runs.")
 
@@ -238,14 +286,18 @@ def add_schedule(call: Call) -> None:
         enabled=not call["disabled"],
         misfire=call["misfire"],
         overlap=call["overlap"],
+        except_on=call["except_on"],
+        max_runs=call["max_runs"],
+        pause_after_failures=call["pause_after_failures"],
+        delete_when_over=call["delete_when_over"],
         using=call.using,
     )
     if call.out.as_json:
-        call.out.document({**facts_of(job), "next_runs": job.next_runs(NEXT_RUNS)})
+        call.out.document({**facts_of(job), "next_runs": _planned(job)})
         return
     call.out.say(f"Schedule {job.name!r} was added: {job.recurrence.describe()}.")
     if job.enabled:
-        print_runs(call, job.recurrence, job.next_runs(NEXT_RUNS), job.timezone)
+        print_runs(call, job.recurrence, job.next_runs(NEXT_RUNS), job.timezone, job)
     else:
         call.out.say("It is switched off, so no run is planned.")
 
@@ -286,3 +338,13 @@ def _show(call: Call, job: ScheduledJob, news: str) -> None:
 def run_schedule(call: Call) -> None:
     message = schedules.run_now(call["name"], by=call.by, using=call.using)
     print_message(call, message)
+
+
+def backfill_schedule(call: Call) -> None:
+    made = schedules.backfill(
+        call["name"], call["start"], call["end"], call["over"], by=call.by, using=call.using
+    )
+    if call.out.as_json:
+        call.out.document({"name": call["name"], "made": made})
+    else:
+        call.out.line(f"{formats.counted(made, 'message was', 'messages were')} made.")

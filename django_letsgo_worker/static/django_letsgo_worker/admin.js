@@ -112,7 +112,9 @@ for (const part of document.querySelectorAll("[data-lg-refresh]")) keepFresh(par
 // -- schedules --
 
 // The next runs follow from these fields of a schedule's form.
-const PREVIEWED = ["type", "schedule", "timezone", "starts_at_0", "starts_at_1", "ends_at_0", "ends_at_1"];
+const PREVIEWED = [
+  "type", "schedule", "timezone", "starts_at_0", "starts_at_1", "ends_at_0", "ends_at_1", "except_on",
+];
 
 function previewWhileTyping(panel) {
   const form = panel.closest("form");

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 
 import pytest
 from django.apps import apps
-from django.db import transaction
+from django.db import connection, transaction
 
 from django_letsgo_worker import schedules
 from django_letsgo_worker.engines import engine_for
@@ -15,6 +16,7 @@ from django_letsgo_worker.maintenance import Maintenance
 from django_letsgo_worker.models import ScheduledJob, SchedulesPause
 from django_letsgo_worker.schedules import pause_all, pauses_since, pausing, present_pause, resume_all
 from tests.conformance.schedule_support import DAY, HOUR, MINUTE, SECOND, T0, add
+from tests.support import PATIENCE
 
 pytestmark = pytest.mark.django_db
 
@@ -269,6 +271,27 @@ class TestRaces:
         assert second.pk == first.pk
         row = SchedulesPause.objects.get()
         assert (row.paused_at, row.paused_by, row.pause_reason) == (T0, "ben", "later")
+
+    def test_one_who_begins_without_a_lock_on_sqlite_takes_its_turn_all_the_same(self, begin, engine):
+        if engine != "sqlite":
+            pytest.skip("Only SQLite refuses to write after a read that has become old.")
+        is_about_to_write = threading.Event()
+
+        def note(execute, sql, params, many, context):
+            if sql.startswith(("UPDATE", "INSERT")):
+                is_about_to_write.set()
+            return execute(sql, params, many, context)
+
+        def pause():
+            connection.transaction_mode = "DEFERRED"
+            return pause_all(by="ben", now=T0 + SECOND)
+
+        with transaction.atomic():
+            first = pause_all(by="anna", now=T0)
+            rival = begin(pause, note)
+            assert is_about_to_write.wait(PATIENCE)
+
+        assert rival.result().pk == first.pk
 
     def test_control_without_its_number_there_would_be_two(self, begin, monkeypatch, engine):
         if engine != "postgres":

@@ -113,6 +113,7 @@ class PreviewForm(forms.Form):
     starts_at = forms.SplitDateTimeField(required=False, widget=AdminSplitDateTime)
     ends_at = forms.SplitDateTimeField(required=False, widget=AdminSplitDateTime)
     except_on = forms.CharField(required=False)
+    max_runs = forms.IntegerField(required=False, min_value=1)
 
     def typed_into(self, job: ScheduledJob) -> ScheduledJob:
         """Return a schedule with all of these that can be read."""

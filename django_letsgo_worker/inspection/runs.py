@@ -5,7 +5,7 @@ Planning decides when a schedule runs; what runs in the next day together is in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -112,14 +112,26 @@ def next_runs(job: ScheduledJob, count: int, now: datetime) -> list[datetime]:
     So it is for one that was edited since it was planned, or was never saved. Raises InvalidSchedule.
     """
     if job.enabled and (planning.is_planned(job) or planning.carries_on(job)):
-        return job.next_runs(count)
+        return list(_until_over(job, job.next_runs(count)))
     anchor = planning.plan(job, now).anchor
     recurrence = Recurrence.parse(job.schedule, job.timezone, anchor=anchor)
     first = planning.first_run(job, recurrence, now)
     if first is None:
         return []
     times = [first, *islice(recurrence.occurrences_after(first), max(0, count - 1))]
-    return [moment for moment in times if job.ends_at is None or moment <= job.ends_at]
+    within = (moment for moment in times if job.ends_at is None or moment <= job.ends_at)
+    return list(_until_over(job, within))
+
+
+def _until_over(job: ScheduledJob, moments: Iterable[datetime]) -> Iterator[datetime]:
+    """Yield planned times until max_runs of them run; those on excluded days do not."""
+    left = None if job.max_runs is None else job.max_runs - job.runs
+    for moment in moments:
+        if left is not None:
+            if left <= 0:
+                return
+            left -= not planning.exclusion(job, moment)
+        yield moment
 
 
 def unrecorded(job: ScheduledJob, start: datetime, end: datetime, *, using: str) -> int:

@@ -105,6 +105,17 @@ def test_times_at_which_nothing_runs_are_struck_through_and_say_why(admin_client
     assert "lg-excluded" not in preview(admin_client, schedule="@daily", **begin)
 
 
+def test_no_more_runs_are_shown_than_there_will_be(admin_client):
+    begin = {"starts_at_0": "2090-12-23", "starts_at_1": "00:00:00", "except_on": "12-24"}
+    page = preview(admin_client, schedule="@daily", max_runs="3", **begin)
+    # One of the four is struck through.
+    assert [time[8:10] for time in times_in(page)] == ["23", "24", "25", "26"]
+    job = schedules.add("Nightly", "@daily", "mail.send", max_runs=5)
+    ScheduledJob.objects.update(runs=3)
+    page = admin_client.get(change_url("scheduledjob", job.pk)).content.decode()
+    assert len(times_in(page.partition("The next planned times")[2].partition("</table>")[0])) == 2
+
+
 def test_what_is_wrong_with_the_days_left_out_is_said_while_typing(admin_client):
     assert "13-45" in preview(admin_client, schedule="@daily", except_on="13-45")
 

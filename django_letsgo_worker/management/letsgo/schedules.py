@@ -147,7 +147,7 @@ def facts_of(job: ScheduledJob) -> dict[str, Any]:
 def show_schedule(call: Call) -> None:
     job = schedules.find(call["name"], using=call.using)
     facts = {**facts_of(job), "description": _description(job), **_last_run(job, call)}
-    facts["next_runs"] = _planned(job)
+    facts["next_runs"] = _planned(job, call)
     schedulers = counted_by_liveness(call.snapshot.processes, "scheduler", call.clock)
     facts["schedulers"] = schedulers["living"]
     if call["shows_payload"]:
@@ -166,9 +166,10 @@ def _description(job: ScheduledJob) -> str | None:
         return None
 
 
-def _planned(job: ScheduledJob) -> list[datetime]:
+def _planned(job: ScheduledJob, call: Call) -> list[datetime]:
     try:
-        return [run for run in job.next_runs(NEXT_RUNS) if not planning.exclusion(job, run)]
+        runs = runs_of(job, NEXT_RUNS, call.clock) if job.enabled else []
+        return [run for run in runs if not planning.exclusion(job, run)]
     except InvalidSchedule:
         return []
 
@@ -293,11 +294,11 @@ def add_schedule(call: Call) -> None:
         using=call.using,
     )
     if call.out.as_json:
-        call.out.document({**facts_of(job), "next_runs": _planned(job)})
+        call.out.document({**facts_of(job), "next_runs": _planned(job, call)})
         return
     call.out.say(f"Schedule {job.name!r} was added: {job.recurrence.describe()}.")
     if job.enabled:
-        print_runs(call, job.recurrence, job.next_runs(NEXT_RUNS), job.timezone, job)
+        print_runs(call, job.recurrence, runs_of(job, NEXT_RUNS, call.clock), job.timezone, job)
     else:
         call.out.say("It is switched off, so no run is planned.")
 

@@ -113,7 +113,7 @@ for (const part of document.querySelectorAll("[data-lg-refresh]")) keepFresh(par
 
 // The next runs follow from these fields of a schedule's form.
 const PREVIEWED = [
-  "type", "schedule", "timezone", "starts_at_0", "starts_at_1", "ends_at_0", "ends_at_1", "except_on",
+  "type", "schedule", "timezone", "starts_at_0", "starts_at_1", "ends_at_0", "ends_at_1", "except_on", "max_runs",
 ];
 
 function previewWhileTyping(panel) {

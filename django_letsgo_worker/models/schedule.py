@@ -335,6 +335,8 @@ class ScheduledJob(WrittenWhereChanged):
         if not self.enabled or first is None:
             return []
         later = Recurrence.parse(self.schedule, self.timezone, anchor=anchor).occurrences_after(first)
+        if self.max_runs is not None:
+            count = min(count, max(0, self.max_runs - self.runs))
         times = [first, *islice(later, max(0, count - 1))][:count]
         return [moment for moment in times if self.ends_at is None or moment <= self.ends_at]
 

@@ -17,6 +17,7 @@ from ..engines import engine_for
 from ..errors import InvalidSchedule
 from ..models import Message, Process, ScheduledJob, SchedulesPause, needs_a_look_sql
 from ..planning import Watch
+from . import overlap
 from .attending import attend
 from .changes import Round, change_of, mended
 from .locking import alias_of
@@ -94,6 +95,7 @@ def connect() -> None:
     """Have the schedulers told of every schedule that is saved or deleted, where that is possible."""
     for signal in (post_save, post_delete):
         signal.connect(_tell_schedulers, sender=ScheduledJob, dispatch_uid="letsgo_tell_schedulers")
+    post_delete.connect(overlap.release_of_deleted, sender=ScheduledJob, dispatch_uid="letsgo_release")
 
 
 def _tell_schedulers(using: str, **kwargs: Any) -> None:
@@ -118,18 +120,19 @@ def fire_due(
     """
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
+    due = _due(clock, alias, limit)
+    edited = _edited(clock, alias) if edits else []
+    if not due and not edited:
+        return []
     is_paused = present_pause(alias, clock) is not None
-    found = [] if is_paused else _due(clock, alias, limit)
-    awake_since = _awake_since(found, clock, awake_since, alias)
-    earliest = found[0][1] if found else None
+    earliest = due[0][1] if due else None
     pauses = pauses_since(earliest, clock, alias) if earliest is not None else ()
-    round = Round(alias, Watch(clock, awake_since, pauses), now, is_paused)
-    made = attend([pk for pk, *_ in found], round, change_of, group=GROUP)
-    if edits:
-        attended = {pk for pk, *_ in found}
-        edited = [pk for pk in _edited(clock, alias) if pk not in attended]
-        made += attend(edited, round, change_of, group=GROUP)
-    return made
+    watch = Watch(clock, _awake_since(due, clock, awake_since, alias), pauses)
+    round = Round(alias, watch, now, is_paused)
+    ids = [] if is_paused else [pk for pk, *_ in due]
+    made = attend(ids, round, change_of, group=GROUP)
+    attended = set(ids)
+    return made + attend([pk for pk in edited if pk not in attended], round, change_of, group=GROUP)
 
 
 def _due(clock: datetime, using: str, limit: int) -> list[Due]:

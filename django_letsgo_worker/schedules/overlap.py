@@ -122,6 +122,12 @@ def release(jobs: Sequence[ScheduledJob], round: Round) -> None:
     messages.let_start(free, HELD, using=round.using, now=round.now)
 
 
+def release_of_deleted(instance: ScheduledJob, using: str, **kwargs: Any) -> None:
+    """Let the message start that waited, now that no schedule names it any more."""
+    if instance.waiting_message_id is not None:
+        messages.let_start([instance.waiting_message_id], HELD, using=using)
+
+
 def _note(job: ScheduledJob, using: str) -> None:
     columns = {"waiting_message_id": job.waiting_message_id, "waiting_behind": job.waiting_behind}
     ScheduledJob.objects.using(using).filter(pk=job.pk).update(**columns)

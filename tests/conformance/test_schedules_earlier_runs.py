@@ -86,6 +86,14 @@ class TestQueue:
         assert fire(due(2)) == [due(2)]
         assert len(visible(due(2))) == 1
 
+    def test_one_whose_schedule_is_deleted_starts(self):
+        add(overlap="queue")
+        [first] = schedules.fire_due(due(1))
+        run(first.pk)
+        [second] = schedules.fire_due(due(2))
+        schedules.remove("report")
+        assert Message.objects.get(pk=second.pk).visible_at < T0
+
     def test_its_deadline_counts_from_its_planned_time(self):
         add(overlap="queue", deadline=HOUR)
         [first] = schedules.fire_due(due(1))

@@ -116,7 +116,7 @@ class PostgreSQLEngine(Engine):
             self.connection.planner_by_round = True  # type: ignore[attr-defined]
 
     def has_leftovers(self) -> bool:
-        raw = self.connection.connection
+        raw: Any = self.connection.connection
         zone = raw.info.parameter_status("TimeZone")
         return not _is_idle(raw) or zone != self.connection.timezone_name
 
@@ -141,7 +141,7 @@ class PostgreSQLEngine(Engine):
         return lambda: self.execute(f"SELECT {local}", before)
 
     def abort_connection(self) -> None:
-        raw = self.connection.connection
+        raw: Any = self.connection.connection
         if raw is not None and not raw.closed:
             cut(raw.fileno())
 
@@ -194,7 +194,7 @@ class PostgreSQLEngine(Engine):
         self, stopping: threading.Event, heard: Callable[[], None]
     ) -> Iterator[tuple[str, int] | UUID | None]:
         self.connection.ensure_connection()
-        raw = self.connection.connection
+        raw: Any = self.connection.connection
         with self.connection.wrap_database_errors:
             raw.execute(f"LISTEN {inserting.CHANNEL}; LISTEN {REVOKED}; LISTEN {OPERATIONS}")
         heard()

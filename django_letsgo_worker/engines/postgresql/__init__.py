@@ -173,7 +173,7 @@ class PostgreSQLEngine(Engine):
     def rest(self, stop: threading.Event, seconds: float) -> None:
         """Listen on the connection itself, which is idle meanwhile."""
         raw: Any = self.connection.connection
-        if raw is None or raw.closed or not _is_idle(raw):
+        if not raw or raw.closed or not _is_idle(raw):
             stop.wait(seconds)
             return
         end = time.monotonic() + seconds

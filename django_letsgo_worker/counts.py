@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db import Error, transaction
+from django.db.models import Q, QuerySet
 
 from . import histograms
 from .conf import settings
@@ -182,15 +183,14 @@ def forget_batch(*, now: datetime | None = None, using: str | None = None) -> in
     settings if None.
     """
     alias = using or settings().database
-    clock = now or engine_for(alias).clock()
-    keep: dict[Any, float] = {
-        Statistic.MINUTE: settings().keep_statistics_for,
-        Statistic.HOUR: settings().keep_hourly_statistics_for,
-    }
-    deleted = 0
-    for span, days in keep.items():
-        old = Statistic.objects.using(alias).filter(span=span, at__lt=clock - timedelta(days=days))
-        ids = list(old.order_by("at").values_list("pk", flat=True)[: FORGOTTEN - deleted])
-        if ids:
-            deleted += Statistic.objects.using(alias).filter(pk__in=ids).delete()[0]
-    return deleted
+    rows = old_statistics(now or engine_for(alias).clock(), alias)
+    ids = list(rows.order_by("at").values_list("pk", flat=True)[:FORGOTTEN])
+    return Statistic.objects.using(alias).filter(pk__in=ids).delete()[0] if ids else 0
+
+
+def old_statistics(clock: datetime, using: str) -> QuerySet[Statistic]:
+    """Return the rows that are older than the settings say."""
+    minutes = clock - timedelta(days=settings().keep_statistics_for)
+    hours = clock - timedelta(days=settings().keep_hourly_statistics_for)
+    is_old = Q(span=Statistic.MINUTE, at__lt=minutes) | Q(span=Statistic.HOUR, at__lt=hours)
+    return Statistic.objects.using(using).filter(is_old)

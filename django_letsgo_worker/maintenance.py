@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Q
+from django.db.models import Exists, Q, QuerySet
 
 from . import counts, failures, messages, processes, queues, schedules
 from .engines import engine_for
 from .inspection import Snapshot, tell_problems
-from .models import Housekeeping
+from .models import Housekeeping, Message, PausedType, Queue, ScheduledJob
 
 EVERY = 60.0
 # How often a process that nobody tells of bulk operations looks for them, in seconds.
@@ -93,16 +94,20 @@ class Maintenance:
         return 0
 
     def _chores(self, clock: datetime) -> list[Callable[[], int]]:
-        using = self.using
-        chores: list[Callable[[], int]] = [
-            lambda: self._note_depths(clock),
-            lambda: messages.prune_batch(now=clock, using=using),
-            lambda: counts.forget_batch(now=clock, using=using),
-            lambda: messages.expire(now=clock, using=using),
-            lambda: queues.resume_due(now=clock, using=using),
-            lambda: messages.resume_due_types(now=clock, using=using),
-            lambda: schedules.resume_due(clock, using=using),
-        ]
+        using, has = self.using, self._has_work(clock)
+        possible: dict[str, list[Callable[[], int]]] = {
+            "messages": [
+                lambda: self._note_depths(clock),
+                lambda: messages.expire(now=clock, using=using),
+            ],
+            "statistics": [lambda: counts.forget_batch(now=clock, using=using)],
+            "queues": [lambda: queues.resume_due(now=clock, using=using)],
+            "types": [lambda: messages.resume_due_types(now=clock, using=using)],
+            "schedules": [lambda: schedules.resume_due(clock, using=using)],
+            "failing": [lambda: schedules.switch_off_failing(now=clock, using=using)],
+        }
+        chores: list[Callable[[], int]] = [lambda: messages.prune_batch(now=clock, using=using)]
+        chores += [chore for name, some in possible.items() if has[name] for chore in some]
         self._turns += 1
         if self._turns % SELDOM == 1:
             chores += [
@@ -114,3 +119,17 @@ class Maintenance:
             ]
         chores.append(self._tell_problems)
         return chores
+
+    def _has_work(self, clock: datetime) -> dict[str, bool]:
+        """Ask which chores have anything to do, by one statement: a database that rests is left in peace."""
+        rows: dict[str, QuerySet[Any]] = {
+            "messages": Message.objects.all(),
+            "statistics": counts.old_statistics(clock, self.using),
+            "queues": Queue.objects.filter(resume_at__lte=clock),
+            "types": PausedType.objects.filter(resume_at__lte=clock),
+            "schedules": ScheduledJob.objects.to_resume(clock),
+            "failing": schedules.died_lately(clock, self.using),
+        }
+        asked = {f"has_{name}": Exists(some) for name, some in rows.items()}
+        found = Housekeeping.objects.using(self.using).filter(pk=1).annotate(**asked).values(*asked).first()
+        return {name: found is None or found[f"has_{name}"] for name in rows}

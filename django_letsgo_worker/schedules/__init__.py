@@ -6,7 +6,7 @@ declares. planning decides what a planned time becomes; the scheduler decides wh
 
 from ..declarations import Declared
 from .backfilling import backfill, planned_between
-from .failing import switch_off_failing
+from .failing import died_lately, switch_off_failing
 from .firing import Look, connect, fire_due, look, looked_for, mend_plans, resume_due
 from .operations import DECIDED, add, disable, enable, ensure, find, remove, restore, run_now, update
 from .pausing import forget_pauses, newest_pause, pause_all, pauses_since, present_pause, resume_all
@@ -22,6 +22,7 @@ __all__ = [
     "connect",
     "declared_in_code",
     "declared_in_settings",
+    "died_lately",
     "disable",
     "enable",
     "ensure",

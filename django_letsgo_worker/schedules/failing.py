@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
+from django.db.models import QuerySet
+
 from .. import planning
 from ..engines import engine_for
 from ..models import DeadLetter, Message, Occurrence, ScheduledJob
@@ -36,10 +38,8 @@ def switch_off_failing(*, now: datetime | None = None, using: str | None = None)
     """
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
-    died = DeadLetter.objects.using(alias).filter(
-        finished_at__gt=clock - LATELY, scheduled_job_id__isnull=False
-    )
-    ids = {job_id for job_id in died.values_list("scheduled_job_id", flat=True) if job_id is not None}
+    died = died_lately(clock, alias).values_list("scheduled_job_id", flat=True).distinct()
+    ids = {job_id for job_id in died if job_id is not None}
     rows = ScheduledJob.objects.using(alias).filter(enabled=True, pause_after_failures__isnull=False)
     done = 0
     for pk in list(rows.filter(pk__in=ids).values_list("pk", flat=True)) if ids else ():
@@ -52,6 +52,12 @@ def switch_off_failing(*, now: datetime | None = None, using: str | None = None)
                 _log(job)
                 done += 1
     return done
+
+
+def died_lately(clock: datetime, using: str) -> QuerySet[DeadLetter]:
+    """Return the runs of schedules that died in the last minutes."""
+    dead = DeadLetter.objects.using(using)
+    return dead.filter(finished_at__gt=clock - LATELY, scheduled_job_id__isnull=False)
 
 
 def _switch_off(change: Change, clock: datetime) -> None:

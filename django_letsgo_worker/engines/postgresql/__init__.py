@@ -172,13 +172,14 @@ class PostgreSQLEngine(Engine):
 
     def rest(self, stop: threading.Event, seconds: float) -> None:
         """Listen on the connection itself, which is idle meanwhile."""
-        raw: Any = self.connection.connection
-        if not raw or raw.closed or not _is_idle(raw):
+        raw: Any = self.connection.connection or None
+        if raw is None or raw.closed or not _is_idle(raw):
             stop.wait(seconds)
             return
         end = time.monotonic() + seconds
         try:
-            if getattr(self.connection, "letsgo_listens_on", None) is not raw:
+            listens_on: Any = getattr(self.connection, "letsgo_listens_on", None)
+            if listens_on is not raw:
                 raw.execute(f"LISTEN {SCHEDULES}")
                 self.connection.letsgo_listens_on = raw  # type: ignore[attr-defined]
                 # What was changed before was told to nobody: the caller looks again.

@@ -51,16 +51,17 @@ class Maintenance:
         """Look for a bulk operation at the next step."""
         self._looked_at = float("-inf")
 
-    def step(self) -> bool:
+    def step(self, clock: datetime | None = None) -> bool:
         """Do one batch of what is due; return whether there is more at once.
 
-        A chore that fails raises, and is tried again in the next minute; the others continue.
+        `clock` is what the database's clock has just shown, if the caller knows. A chore that fails raises,
+        and is tried again in the next minute; the others continue.
         """
         if not self._pending:
             if time.monotonic() - self._asked_at < EVERY:
                 return False
             self._asked_at = time.monotonic()
-            clock = engine_for(self.using).clock()
+            clock = clock or engine_for(self.using).clock()
             if not self._take_turn(clock):
                 return False
             self._pending = self._chores(clock)

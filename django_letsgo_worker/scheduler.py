@@ -151,7 +151,7 @@ class Scheduler:
     def _keep_house(self) -> bool:
         """Take a step of the housekeeping, whose faults hold up no schedule; return whether there is more."""
         try:
-            return self._housekeeper.step()
+            return self._housekeeper.step(self._clock)
         except Exception as error:
             if isinstance(error, Error) and engine_for(self.using).is_outage(error):
                 # All schedules wait for the database, too.

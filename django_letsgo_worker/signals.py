@@ -4,6 +4,9 @@ All are sent with send_robust: a broken receiver breaks nothing. Each says in it
 and with which arguments, so that help() shows it.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from django.dispatch import Signal
 
 
@@ -13,6 +16,26 @@ class DocumentedSignal(Signal):
     def __init__(self, doc: str) -> None:
         super().__init__(use_caching=True)
         self.__doc__ = doc
+
+
+class WantedSignal(DocumentedSignal):
+    """One that is costly to send: a receiver may say beforehand whether it wants it at present."""
+
+    def __init__(self, doc: str) -> None:
+        super().__init__(doc)
+        self._wishes: dict[Any, Callable[[], bool]] = {}
+
+    def connect(
+        self, receiver: Any, *args: Any, wants: Callable[[], bool] | None = None, **kwargs: Any
+    ) -> None:
+        super().connect(receiver, *args, **kwargs)
+        if wants is not None:
+            self._wishes[receiver] = wants
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody wants it; who does not say wants it."""
+        return len(self.receivers) > len(self._wishes) or any(wants() for wants in self._wishes.values())
 
 
 message_enqueued = DocumentedSignal(
@@ -78,10 +101,11 @@ schedule_failed = DocumentedSignal(
     """
 )
 
-problems_found = DocumentedSignal(
+problems_found = WantedSignal(
     """Sent once a minute by the process that does the housekeeping, with all that is wrong; see inspection.
 
-    Nothing is searched for unless it has receivers. `sender`: the class Problem. `problems`: a list of them,
+    Nothing is searched for unless a receiver wants it: one that was connected with `wants=`, a function that
+    returns a bool, is asked, any other always does. `sender`: the class Problem. `problems`: a list of them,
     the worst first, empty if all is well.
     """
 )

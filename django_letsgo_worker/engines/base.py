@@ -23,7 +23,7 @@ from ..models import CLOCK_SQL, ArchivedMessage, IdleQueue, Message
 from .dialect import Dialect
 from .faults import Fault, Refused, code_of
 from .pauses import IS_PAUSED, TYPE_GOES_ON
-from .records import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
+from .records import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement, cut
 from .upkeep import Bloat, Session
 
 TABLE = Message._meta.db_table
@@ -31,8 +31,7 @@ ARCHIVE = ArchivedMessage._meta.db_table
 IDLE = IdleQueue._meta.db_table
 # How often a statement is tried again at once after a deadlock or a busy database.
 TRIES = 5
-# So much text, in characters, no server refuses that takes a payload.
-SURELY_TAKEN = 64 * 1024
+
 T = TypeVar("T")
 
 
@@ -148,16 +147,7 @@ class Engine:
         self, rows: Sequence[T], length: Callable[[T], int], most_rows: int | None = None
     ) -> Iterator[Sequence[T]]:
         """Cut rows so that no statement has more of their text than the database takes, in characters."""
-        lengths = [length(row) for row in rows]
-        most = self.most_text if sum(lengths) > SURELY_TAKEN else SURELY_TAKEN
-        start, left = 0, most
-        for place, each in enumerate(lengths):
-            if place > start and (each > left or place - start == most_rows):
-                yield rows[start:place]
-                start, left = place, most
-            left -= each
-        if rows:
-            yield rows[start:]
+        yield from cut(rows, length, self.most_text, most_rows)
 
     # -- what differs -----------------------------------------------------------------------------------
 

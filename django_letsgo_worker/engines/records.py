@@ -6,10 +6,10 @@ that with the variables of a traceback.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 # What moves unchanged from a message to its archived row.
@@ -28,6 +28,26 @@ LOOK_PAST = 10
 
 # What a claim reads as the type of a message whose type is paused: nobody knows it, so it is passed over.
 PAUSED = ""
+# So much text, in characters, no server refuses that takes a payload.
+SURELY_TAKEN = 64 * 1024
+
+T = TypeVar("T")
+
+
+def cut(
+    rows: Sequence[T], length: Callable[[T], int], most: int, most_rows: int | None
+) -> Iterator[Sequence[T]]:
+    """Cut rows into groups of at most so much text, in characters, and at most so many rows."""
+    lengths = [length(row) for row in rows]
+    most = most if sum(lengths) > SURELY_TAKEN else SURELY_TAKEN
+    start, left = 0, most
+    for place, each in enumerate(lengths):
+        if place > start and (each > left or place - start == most_rows):
+            yield rows[start:place]
+            start, left = place, most
+        left -= each
+    if rows:
+        yield rows[start:]
 
 
 class AtLeast(int):

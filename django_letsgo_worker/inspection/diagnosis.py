@@ -63,8 +63,8 @@ def problems_in(snapshot: Snapshot) -> list[Problem]:
 
 
 def tell_problems(using: str) -> None:
-    """Send the list to the receivers of the signal; nothing is searched for where there is none."""
-    if not problems_found.has_listeners(Problem):
+    """Send the list to the receivers of the signal; nothing is searched for where none wants it."""
+    if not problems_found.is_wanted:
         return
     try:
         # No reader is known here: Slack and logs are English, whatever LANGUAGE_CODE is.

@@ -61,10 +61,8 @@ def backfill(
             for place, moment in enumerate(times[first : first + GROUP], first)
         ]
         made += _fill(job, some, round)
-    said = f" by {by}" if by else ""
-    logger.info(
-        "Schedule %r was backfilled%s: %s messages for %s planned times.", name, said, made, len(times)
-    )
+    line = "Schedule %r was backfilled%s: %s messages for %s planned times."
+    logger.info(line, name, f" by {by}" if by else "", made, len(times))
     return made
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.utils import timezone
@@ -97,7 +98,9 @@ def connect() -> None:
     registry.follow_deaths(DEAD, wants_death)
     signals.unknown_type.connect(on_unknown_type, Message, dispatch_uid=f"{prefix}.unknown")
     signals.schedule_failed.connect(on_schedule_failed, ScheduledJob, dispatch_uid=f"{prefix}.schedule")
-    signals.problems_found.connect(on_problems, Problem, dispatch_uid=f"{prefix}.problems")
+    signals.problems_found.connect(
+        on_problems, Problem, dispatch_uid=f"{prefix}.problems", wants=partial(conf.notifies, "problems")
+    )
     signals.delivery_finished.connect(on_delivery_finished, Delivery, dispatch_uid=f"{prefix}.finished")
 
 

@@ -26,8 +26,7 @@ from .pauses import IS_PAUSED, TYPE_GOES_ON
 from .records import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement, cut
 from .upkeep import Bloat, Session
 
-TABLE = Message._meta.db_table
-ARCHIVE = ArchivedMessage._meta.db_table
+TABLE, ARCHIVE = Message._meta.db_table, ArchivedMessage._meta.db_table
 IDLE = IdleQueue._meta.db_table
 # How often a statement is tried again at once after a deadlock or a busy database.
 TRIES = 5
@@ -144,10 +143,10 @@ class Engine:
         raise AssertionError("a try returns or raises")
 
     def in_groups(
-        self, rows: Sequence[T], length: Callable[[T], int], most_rows: int | None = None
+        self, rows: Sequence[T], length: Callable[[T], int], most: int | None = None
     ) -> Iterator[Sequence[T]]:
         """Cut rows so that no statement has more of their text than the database takes, in characters."""
-        yield from cut(rows, length, self.most_text, most_rows)
+        return cut(rows, length, self.most_text, most)
 
     # -- what differs -----------------------------------------------------------------------------------
 

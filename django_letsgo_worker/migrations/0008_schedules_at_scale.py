@@ -105,7 +105,7 @@ class Migration(migrations.Migration):
                     "delete_when_over",
                     models.BooleanField("delete when over", db_default=False, default=False),
                 ),
-                added("runs", models.BigIntegerField("runs", db_default=0, default=0, editable=False)),
+                added("runs", models.BigIntegerField("runs so far", db_default=0, default=0, editable=False)),
                 added(
                     "waiting_message_id",
                     models.BigIntegerField("waiting message", blank=True, editable=False, null=True),

@@ -140,7 +140,7 @@ class ScheduledJob(WrittenWhereChanged):
     problem = models.TextField(_("problem"), default="", db_default="", blank=True, editable=False)
     last_run_at = MomentField(_("last run"), null=True, blank=True, editable=False)
     # The planned times that became a message; `max_runs` is about them.
-    runs = models.BigIntegerField(_("runs"), default=0, db_default=0, editable=False)
+    runs = models.BigIntegerField(_("runs so far"), default=0, db_default=0, editable=False)
     # A message that is held back until earlier ones of this schedule have ended, and which cancelled ones may
     # still run: [id, process] each.
     waiting_message_id = models.BigIntegerField(_("waiting message"), null=True, blank=True, editable=False)

@@ -9,7 +9,8 @@ from django_letsgo_worker import schedules
 from django_letsgo_worker.models import ScheduledJob, needs_a_look_sql
 from tests.conformance.schedule_support import T0, add, raw, row
 
-pytestmark = pytest.mark.django_db
+# An analysis of a table commits on MariaDB.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 MANY = 3_000
 

@@ -69,13 +69,12 @@ def records_of(change: Change, known: Known, round: Round) -> list[Record]:
     """
     job, records = change.job, []
     earlier = known.earlier.get(job.pk, Earlier())
-    last = change.planned[-1].planned_at if change.planned else None
-    seen = set()
-    for planned in change.planned:
-        if (job.pk, planned.planned_at) in known.occurrences or planned.planned_at in seen:
-            continue
-        seen.add(planned.planned_at)
-        record = _record_of(change, planned, earlier, round, is_last=planned.planned_at == last)
+    # Of what comes twice, under a former plan and the present one, the first counts.
+    coming = {planned.planned_at: planned for planned in reversed(change.planned)}
+    new = [coming[moment] for moment in sorted(coming) if (job.pk, moment) not in known.occurrences]
+    last = next((planned for planned in reversed(new) if not planned.skipped_because), None)
+    for planned in new:
+        record = _record_of(change, planned, earlier, round, is_last=planned is last)
         if record is None:
             # There were as many runs as there may be; what came later is none of them.
             go_on(change, None)

@@ -164,6 +164,11 @@ class TestReplace:
         assert fire(due(4)) == [due(4)]
         assert [why for _, why, _ in occurrences()] == ["overlap"] * 3 + [""]
 
+    def test_the_newest_that_has_no_occurrence_yet_is_made(self):
+        add(overlap="replace", misfire="all")
+        schedules.backfill("report", due(3), due(3), now=due(3))
+        assert fire(due(3)) == [due(2)]
+
     def test_a_planned_time_that_is_skipped_replaces_nothing(self):
         add(overlap="replace", deadline=MINUTE)
         [first] = schedules.fire_due(due(1))

@@ -18,10 +18,15 @@ from .validation import exact_json
 TABLE = Process._meta.db_table
 # Rows of processes that ended, or fell silent, are kept this long.
 KEPT_FOR = timedelta(days=1)
-# The seconds between a scheduler's heartbeats; a worker beats every third of its lease.
-SCHEDULER_BEATS_EVERY = 10.0
+# Processes beat every third of the lease; a scheduler, which has none, not more often than this, in seconds.
+SCHEDULER_BEATS_EVERY = 5.0
 # The number of missed heartbeats after which a process counts as silent.
 MISSED = 3
+
+
+def scheduler_beats_every() -> float:
+    """Return the seconds between a scheduler's heartbeats."""
+    return max(SCHEDULER_BEATS_EVERY, settings().lease_seconds / 3)
 
 
 def silent_after(kind: str) -> timedelta:

@@ -117,7 +117,7 @@ class Scheduler:
             return schedules.look(using=self.using)
         asked = schedules.looked_for(using=self.using)
         is_asked_to_stop, answers = processes.beat_and_ask(self.process, asked, using=self.using)
-        self._beats_again_at = time.monotonic() + processes.SCHEDULER_BEATS_EVERY
+        self._beats_again_at = time.monotonic() + processes.scheduler_beats_every()
         if is_asked_to_stop:
             logger.info("Scheduler %s was asked to stop.", self.process.name)
             self.stop.set()
@@ -163,7 +163,7 @@ class Scheduler:
 
     def _register(self) -> None:
         processes.register(self.process, self.using)
-        self._beats_again_at = time.monotonic() + processes.SCHEDULER_BEATS_EVERY
+        self._beats_again_at = time.monotonic() + processes.scheduler_beats_every()
         logger.info("Scheduler %s has started.", self.process.name)
 
     def _sync_declared(self) -> None:

@@ -65,7 +65,7 @@ def a_minute_of(scheduler: Scheduler, counted) -> float:
     plain = counted(scheduler._round)
     scheduler._beats_again_at = float("-inf")
     beating = counted(scheduler._round)
-    beats = EVERY / processes.SCHEDULER_BEATS_EVERY
+    beats = EVERY / processes.scheduler_beats_every()
     looks = max(EVERY / scheduler.look_seconds, beats)
     return (looks - beats) * plain + beats * beating + counted(lambda: turn(scheduler))
 

@@ -172,7 +172,7 @@ class Engine:
         raise NotImplementedError
 
     def insert_occurrences(self, rows: Sequence[tuple[Any, ...]]) -> list[int]:
-        """Insert rows of the columns NEW in schedules.py; return their ids in order."""
+        """Insert rows of the columns NEW_OCCURRENCE; return their ids in order."""
         raise NotImplementedError
 
     def move_schedules(self, rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> int:

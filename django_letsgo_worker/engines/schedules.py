@@ -16,7 +16,7 @@ from .base import Engine
 from .dialect import Dialect
 
 # The columns of a new occurrence.
-NEW = (
+NEW_OCCURRENCE = (
     "scheduled_job_id", "planned_at", "fired_at", "message_id", "skipped_because", "skipped_count",
     "is_backfill",
 )  # fmt: skip
@@ -27,11 +27,12 @@ FROM unnest(%(jobs)s::bigint[], %(times)s::timestamptz[]) AS s(job, at)
 JOIN {OCCURRENCES} o ON o.scheduled_job_id = s.job AND o.planned_at = s.at
 """
 NEW_KINDS = ("bigint", "timestamptz", "timestamptz", "bigint", "text", "int", "boolean")
+NEW_ARRAYS = [f"%({name})s::{kind}[]" for name, kind in zip(NEW_OCCURRENCE, NEW_KINDS, strict=True)]
 INSERT = f"""
-INSERT INTO {OCCURRENCES} ({", ".join(NEW)})
-SELECT {", ".join(f"s.{name}" for name in NEW)}
-FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in zip(NEW, NEW_KINDS, strict=True))})
-     WITH ORDINALITY AS s({", ".join(NEW)}, place)
+INSERT INTO {OCCURRENCES} ({", ".join(NEW_OCCURRENCE)})
+SELECT {", ".join(f"s.{name}" for name in NEW_OCCURRENCE)}
+FROM unnest({", ".join(NEW_ARRAYS)})
+     WITH ORDINALITY AS s({", ".join(NEW_OCCURRENCE)}, place)
 ORDER BY s.place RETURNING id
 """
 KINDS = {"DateTimeField": "timestamptz", "TextField": "text", "BigIntegerField": "bigint"}
@@ -75,7 +76,8 @@ def move_schedules(engine: Engine, rows: Sequence[tuple[Any, ...]], columns: tup
 def new_occurrences(dialect: Dialect, rows: Sequence[tuple[Any, ...]]) -> tuple[str, list[tuple[Any, ...]]]:
     """Return the INSERT of one occurrence, and the parameters of each."""
     moment = dialect.moment
-    sql = f"INSERT INTO {OCCURRENCES} ({', '.join(NEW)}) VALUES ({', '.join(['%s'] * len(NEW))})"
+    places = ", ".join(["%s"] * len(NEW_OCCURRENCE))
+    sql = f"INSERT INTO {OCCURRENCES} ({', '.join(NEW_OCCURRENCE)}) VALUES ({places})"
     return sql, [(job_id, moment(planned), moment(fired), *rest) for job_id, planned, fired, *rest in rows]
 
 
@@ -110,5 +112,5 @@ def move_by_arrays(engine: Engine, rows: Sequence[tuple[Any, ...]], columns: tup
 
 def insert_by_arrays(engine: Engine, rows: Sequence[tuple[Any, ...]]) -> list[int]:
     arrays = map(list, zip(*rows, strict=True))
-    made = engine.execute(INSERT, dict(zip(NEW, arrays, strict=True)))
+    made = engine.execute(INSERT, dict(zip(NEW_OCCURRENCE, arrays, strict=True)))
     return sorted(id for (id,) in made)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 from ..errors import InvalidSchedule
@@ -73,8 +74,14 @@ def planned_text(job: Plannable, next_run_at: datetime | None) -> str:
     """
     has_next = next_run_at is not None
     state = STATES[bool(job.enabled), has_next, bool(job.enabled) and not has_next and has_no_runs_left(job)]
-    lines = (state, moment_text(job.starts_at), moment_text(job.ends_at), job.timezone, job.schedule)
-    return "\n".join(str(line) for line in lines)
+    return f"{state}\n{_rule_text(job.starts_at, job.ends_at, job.timezone, job.schedule)}"
+
+
+@lru_cache(maxsize=4096)
+def _rule_text(
+    starts_at: datetime | None, ends_at: datetime | None, timezone: object, schedule: object
+) -> str:
+    return f"{moment_text(starts_at)}\n{moment_text(ends_at)}\n{timezone}\n{schedule}"
 
 
 def has_no_runs_left(job: Plannable) -> bool:

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 from django.db import transaction
 
 from .. import messages, planning
-from ..engines import NewRow, engine_for
+from ..engines import NEW_OCCURRENCE, NewRow, engine_for
 from ..models import Message, Occurrence, ScheduledJob
 from ..planning import Planned, spread_delay
 from ..signals import occurrence_fired
@@ -139,43 +139,35 @@ def write(records: Sequence[Record], round: Round) -> list[Message]:
         record.message = message
         if record.is_held:
             overlap.hold(record.change.job, message, round.using)
-    occurrences = [_occurrence(record, round.clock) for record in records]
-    _insert(occurrences, round.using)
-    if occurrence_fired.has_listeners(ScheduledJob):
-        announce = partial(_announce, list(zip(records, occurrences, strict=True)))
-        transaction.on_commit(announce, using=round.using, robust=True)
+    _insert([_values(record, round.clock) for record in records], records, round.using)
     return made
 
 
-def _insert(occurrences: Sequence[Occurrence], using: str) -> None:
-    if not occurrences:
-        return
-    rows = [
-        (one.scheduled_job_id, one.planned_at, one.fired_at, one.message_id, one.skipped_because,
-         one.skipped_count, one.is_backfill)
-        for one in occurrences
-    ]  # fmt: skip
-    for occurrence, id in zip(occurrences, engine_for(using).insert_occurrences(rows), strict=True):
-        occurrence.pk = id
-        occurrence._state.adding, occurrence._state.db = False, using
+def _insert(rows: Sequence[tuple[Any, ...]], records: Sequence[Record], using: str) -> None:
+    ids = engine_for(using).insert_occurrences(rows) if rows else []
+    if occurrence_fired.has_listeners(ScheduledJob):
+        announce = partial(_announce, list(zip(records, ids, rows, strict=True)), using)
+        transaction.on_commit(announce, using=using, robust=True)
 
 
-def _occurrence(record: Record, clock: datetime) -> Occurrence:
-    return Occurrence(
-        scheduled_job_id=record.change.job.pk,
-        planned_at=record.planned.planned_at,
-        fired_at=clock,
-        message_id=None if record.message is None else record.message.pk,
-        skipped_because=record.planned.skipped_because,
-        skipped_count=min(record.planned.skipped_count, HIGHEST_COUNT),
-        is_backfill=record.is_backfill,
+def _values(record: Record, clock: datetime) -> tuple[Any, ...]:
+    """Return the values of an occurrence, in the order of NEW_OCCURRENCE."""
+    planned, message = record.planned, record.message
+    return (
+        record.change.job.pk,
+        planned.planned_at,
+        clock,
+        None if message is None else message.pk,
+        planned.skipped_because,
+        min(planned.skipped_count, HIGHEST_COUNT),
+        record.is_backfill,
     )
 
 
-def _announce(recorded: Iterable[tuple[Record, Occurrence]]) -> None:
-    for record, occurrence in recorded:
-        job = record.change.job
-        occurrence.scheduled_job = job
+def _announce(recorded: Iterable[tuple[Record, int, tuple[Any, ...]]], using: str) -> None:
+    for record, id, values in recorded:
+        occurrence = Occurrence.from_db(using, ("id", *NEW_OCCURRENCE), (id, *values))
+        job = occurrence.scheduled_job = record.change.job
         occurrence_fired.send_robust(
             ScheduledJob, occurrence=occurrence, message=record.message, schedule=job
         )

@@ -191,14 +191,13 @@ class TestEachGuardAlone:
     @pytest.fixture
     def without_uniqueness(self, monkeypatch):
         """Each occurrence is written a little beside its planned time, so that none equals another."""
-        made, numbers = occurrences._occurrence, iter(range(1, 1000))
+        values_of, numbers = occurrences._values, iter(range(1, 1000))
 
         def beside(record, clock):
-            occurrence = made(record, clock)
-            occurrence.planned_at += timedelta(microseconds=next(numbers))
-            return occurrence
+            job_id, planned_at, *rest = values_of(record, clock)
+            return job_id, planned_at + timedelta(microseconds=next(numbers)), *rest
 
-        monkeypatch.setattr(occurrences, "_occurrence", beside)
+        monkeypatch.setattr(occurrences, "_values", beside)
 
     def test_the_compare_and_set_is_enough(self, without_lock, without_uniqueness):
         at_once(lambda n: schedules.fire_due(T0 + 5 * MINUTE))

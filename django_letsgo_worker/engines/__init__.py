@@ -23,8 +23,8 @@ from .sessions import SessionWatch, watch_of, watch_session
 
 __all__ = [
     "ARCHIVE", "MOVED", "NEW_OCCURRENCE", "PAUSED", "TABLE", "AtLeast", "AtomicScope", "Claim",
-    "ClaimRequest", "Claimed", "Engine", "Fault", "Inserted", "Lane", "NewRow", "Refused", "SessionWatch", "Settlement",
-    "adopt_own_connection", "engine_for", "engine_on", "has_own_cursors", "in_short",
+    "ClaimRequest", "Claimed", "Engine", "Fault", "Inserted", "Lane", "NewRow", "Refused", "SessionWatch",
+    "Settlement", "adopt_own_connection", "engine_for", "engine_on", "has_own_cursors", "in_short",
     "watch_of", "watch_session",
 ]  # fmt: skip
 

@@ -19,7 +19,6 @@ from ..errors import InvalidSchedule
 from ..hints import nearest
 from ..inspection import Snapshot, is_late, next_runs, pause_in_words, waits_for
 from ..models import ScheduledJob
-from ..recurrence import Recurrence
 from . import formatting
 from .base import DoorAdmin, snapshot_of
 from .schedule_runs import last_result, last_table, next_table, own_time, strip
@@ -46,7 +45,7 @@ class ScheduleColumns(DoorAdmin):
     @admin.display(description=_("in English"))
     def english(self, row: Any) -> str:
         try:
-            return Recurrence.parse(row.schedule, row.timezone).describe()
+            return str(row.describe())
         except InvalidSchedule as error:
             return str(error)
 

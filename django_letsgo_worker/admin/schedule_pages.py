@@ -25,7 +25,6 @@ from .. import schedules
 from ..errors import InvalidSchedule, LetsGoError
 from ..inspection import MOST_JOBS, Hour, PlannedRun, Snapshot, agenda_of, jobs_of_next_day, unrecorded
 from ..models import ScheduledJob
-from ..recurrence import Recurrence
 from . import formatting
 from .base import snapshot
 from .schedule_columns import ScheduleColumns, next_runs_shown, said_of_pause, unknown
@@ -177,7 +176,7 @@ class SchedulePages(ScheduleColumns):
         if not job.schedule:
             return said
         try:
-            said["english"] = Recurrence.parse(job.schedule, job.timezone).describe()
+            said["english"] = job.describe()
             said["runs"] = next_runs_shown(job, page)
         except InvalidSchedule as error:
             said["error"] = str(error)

@@ -16,7 +16,8 @@ from django.db.models.expressions import DatabaseDefault
 from django.utils.translation import gettext_lazy as _
 
 from .. import planning
-from ..recurrence import Recurrence
+from ..recurrence import Exclusions, Recurrence
+from ..validation import counted
 from .clock import Clock, database_clock
 from .fields import BytewiseCharField, ExactJSONField, JSONText, MomentField
 from .planned import LookAtIndex, NeedsALook
@@ -313,6 +314,18 @@ class ScheduledJob(WrittenWhereChanged):
     def recurrence(self) -> Recurrence:
         """The rule of this row on its own grid; InvalidSchedule if the row was edited into nonsense."""
         return Recurrence.parse(self.schedule, self.timezone, anchor=self.anchor)
+
+    def describe(self) -> str:
+        """Say in English when it runs, on which days not, and how often at most; the zone is not named.
+
+        Such as "at 09:00 every day, not on 25 December, 5 runs at most". Raises InvalidSchedule.
+        """
+        said = [
+            Recurrence.parse(self.schedule, self.timezone).describe(),
+            Exclusions.parse(self.except_on).describe(),
+            "" if self.max_runs is None else f"{counted(self.max_runs, 'run')} at most",
+        ]
+        return ", ".join(part for part in said if part)
 
     @property
     def state(self) -> str:

@@ -65,6 +65,10 @@ class TestNotOnTheseDays:
         assert caught.value.field == "except_on"
         assert not ScheduledJob.objects.exists()
 
+    def test_its_description_says_so(self):
+        job = add(schedule="0 9 * * *", except_on="12-25", max_runs=5)
+        assert job.describe() == "at 09:00 every day, not on 25 December, 5 runs at most"
+
     def test_a_run_by_hand_is_a_run(self):
         add(except_on="03-01")
         assert schedules.run_now("report", now=T0)

@@ -161,7 +161,7 @@ def show_schedule(call: Call) -> None:
 
 def _description(job: ScheduledJob) -> str | None:
     try:
-        return job.recurrence.describe()
+        return job.describe()
     except InvalidSchedule:
         return None
 
@@ -296,7 +296,7 @@ def add_schedule(call: Call) -> None:
     if call.out.as_json:
         call.out.document({**facts_of(job), "next_runs": _planned(job, call)})
         return
-    call.out.say(f"Schedule {job.name!r} was added: {job.recurrence.describe()}.")
+    call.out.say(f"Schedule {job.name!r} was added: {job.describe()}.")
     if job.enabled:
         print_runs(call, job.recurrence, runs_of(job, NEXT_RUNS, call.clock), job.timezone, job)
     else:

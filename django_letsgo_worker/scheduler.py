@@ -67,7 +67,7 @@ class Scheduler:
         self._looks_again_at = self._beats_again_at = float("-inf")
         # By how much the database's clock was ahead of this machine's steady one, at the least.
         self._clock_lead = float("-inf")
-        # The database's clock at the last look, and for how long nothing was to be done after it.
+        # The database's clock at the last look, and for how long no look was to be expected after it.
         self._clock: datetime | None = None
         self._pause = timedelta(0)
         # The id up to which plans were checked; None when there is no need.
@@ -81,7 +81,8 @@ class Scheduler:
                 # Under DEBUG Django keeps each statement.
                 connections[self.using].queries_log.clear()
                 pause = self._survive(self._round)
-                self._pause = timedelta(seconds=pause)
+                # However long a round takes, that is no break: it was at work.
+                self._pause = timedelta(seconds=pause + time.monotonic() - self.turned_at)
                 self._rest(pause)
         finally:
             self._finish()
@@ -153,7 +154,7 @@ class Scheduler:
         try:
             return self._housekeeper.step(self._clock)
         except Exception as error:
-            if isinstance(error, Error) and engine_for(self.using).is_outage(error):
+            if self._is_outage(error):
                 # All schedules wait for the database, too.
                 raise
             logger.exception("Scheduler %s could not do its housekeeping.", self.process.name)
@@ -189,6 +190,9 @@ class Scheduler:
             pause = step()
         except Exception as error:
             self._failures += 1
+            if self._is_outage(error):
+                # It is not at work: what comes meanwhile is missed.
+                self._clock = None
             self._note_fault(error)
             connections[self.using].close()
             longest = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(self._failures, 10))
@@ -198,10 +202,14 @@ class Scheduler:
             self._failures = 0
         return pause
 
+    def _is_outage(self, error: Exception) -> bool:
+        """Whether the database is away; an error of our own says nothing about it."""
+        return isinstance(error, Error) and engine_for(self.using).is_outage(error)
+
     def _note_fault(self, error: Exception) -> None:
         if self._failures > 1:
             return
-        if engine_for(self.using).is_outage(error):
+        if self._is_outage(error):
             logger.warning("Scheduler %s waits for the database: %s", self.process.name, error)
         else:
             logger.exception("Scheduler %s tries again after a fault.", self.process.name)

@@ -1,4 +1,4 @@
-"""A scheduler that has nothing to do: how often it asks the database, and what wakes it."""
+"""A scheduler between its rounds: how often it asks the database, what wakes it, since when it is awake."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from django_letsgo_worker import processes, schedules
 from django_letsgo_worker.engines import engine_for
@@ -114,3 +114,52 @@ def test_a_schedule_that_is_saved_wakes_one_that_polls_rarely(resting, way):
         job.payload = {"saved": True}
         job.save()
     wait_until(lambda: Message.objects.filter(type="t:soon").exists(), what="its first run")
+
+
+class TestAwakeSince:
+    """What is due since then is no misfire, however late it is."""
+
+    @pytest.fixture
+    def since(self, scheduler):
+        return scheduler.process.awake_since
+
+    def test_stays_while_it_looks(self, scheduler, since):
+        scheduler._beats_again_at = float("-inf")
+        scheduler._round()
+        assert scheduler.process.awake_since == since
+        scheduler._beats_again_at = float("-inf")
+        scheduler._round()
+        assert processes.Process.objects.get(name="resting").awake_since == since
+
+    def test_begins_anew_after_a_break(self, scheduler, since):
+        scheduler._clock -= timedelta(minutes=1)
+        scheduler._round()
+        assert scheduler.process.awake_since > since
+
+    def test_stays_after_a_long_round(self, scheduler, since):
+        scheduler._clock -= timedelta(minutes=1)
+        scheduler._pause = timedelta(minutes=1)
+        scheduler._round()
+        assert scheduler.process.awake_since == since
+
+    @pytest.mark.parametrize(("error", "is_new"), [(OperationalError("gone"), True), (KeyError("x"), False)])
+    def test_begins_anew_after_an_outage_alone(self, scheduler, since, monkeypatch, error, is_new):
+        def fails():
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(connection, "is_usable", lambda: False)
+            scheduler._survive(fails)
+        scheduler._round()
+        assert (scheduler.process.awake_since > since) == is_new
+
+    def test_lets_a_crowd_with_no_patience_run(self, scheduler):
+        first = schedules.add("r0", "@daily", "t:crowd", misfire="skip", misfire_grace=0)
+        columns = [f.attname for f in ScheduledJob._meta.concrete_fields if f.attname not in ("id", "name")]
+        facts = {name: getattr(first, name) for name in columns}
+        ScheduledJob.objects.bulk_create(ScheduledJob(name=f"r{n}", **facts) for n in range(1, 1200))
+        due = engine_for("default").clock()
+        ScheduledJob.objects.filter(type="t:crowd").update(next_run_at=due)
+        while scheduler._round() < LOOK_SECONDS / 2:
+            pass
+        assert Message.objects.filter(type="t:crowd").count() == 1200

@@ -17,7 +17,7 @@ from django.db.models import Value
 from .. import registry, schedules
 from ..conf import settings
 from ..engines import Engine, Lane, engine_for
-from ..models import PausedType, Process, Queue, ScheduledJob, SchedulesPause
+from ..models import Clock, PausedType, Process, Queue, ScheduledJob, SchedulesPause
 from .evidence import (
     Attempts,
     FailingSchedule,
@@ -55,9 +55,10 @@ class Snapshot:
 
     @cached_property
     def now(self) -> datetime:
-        """The database's clock, read once: with the lanes, if they are here already."""
-        lanes: list[Lane] = self.__dict__.get("lanes") or []
-        return self._now or next((lane.read_at for lane in lanes if lane.read_at), None) or self.clocks[1]
+        """The database's clock, read once: with the lanes or the processes, if they are here already."""
+        rows = [*(self.__dict__.get("lanes") or ()), *(self.__dict__.get("processes") or ())]
+        read_at = (getattr(row, "read_at", None) for row in rows)
+        return self._now or next(filter(None, read_at), None) or self.clocks[1]
 
     @cached_property
     def clocks(self) -> tuple[datetime, datetime, datetime]:
@@ -70,7 +71,11 @@ class Snapshot:
     @cached_property
     def processes(self) -> list[Process]:
         """The processes of the last day, living ones first."""
-        return list(Process.objects.using(self.using).order_by("-heartbeat_at"))
+        rows = Process.objects.using(self.using).order_by("-heartbeat_at")
+        # SQLite's clock is this machine's, which costs no statement.
+        if self.engine.connection.vendor != "sqlite":
+            rows = rows.annotate(read_at=Clock())
+        return list(rows)
 
     @cached_property
     def living(self) -> list[Process]:

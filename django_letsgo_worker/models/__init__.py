@@ -3,7 +3,7 @@
 Models hold facts and answer questions about them; messages, schedules, processes and queues write them.
 """
 
-from .clock import CLOCK_SQL, machine_clock
+from .clock import CLOCK_SQL, Clock, machine_clock
 from .message import LIVE_STATES, ArchivedMessage, DeadLetter, Message, in_state
 from .operation import BulkOperation, BulkOperationItem
 from .planned import needs_a_look_sql
@@ -26,6 +26,7 @@ __all__ = [
     "ArchivedMessage",
     "BulkOperation",
     "BulkOperationItem",
+    "Clock",
     "DeadLetter",
     "Failure",
     "Housekeeping",

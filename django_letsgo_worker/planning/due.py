@@ -5,7 +5,7 @@ Nothing is written here, and only the database knows whether an earlier message 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -35,12 +35,43 @@ class DueJob(Plannable, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """The times of a rule from `first` on, which may stand beside the rule."""
+
+    recurrence: Recurrence
+    first: datetime
+
+    def holds(self, moment: datetime) -> bool:
+        after = moment - JUST_BEFORE
+        return moment == self.first or next(self.recurrence.occurrences_after(after), None) == moment
+
+    def newest_until(self, until: datetime, limit: int) -> list[datetime]:
+        """Return the newest times until then, inclusive, newest first: at least `limit`, if there are."""
+        newest, after_first = self.recurrence.newest_between(self.first, until, limit)
+        return [*newest[::-1], *([self.first] if after_first == len(newest) else [])]
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """One planned time to fire, or the newest of `skipped_count` ones that are skipped together."""
 
     planned_at: datetime
     skipped_because: str = ""
     skipped_count: int = 0
+    # What those that are skipped together are among.
+    span: Span | None = field(default=None, compare=False)
+
+    def without(self, known: Collection[datetime]) -> Planned | None:
+        """Return what is left of times that are skipped together; None if all of them are known already."""
+        if self.span is None:
+            return None if self.planned_at in known else self
+        known = {moment for moment in known if self.span.holds(moment)}
+        left = self.skipped_count - len(known)
+        if not known or left <= 0:
+            return None if known else self
+        newest = self.span.newest_until(self.planned_at, len(known) + 1)
+        planned_at = next(moment for moment in newest if moment not in known)
+        return replace(self, planned_at=planned_at, skipped_count=left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +170,8 @@ class _Decision:
                 rest = rest or Planned(moment, left_out.why if left_out else MISFIRE)
                 until = (left_out.since if left_out else moment) - JUST_BEFORE
                 break
-        skipped = [replace(rest, skipped_count=total - len(fired))] if rest else []
+        span = Span(self.recurrence, first)
+        skipped = [replace(rest, skipped_count=total - len(fired), span=span)] if rest else []
         return sorted([*skipped, *fired], key=attrgetter("planned_at"))
 
     def _on_time(self, moment: datetime | None, until: datetime) -> tuple[list[Planned], datetime | None]:
@@ -155,7 +187,8 @@ class _Decision:
             else:
                 after = min(until, next(end for start, end in self.watch.pauses if start <= moment <= end))
                 newest, more = self.recurrence.newest_between(moment, after, 1)
-                planned.append(Planned([moment, *newest][-1], PAUSED, more + 1))
+                span = Span(self.recurrence, moment)
+                planned.append(Planned([moment, *newest][-1], PAUSED, more + 1, span))
             moment = self._next(after)
         return planned, moment
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ..errors import InvalidSchedule
 from ..recurrence import Recurrence
-from .due import DueJob, Planned, Watch
+from .due import DueJob, Planned, Span, Watch
 from .plans import STATES, PlannedJob, is_due, moment_text
 
 SWITCHED_OFF = "edit: the schedule was switched off before it ran"
@@ -112,7 +112,7 @@ def _skipped(plan: FormerPlan) -> Planned:
     recurrence = Recurrence.parse(plan.schedule, plan.timezone, anchor=plan.anchor)
     first = _first(plan)
     newest, after_first = recurrence.newest_between(first, max(first, plan.ends_at or first), 1)
-    return Planned([first, *newest][-1], SWITCHED_OFF, after_first + 1)
+    return Planned([first, *newest][-1], SWITCHED_OFF, after_first + 1, Span(recurrence, first))
 
 
 def _read(facts: dict[str, str]) -> FormerPlan:

@@ -100,7 +100,10 @@ def _settle(change: Change, round: Round, *, stands: bool) -> None:
     """Take up the times that were due under plans that edits replaced."""
     job = change.job
     former = planning.noted_plans(job) if stands else planning.replaced_plans(job, round.clock)
-    if not former:
+    if round.is_paused and not stands:
+        # Nothing runs: what was due is settled after the pause.
+        change.set(unsettled=planning.to_note(former))
+    if round.is_paused or not former:
         return
     due: dict[datetime, Planned] = {}
     left: list[FormerPlan] = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models.signals import post_delete, post_save
@@ -35,6 +35,7 @@ EDITED_AT_ONCE = 100
 # So few that what is due meanwhile waits less than a tenth of a second.
 MENDED_AT_ONCE = 100
 
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 # A row's id, its next run, and how late that may be.
 Due = tuple[int, datetime | None, timedelta]
 
@@ -125,8 +126,8 @@ def fire_due(
     if not due and not edited:
         return []
     is_paused = present_pause(alias, clock) is not None
-    earliest = due[0][1] if due else None
-    pauses = pauses_since(earliest, clock, alias) if earliest is not None else ()
+    # All that are kept, and they are few: what an edit replaced may have been due long ago.
+    pauses = pauses_since(LONG_AGO, clock, alias)
     watch = Watch(clock, _awake_since(due, clock, awake_since, alias), pauses)
     round = Round(alias, watch, now, is_paused)
     ids = [] if is_paused else [pk for pk, *_ in due]

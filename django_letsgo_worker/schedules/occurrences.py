@@ -71,7 +71,11 @@ def records_of(change: Change, known: Known, round: Round) -> list[Record]:
     earlier = known.earlier.get(job.pk, Earlier())
     # Of what comes twice, under a former plan and the present one, the first counts.
     coming = {planned.planned_at: planned for planned in reversed(change.planned)}
-    new = [coming[moment] for moment in sorted(coming) if (job.pk, moment) not in known.occurrences]
+    new = [
+        left
+        for _, planned in sorted(coming.items())
+        if (left := planned.without(_recorded(planned, job, known, round.using)))
+    ]
     last = next((planned for planned in reversed(new) if not planned.skipped_because), None)
     for planned in new:
         record = _record_of(change, planned, earlier, round, is_last=planned is last)
@@ -86,6 +90,15 @@ def records_of(change: Change, known: Known, round: Round) -> list[Record]:
         if job.enabled and planning.has_no_runs_left(job):
             go_on(change, None)
     return records
+
+
+def _recorded(planned: Planned, job: ScheduledJob, known: Known, using: str) -> set[datetime]:
+    """Return which of the times that a decision is about have an occurrence already."""
+    if planned.span is None:
+        return {planned.planned_at} if (job.pk, planned.planned_at) in known.occurrences else set()
+    within = (planned.span.first, planned.planned_at)
+    rows = Occurrence.objects.using(using).filter(scheduled_job_id=job.pk, planned_at__range=within)
+    return set(rows.values_list("planned_at", flat=True))
 
 
 def _record_of(

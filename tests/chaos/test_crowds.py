@@ -136,8 +136,7 @@ def made_up(ledger: Ledger) -> list[object]:
 
 
 def ran_in_the_pause(ledger: Ledger) -> list[object]:
-    if ledger.paused is None or ledger.is_edited:
-        # What was due under a rule that was replaced in the pause is settled at once.
+    if ledger.paused is None:
         return []
     begin, end = ledger.paused
     return [one.planned_at for one in ledger.fired if begin < one.planned_at < end and not one.is_backfill]

@@ -25,10 +25,11 @@ LINE = "Schedule %r was switched off: %s."
 def reason(change: Change, round: Round) -> str:
     """Switch off a schedule whose last runs are dead, and return why it does not run; "" if it does."""
     job = change.job
-    if job.pause_after_failures is None or not _is_failing(job, round.using):
+    if job.pause_after_failures is None:
         return ""
-    _switch_off(change, round.clock)
-    return f"edit: {job.switch_reason}"
+    if job.enabled and _is_failing(job, round.using):
+        _switch_off(change, round.clock)
+    return "" if job.enabled else f"edit: {job.switch_reason}"
 
 
 def switch_off_failing(*, now: datetime | None = None, using: str | None = None) -> int:

@@ -198,6 +198,12 @@ class TestFailures:
         assert [why for _, why, _ in occurrences()] == ["", "", "edit"]
         assert not ScheduledJob.objects.needing_a_look(due(9)).exists()
 
+    def test_of_several_late_ones_none_runs(self):
+        add(payload="fail", pause_after_failures=1, misfire="all")
+        self.runs(1)
+        assert fire(due(4)) == []
+        assert [why for _, why, _ in occurrences()] == ["", "edit", "edit", "edit"]
+
     def test_a_success_in_between_keeps_it_on(self):
         add(payload="fail", pause_after_failures=2)
         self.runs(1)

@@ -99,7 +99,7 @@ def _page(path: str, tab: str) -> Page:
         name = "-".join([str(one.opts.verbose_name_plural), *tabs.values()])
         query_of_tabs = f"?{urlencode(tabs)}" if tabs else ""
         return Page(slugify(name), f"{address}{query_of_tabs}", " ".join(tabs.values()))
-    name = one.opts.verbose_name if what == "change" else f"{one.opts.verbose_name} {what}"
+    name = one.opts.verbose_name if what == "change" else f"{one.opts.verbose_name} {what.replace('_', '-')}"
     return Page(slugify(f"{name} {tab if what == 'change' else ''}"), path)
 
 

@@ -88,7 +88,7 @@ class Scheduler:
             self._finish()
 
     def _rest(self, seconds: float) -> None:
-        """Wait, and no longer than until somebody saves a schedule where that is told."""
+        """Wait; where the database can tell that a schedule was saved, that ends the wait."""
         if self.look_seconds > LOOK_SECONDS:
             engine_for(self.using).rest(self.stop, seconds)
         else:

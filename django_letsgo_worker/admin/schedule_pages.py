@@ -224,7 +224,7 @@ class SchedulePages(ScheduleColumns):
         }
 
     def _quarter(self, runs: Sequence[PlannedRun]) -> dict[str, Any]:
-        # A line for one further run takes no more room than saying that there is one more.
+        # One run more is listed, too: saying that there is one more would take a line as well.
         named = len(runs) if len(runs) <= NAMED + 1 else NAMED
         return {
             "named": [self._run(run) for run in runs[:named]],

@@ -42,8 +42,8 @@ class SchedulePauses(SchedulePages):
             self._pause_all(request, **form.cleaned_data)
             return self.back(request)
         lead = gettext(
-            "None runs while all are paused, and nothing is made up for later. The switch of each stays as "
-            "it is, each can be run by hand, and messages that wait still run."
+            "While all schedules are paused, none runs, and nothing is made up for later. Each schedule "
+            "keeps its own switch and can still be run by hand; messages that are already waiting run."
         )
         verb = gettext("Pause all") if pause is None else gettext("Keep all paused")
         context = self._context(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
 from django.db.models import JSONField, QuerySet
@@ -23,6 +23,8 @@ from ..outcomes import redrive_entry, with_entry
 from ..validation import exact_json
 from .enqueueing import enqueue
 from .settlements import kept_outcomes
+
+Row = TypeVar("Row", Message, DeadLetter)
 
 BATCH = 500
 # Of a redrive: the payload that the dead letter has.
@@ -92,18 +94,16 @@ def cancel(message_id: int, *, using: str | None = None) -> ArchivedMessage:
 def lock_live(message_id: int, alias: str) -> Message:
     """Lock a live message without waiting, inside the current transaction."""
     rows = Message.objects.using(alias).filter(pk=message_id)
-    engine = engine_for(alias)
-    message = (rows.select_for_update(skip_locked=True) if engine.skip_locked else rows).first()
-    if message is not None:
+    for message in lock_free(rows, alias):
         return message
-    if engine.skip_locked and rows.exists():
+    if engine_for(alias).skip_locked and rows.exists():
         raise MessageInTransaction(message_id)
     raise MessageNotFound(message_id, "live message")
 
 
-def lock_free(messages: QuerySet[Message], alias: str) -> list[Message]:
-    """Lock those of live messages that no other transaction has, inside the current one."""
-    return list(messages.select_for_update(skip_locked=True) if engine_for(alias).skip_locked else messages)
+def lock_free(rows: QuerySet[Row], alias: str) -> list[Row]:
+    """Lock those of the rows that no other transaction has, inside the current one."""
+    return list(rows.select_for_update(skip_locked=True) if engine_for(alias).skip_locked else rows)
 
 
 def cancel_locked(messages: Sequence[Message], clock: datetime, alias: str) -> None:
@@ -187,7 +187,7 @@ def _why_not_redriven(message_id: int, alias: str) -> LetsGoError:
 
 def _redrive_copy(message_id: int, payload: Any, alias: str, by: str, reason: str) -> Message:
     """Enqueue a copy of a dead letter with another payload; each says of the other that it is there."""
-    dead = lock_dead([message_id], alias, engine_for(alias))
+    dead = lock_dead([message_id], alias)
     if not dead:
         raise _why_not_redriven(message_id, alias)
     (letter,) = dead
@@ -227,14 +227,14 @@ def redrive_many(
 
 
 def _redrive_batch(message_ids: Sequence[int], alias: str, by: str, reason: str) -> int:
-    dead = lock_dead(message_ids, alias, engine_for(alias))
+    dead = lock_dead(message_ids, alias)
     return len(redrive_locked(dead, alias, by=by, reason=reason))
 
 
-def lock_dead(message_ids: Sequence[int], alias: str, engine: Engine) -> list[DeadLetter]:
+def lock_dead(message_ids: Sequence[int], alias: str) -> list[DeadLetter]:
     """Lock those of the dead letters that nobody else is redriving, inside the current transaction."""
     rows = DeadLetter.objects.using(alias).filter(pk__in=_possible(message_ids)).order_by("pk")
-    return list(rows.select_for_update(skip_locked=True) if engine.skip_locked else rows)
+    return lock_free(rows, alias)
 
 
 def redrive_locked(

@@ -15,13 +15,20 @@ from uuid import UUID
 from django.db import Error, transaction
 from django.db.models import F, Q
 
-from .. import counts
 from ..conf import settings
 from ..engines import Engine, Fault, engine_for, in_short
 from ..models import BulkOperation, BulkOperationItem, DeadLetter, Message
 from ..outcomes import KEPT_ERRORS
 from .operating import State, found_by, is_about_dead_letters, pending
-from .operations import BATCH, archive_many, discard_many, lock_dead, redrive_locked, restore_dead
+from .operations import (
+    BATCH,
+    cancel_locked,
+    discard_many,
+    lock_dead,
+    lock_free,
+    redrive_locked,
+    restore_dead,
+)
 from .retrying import CHANGED, lock_waiting, make_due, tell_lanes
 
 logger = logging.getLogger("django_letsgo_worker.maintenance")
@@ -183,14 +190,12 @@ class _Batch:
 
     def _cancel(self, ids: list[int]) -> int:
         rows = Message.objects.using(self.alias).filter(pk__in=ids).order_by("pk")
-        found = list(rows.select_for_update(skip_locked=True) if self.engine.skip_locked else rows)
-        archive_many(found, "cancelled", self.clock, self.alias)
-        ended = [(message.queue, message.type) for message in found]
-        counts.ended_by_hand(ended, "cancelled", self.clock, self.alias)
+        found = lock_free(rows, self.alias)
+        cancel_locked(found, self.clock, self.alias)
         return len(found)
 
     def _redrive(self, ids: list[int]) -> int:
-        dead = lock_dead(ids, self.alias, self.engine)
+        dead = lock_dead(ids, self.alias)
         before = {letter.pk: _facts_of(letter) for letter in dead}
         lives = redrive_locked(
             dead,

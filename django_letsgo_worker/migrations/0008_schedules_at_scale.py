@@ -1,6 +1,6 @@
 """Let quiet schedules cost nothing, and add what people ask of schedules: exceptions, ends, pauses of all.
 
-The rules of what schedules may be are made anew; SQLite copies their table for that.
+Some of the constraints on schedules change; SQLite copies the table for that.
 """
 
 from django.db import migrations, models

@@ -6,6 +6,7 @@ Pure: no database and no clock; the caller says what time it is.
 from .due import Due, Planned, Watch, exclusion, spread_delay
 from .former import FormerPlan, look_back, noted_plans, replaced_plans, to_note
 from .plans import (
+    JUST_BEFORE,
     STATES,
     Plan,
     Plannable,
@@ -36,6 +37,7 @@ __all__ = [
     "DECLARED_FIELDS",
     "DEFAULT_GRACE",
     "FIELDS",
+    "JUST_BEFORE",
     "MESSAGE_FIELDS",
     "RUN_FIELDS",
     "STATES",

@@ -84,7 +84,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Why a planned time does not run, and since when on no other before it did either."""
+    """Why a planned time does not run, and from when on none has run for that reason."""
 
     why: str
     since: datetime

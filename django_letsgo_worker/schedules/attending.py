@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from django.db import DatabaseError, InterfaceError, transaction
 
@@ -23,10 +22,13 @@ from ..signals import schedule_failed
 from ..validation import storable
 from . import occurrences, overlap
 from .changes import Change, Round, is_left
-from .locking import Overtaken, lock_free, move, write
+from .locking import Overtaken, lock_free, move
 
 logger = logging.getLogger("django_letsgo_worker.schedules")
 
+# So many rows share a transaction: what one transaction and its statements cost is shared by them, and
+# who waits for a locked row waits for a moment only.
+GROUP = 500
 LONGEST_PROBLEM = 2_000
 # The columns that one statement writes for a group: all that firing moves.
 FIRED = ("next_run_at", "next_planned_at", "planned_from", "problem", "last_run_at", "runs")
@@ -43,14 +45,14 @@ class Attended:
     messages: list[Message] = field(default_factory=list)
 
 
-def attend(ids: Sequence[int], round: Round, act: Act, *, group: int) -> list[Message]:
+def attend(ids: Sequence[int], round: Round, act: Act) -> list[Message]:
     """Do to each of the rows what it needs, and return the messages made.
 
     Rows that another process has are left to it. A group that fails is halved until the row that spoils it
     is alone; that one has its `problem` then. Raises the database's error in an outage.
     """
     made: list[Message] = []
-    waiting = deque(_cut(ids, group))
+    waiting = deque(_cut(ids))
     while waiting:
         few = waiting.popleft()
         attended = _attend_alone(few[0], round, act) if len(few) == 1 else _attend_group(few, round, act)
@@ -59,12 +61,12 @@ def attend(ids: Sequence[int], round: Round, act: Act, *, group: int) -> list[Me
             waiting.extendleft((few[half:], few[:half]))
             continue
         made += attended.messages
-        waiting.extend(_cut([one.job.pk for one in attended.changes if is_left(one, round)], group))
+        waiting.extend(_cut([one.job.pk for one in attended.changes if is_left(one, round)]))
     return made
 
 
-def _cut(ids: Sequence[int], group: int) -> Iterator[Sequence[int]]:
-    return (ids[start : start + group] for start in range(0, len(ids), group))
+def _cut(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + GROUP] for start in range(0, len(ids), GROUP))
 
 
 def _attend_group(ids: Sequence[int], round: Round, act: Act) -> Attended | None:
@@ -171,7 +173,7 @@ def _write(changes: Sequence[Change], using: str) -> None:
         if change.next_run_at is not None and change.columns and change.columns.keys() <= set(FIRED):
             fired.append(change)
         elif change.columns:
-            write(change.job, change.version, change.next_run_at, change.columns, using)
+            move(change.job, change.version, change.next_run_at, change.columns, using)
     if not fired:
         return
     rows = [
@@ -216,11 +218,12 @@ def _note_problem(job_id: int, error: Exception, round: Round) -> None:
     stands = planning.is_planned(job) or planning.carries_on(job)
     if problem == job.problem and (stands or job.next_run_at is None):
         return
-    columns: dict[str, Any] = {"problem": problem}
+    change = Change(job, job.version, job.next_run_at)
+    unsettled = None if stands else planning.to_note(planning.replaced_plans(job, round.clock))
+    change.set(problem=problem)
     if not stands:
-        columns |= {"next_run_at": None, "next_planned_at": None, "planned_from": ""}
-        columns["unsettled"] = planning.to_note(planning.replaced_plans(job, round.clock))
-    move(job, round.using, **columns)
+        change.set(next_run_at=None, next_planned_at=None, planned_from="", unsettled=unsettled)
+    move(job, change.version, change.next_run_at, change.columns, round.using)
     logger.error("Schedule %r is broken: %s", job.name, problem, extra={"schedule": job.name})
     say = partial(schedule_failed.send_robust, sender=ScheduledJob, schedule=job, problem=problem)
     transaction.on_commit(say, using=round.using, robust=True)

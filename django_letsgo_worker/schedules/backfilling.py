@@ -1,4 +1,4 @@
-"""Backfill: the planned times of a range that have no occurrence get one, each once, whoever asks again."""
+"""Backfill: messages for past planned times that have no occurrence, once however often it is asked for."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from itertools import islice
 from ..engines import engine_for
 from ..errors import InvalidSchedule, ScheduleNotFound
 from ..models import ScheduledJob
-from ..planning import Planned, Watch, exclusion
+from ..planning import JUST_BEFORE, Planned, Watch, exclusion
 from ..validation import check_delay, check_moment
 from . import occurrences
+from .attending import GROUP
 from .changes import Change, Round
 from .locking import alias_of, lock
 from .operations import find
@@ -20,9 +21,7 @@ from .overlap import Earlier
 
 logger = logging.getLogger("django_letsgo_worker.schedules")
 
-GROUP = 500
 MOST = 100_000
-JUST_BEFORE = datetime.resolution
 
 
 def backfill(

@@ -1,6 +1,6 @@
 """What one round does to a row: its columns that change, and the planned times that have come.
 
-Decided on the locked row in memory; occurrences.py records the planned times, and writing.py writes it all.
+Decided on the locked row in memory; occurrences.py records the planned times, attending.py writes the rows.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ logger = logging.getLogger("django_letsgo_worker.schedules")
 
 # Runs that live are passed over; of so many more than count.
 LOOKED_PAST = 100
-# A schedule whose run has died within this time is looked at; each minute somebody does.
+# Schedules with a run that died within this time are checked once a minute.
 LATELY = timedelta(minutes=5)
 LINE = "Schedule %r was switched off: %s."
 

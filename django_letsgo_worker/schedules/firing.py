@@ -24,9 +24,6 @@ from .locking import alias_of
 from .pausing import pauses_since, present_pause
 
 JOBS, PAUSES = ScheduledJob._meta.db_table, SchedulesPause._meta.db_table
-# So many rows share a transaction: what one transaction and its statements cost is shared by them, and
-# who waits for a locked row waits for a moment only.
-GROUP = 500
 # Broken rows are tried again with every look, so that they recover by themselves; a few at a time, so that
 # a thousand of them do not hold up the others.
 BROKEN_AT_ONCE = 20
@@ -125,15 +122,17 @@ def fire_due(
     edited = _edited(clock, alias) if edits else []
     if not due and not edited:
         return []
-    is_paused = present_pause(alias, clock) is not None
-    # All that are kept, and they are few: what an edit replaced may have been due long ago.
-    pauses = pauses_since(LONG_AGO, clock, alias)
-    watch = Watch(clock, _awake_since(due, clock, awake_since, alias), pauses)
-    round = Round(alias, watch, now, is_paused)
-    ids = [] if is_paused else [pk for pk, *_ in due]
-    made = attend(ids, round, change_of, group=GROUP)
+    round = _round(alias, clock, now, _awake_since(due, clock, awake_since, alias))
+    ids = [] if round.is_paused else [pk for pk, *_ in due]
+    made = attend(ids, round, change_of)
     attended = set(ids)
-    return made + attend([pk for pk in edited if pk not in attended], round, change_of, group=GROUP)
+    return made + attend([pk for pk in edited if pk not in attended], round, change_of)
+
+
+def _round(using: str, clock: datetime, now: datetime | None, awake_since: datetime | None = None) -> Round:
+    # All pauses that are kept, and they are few: what an edit replaced may have been due long ago.
+    watch = Watch(clock, awake_since, pauses_since(LONG_AGO, clock, using))
+    return Round(using, watch, now, is_paused=present_pause(using, clock) is not None)
 
 
 def _due(clock: datetime, using: str, limit: int) -> list[Due]:
@@ -160,7 +159,8 @@ def resume_due(now: datetime | None = None, *, using: str | None = None) -> int:
     alias = alias_of(using)
     clock = now or engine_for(alias).clock()
     ids = list(ScheduledJob.objects.using(alias).to_resume(clock).values_list("pk", flat=True))
-    attend(ids, Round(alias, Watch(clock), now), change_of, group=GROUP)
+    if ids:
+        attend(ids, _round(alias, clock, now), change_of)
     return len(ids)
 
 
@@ -175,7 +175,7 @@ def mend_plans(after: int = 0, now: datetime | None = None, *, using: str | None
     round = Round(alias, Watch(clock), now)
     rows = ScheduledJob.objects.using(alias).filter(enabled=True, pk__gt=after).order_by("pk")
     looked_at = list(rows.defer("payload")[:MENDED_AT_ONCE])
-    attend([job.pk for job in looked_at if _is_ahead(job, clock)], round, mended, group=GROUP)
+    attend([job.pk for job in looked_at if _is_ahead(job, clock)], round, mended)
     return looked_at[-1].pk if len(looked_at) == MENDED_AT_ONCE else None
 
 

@@ -53,20 +53,13 @@ def _locking(
     return rows
 
 
-def move(job: ScheduledJob, using: str, **columns: Any) -> None:
-    """Write columns of a row, if its plan is still the one that was read; else raise Overtaken.
+def move(
+    job: ScheduledJob, version: int, next_run_at: datetime | None, columns: dict[str, Any], using: str
+) -> None:
+    """Write columns of a row that still has this version and next run; else raise Overtaken.
 
     The lock alone would do where there is one. This also holds where it was lost, or where there was none.
     """
-    write(job, job.version, job.next_run_at, columns, using)
-    for name, value in columns.items():
-        setattr(job, name, value)
-
-
-def write(
-    job: ScheduledJob, version: int, next_run_at: datetime | None, columns: dict[str, Any], using: str
-) -> None:
-    """Write columns of a row that still has this version and next run; else raise Overtaken."""
     rows = ScheduledJob.objects.using(using).filter(pk=job.pk, version=version)
     if next_run_at is None:
         rows = rows.filter(next_run_at__isnull=True)

@@ -1,13 +1,17 @@
 """LETSGO_WORKER and its environment: one frozen, validated object.
 
-Nothing is read at import; settings() reads once and again after Django's setting_changed.
+Nothing is read at import; settings() reads once and again after Django's setting_changed. A block of
+on_database() has another alias than the one that they name.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +23,8 @@ from django.core.signals import setting_changed
 from .backoff import NAMED, Backoff, check_backoff
 from .errors import InvalidMessage
 from .hints import nearest, suggestion
+from .policies import NO_POLICIES, Policies
+from .policies import read as read_policies
 from .validation import check_name, show
 
 NAME = "LETSGO_WORKER"
@@ -57,6 +63,8 @@ class Settings:
     imports: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     close_connections: bool = False
+    types: Policies = NO_POLICIES
+    encoder: str = ""
 
 
 def _text(value: Any) -> str:
@@ -165,6 +173,23 @@ def _backoff(value: Any) -> Backoff:
     return check_backoff(value)
 
 
+def _policies(value: Any) -> Policies:
+    """Return policies; in the environment they are an object of JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError("must be JSON: patterns, and options for each") from None
+    return read_policies(value)
+
+
+def _path(value: Any) -> str:
+    text = "" if value is None else _text(value)
+    if text and not all(part.isidentifier() for part in text.split(".")):
+        raise ValueError("must be a dotted path, such as django.core.serializers.json.DjangoJSONEncoder")
+    return text
+
+
 DAY, CENTURY, GIBIBYTE = 86_400.0, 36_500.0, 1 << 30
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -190,6 +215,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "IMPORTS": _names,
     "CONTEXT": _names,
     "CLOSE_CONNECTIONS": _yes_or_no,
+    "TYPES": _policies,
+    "ENCODER": _path,
 }
 # Empty variables of the environment are ignored, except for these settings.
 _MAY_BE_EMPTY = ("SCHEDULE", "AUTODISCOVER", "IMPORTS", "CONTEXT", "REDACT")
@@ -230,15 +257,56 @@ def load(given: dict[str, Any], environment: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
-@cache
+# The alias of the block that runs, for each thread and async task; None is the one that DATABASE names.
+_block: ContextVar[str | None] = ContextVar("letsgo_database", default=None)
+
+
 def settings() -> Settings:
-    """Return the project's settings, read at the first call."""
+    """Return the project's settings, read at the first call; in a block of on_database() with its alias."""
+    return _settings_on(_block.get())
+
+
+@cache
+def _settings_on(alias: str | None) -> Settings:
+    if alias is not None:
+        return replace(_settings_on(None), database=alias)
     return load(getattr(django_settings, NAME, {}), dict(environ.Env.ENVIRON))
+
+
+@contextmanager
+def on_database(alias: str | None) -> Iterator[None]:
+    """Do all that the block does without naming an alias on this one, as if DATABASE named it.
+
+    It holds for this thread or async task, and for the tasks that the block starts. None changes nothing.
+    """
+    token = _block.set(_block.get() if alias is None else alias)
+    try:
+        yield
+    finally:
+        _block.reset(token)
+
+
+def configured_alias() -> str:
+    """Return the alias that DATABASE names, whatever block runs."""
+    return _settings_on(None).database
+
+
+def further_alias() -> str | None:
+    """Return the alias of the block that runs; None if it is the one that DATABASE names."""
+    alias = settings().database
+    return None if alias == configured_alias() else alias
+
+
+def check_alias(alias: str) -> None:
+    """Refuse an alias that DATABASES does not have."""
+    if alias not in django_settings.DATABASES:
+        known = ", ".join(django_settings.DATABASES)
+        raise ImproperlyConfigured(f"There is no database {alias!r} in DATABASES, which has {known}.")
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:
     if setting == NAME:
-        settings.cache_clear()
+        _settings_on.cache_clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="django_letsgo_worker.conf")

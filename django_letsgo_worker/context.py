@@ -1,16 +1,18 @@
 """Context carriers: facts that go with a message from the code that enqueues it to the code that handles it.
 
-The setting CONTEXT names those that are used; what they carry stands in the message's headers.
+The setting CONTEXT names those that are used; what they carry stands in the message's headers. What a tracer
+makes of it is no part of this: it registers a carrier.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,6 +43,41 @@ class Carrier(Protocol):
         """Return a context manager to enter around the handler; None when the message carries nothing."""
 
 
+class Sender(Carrier, Protocol):
+    """A carrier that also surrounds each INSERT of messages, those of schedules too."""
+
+    def sending(self, sending: Sending) -> AbstractContextManager[Any]:
+        """Return a context manager to enter around the INSERT; it may add headers when it is entered."""
+
+
+@dataclass(slots=True, eq=False)
+class Sending:
+    """Messages around their INSERT.
+
+    `rows` are the messages, checked and complete, their payload and headers as JSON text; `is_batch` says
+    that one enqueue_many() made them. After the INSERT `ids` are there, in order, and `created` is False if
+    instead of a new message the live one of its key was given back, or replaced.
+    """
+
+    # Of engines.NewRow, a floor above this one.
+    rows: list[Any]
+    is_batch: bool = False
+    ids: Sequence[int] = ()
+    created: bool = True
+
+    def add(self, headers: Mapping[str, Any], place: int | None = None) -> None:
+        """Add headers, of at most 4096 bytes, to the row at a place, or to all; those that it has win."""
+        if not headers:
+            return
+        validation.encode("what a carrier adds", dict(headers), MOST_BYTES)
+        joined: dict[str, str] = {}
+        for at in range(len(self.rows)) if place is None else (place,):
+            text = self.rows[at].headers
+            if text not in joined:
+                joined[text] = validation.exact_json({**headers, **json.loads(text)})
+            self.rows[at] = replace(self.rows[at], headers=joined[text])
+
+
 # -- for projects -------------------------------------------------------------------------------------------
 
 
@@ -63,8 +100,10 @@ def carrier(
 
 
 def register(name: str, carrier: Carrier) -> None:
-    """Define a carrier that is given whole deliveries; CONTEXT can name it."""
+    """Define a carrier that is given whole deliveries, and may be a Sender; CONTEXT can name it."""
+    global _has_senders
     _carriers[name] = carrier
+    _has_senders |= hasattr(carrier, "sending")
 
 
 def get_correlation_id() -> str | None:
@@ -83,11 +122,17 @@ def correlation_id(value: str | None) -> Iterator[None]:
 
 
 class CorrelationFilter(logging.Filter):
-    """A filter for log handlers: each record gets a `correlation_id`, "-" where there is none."""
+    """A filter for log handlers: each record says which message its line is about, "-" where there is none.
+
+    It gets `correlation_id`, `message_id`, `message_type`, `queue` and `attempt`, unless it has them already.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the correlation id to `record`; let it pass."""
-        record.correlation_id = get_correlation_id() or "-"
+        """Add what is known of the message to `record`; let it pass."""
+        known = facts()
+        for name in FACTS:
+            if vars(record).get(name, ABSENT) == ABSENT:
+                setattr(record, name, known.get(name, ABSENT))
         return True
 
 
@@ -123,6 +168,43 @@ def trace(headers: Mapping[str, str]) -> Iterator[None]:
         context.detach(token)
 
 
+# -- what log lines say of a message -------------------------------------------------------------------------
+
+FACTS = ("message_id", "message_type", "queue", "attempt", "correlation_id")
+# What a format such as %(message_id)s shows where there is none.
+ABSENT = "-"
+
+_delivery: ContextVar[Delivery | None] = ContextVar("letsgo_delivery", default=None)
+
+
+def begin(delivery: Delivery | None) -> None:
+    """Note which delivery this context belongs to; a worker runs each delivery in its own context."""
+    _delivery.set(delivery)
+
+
+def facts() -> dict[str, Any]:
+    """Return what a line that is logged here says of the message being handled; {} without one."""
+    delivery, id = _delivery.get(), get_correlation_id()
+    known = {} if delivery is None else facts_of(delivery)
+    return known if id is None else {**known, "correlation_id": id}
+
+
+def facts_of(delivery: Delivery) -> dict[str, Any]:
+    """Return what a log line says of a delivery, by the names in FACTS; never its payload."""
+    return {
+        "message_id": delivery.message_id,
+        "message_type": delivery.type,
+        "queue": delivery.queue,
+        "attempt": delivery.attempt,
+        "correlation_id": _correlation_id_of(delivery),
+    }
+
+
+def _correlation_id_of(delivery: Delivery) -> str:
+    # The first message of a chain gives the others its id.
+    return str(delivery.headers.get("correlation_id") or delivery.message_id)
+
+
 # -- the carriers -------------------------------------------------------------------------------------------
 
 
@@ -150,8 +232,7 @@ class _Correlation:
         return {} if value is None else {"correlation_id": value}
 
     def restore(self, delivery: Delivery) -> AbstractContextManager[None]:
-        # The first message of a chain gives the others its id.
-        return correlation_id(str(delivery.headers.get("correlation_id") or delivery.message_id))
+        return correlation_id(_correlation_id_of(delivery))
 
 
 class _Trace:
@@ -172,6 +253,8 @@ _carriers: dict[str, Carrier] = {
     "correlation_id": _Correlation(),
     "trace": _Trace(),
 }
+# Whether there ever was a Sender: without one, an enqueue does not even look.
+_has_senders = False
 
 
 # -- at enqueue, and around a handler -----------------------------------------------------------------------
@@ -189,10 +272,27 @@ def captured() -> dict[str, Any]:
     return headers
 
 
+def senders() -> tuple[str, ...]:
+    """Return the names of those carriers in use that surround an INSERT."""
+    if not _has_senders:
+        return ()
+    return tuple(name for name in settings().context if hasattr(_carriers.get(name), "sending"))
+
+
+@contextlib.contextmanager
+def sending(names: tuple[str, ...], rows: Sequence[Any], *, is_batch: bool = False) -> Iterator[Sending]:
+    """Surround an INSERT with these carriers; the rows to insert are those of what this yields."""
+    seen = Sending(list(rows), is_batch)
+    with _Entered(names, lambda name: _carriers[name].sending(seen)):  # type: ignore[attr-defined]
+        yield seen
+
+
 def restored(delivery: Delivery | None) -> AbstractContextManager[Any]:
     """Return a context manager that restores the context of a message around its handler."""
     names = settings().context
-    return _Restored(names, delivery) if names and delivery is not None else _UNCHANGED
+    if not names or delivery is None:
+        return _UNCHANGED
+    return _Entered(names, lambda name: _carriers[name].restore(delivery))
 
 
 def unknown_carriers() -> list[str]:
@@ -207,18 +307,20 @@ def _unknown(name: str) -> str:
 _UNCHANGED = contextlib.nullcontext()
 
 
-class _Restored:
-    """All carriers in use, entered in order. None of them can fail the handler, or hide its error."""
+class _Entered:
+    """Carriers, entered in order. None of them can fail what they surround, or hide its error."""
 
-    def __init__(self, names: tuple[str, ...], delivery: Delivery) -> None:
+    def __init__(
+        self, names: tuple[str, ...], manager_of: Callable[[str], AbstractContextManager[Any] | None]
+    ) -> None:
         self.names = names
-        self.delivery = delivery
+        self.manager_of = manager_of
         self.entered: list[tuple[str, AbstractContextManager[Any]]] = []
 
     def __enter__(self) -> None:
         for name in self.names:
             with _tolerated(name):
-                manager = _carriers[name].restore(self.delivery)
+                manager = self.manager_of(name)
                 if manager is not None:
                     manager.__enter__()
                     self.entered.append((name, manager))

@@ -6,17 +6,18 @@ Nothing is planned or written here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, Unpack
 
-from . import planning, registry, typed, validation
+from . import payloads, planning, registry, typed
 from .errors import InvalidSchedule
 from .functions import Place, place_of
 from .hints import no_option
 from .recurrence import Recurrence
+from .validation import show
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +49,18 @@ _declared: dict[str, Declared] = {}
 
 
 def schedule(
-    expression: str,
-    *,
-    name: str | None = None,
-    timezone: str = "UTC",
-    payload: Any = None,
+    expression: str, *, name: str | None = None, timezone: str = "UTC", payload: Any = None,
+    args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None,
     **fields: Unpack[planning.DeclaredFields],
-) -> Callable[[F], F]:
-    """Declare a schedule for the handler below; it stands above `@handler`.
+) -> Callable[[F], F]:  # fmt: skip
+    """Declare a schedule for the handler or the task below; it stands above `@handler` or `@task`.
 
     Schedulers bring its row in step when they start: the code decides what is said here, people decide
     whether it is on. `expression` is when it runs: rate(5 minutes), @every 90s, five cron fields, a macro
     such as @daily, AWS's cron(...), rrule(FREQ=WEEKLY;BYDAY=MO), or at(2027-01-01T09:00:00); `timezone` the
     IANA name of the zone whose clock it follows. `name` is the handler's type by default. `payload`, `queue`,
     `priority` and `max_attempts` are those of its messages; None means what the handler or the settings say.
+    A task has `args` and `kwargs` instead of a payload.
 
     It runs from `starts_at` to `ends_at`, aware datetimes, but not on the days of `except_on` (text such as
     "12-24..01-02, holidays"); after `max_runs` runs it is over, and deleted if `delete_when_over`.
@@ -73,32 +72,47 @@ def schedule(
     Raises InvalidSchedule or InvalidMessage for anything that cannot be a schedule.
     """
     Recurrence.parse(expression, timezone)
-    text = validation.encode("payload", payload, None)
+    payload = payload_of(payload, args, kwargs)
+    text = payloads.encode(payload, None)
     columns = _columns({**fields})
 
     def declare(function: F) -> F:
         handler = _handler_of(function)
         typed.check(handler.type, text)
         place = place_of(function, sys._getframe(1))
-        _add(Declared(
+        add(Declared(
             name=name or handler.type, schedule=expression, type=handler.type, timezone=timezone,
-            payload=payload, fields=columns, place=handler.place, declared=place,
+            payload=payloads.as_json(payload), fields=columns, place=handler.place, declared=place,
         ))  # fmt: skip
         return function
 
     return declare
 
 
+def payload_of(payload: Any, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> Any:
+    """Return the payload of a schedule's messages: as given, or that of a task with these arguments."""
+    if args is None and kwargs is None:
+        return payload
+    if payload is not None:
+        raise InvalidSchedule("Give a payload, or the args and kwargs of a task, not both.", field="payload")
+    if isinstance(args, (str, bytes)) or not isinstance(kwargs or {}, Mapping):
+        raise InvalidSchedule("args is a list of arguments, and kwargs a dictionary.", field="payload")
+    return {"args": list(args or ()), "kwargs": dict(kwargs or {})}
+
+
+def type_of(thing: Any) -> str:
+    """Return the type of a task's messages, or of those of a function below @handler (InvalidSchedule)."""
+    handler = registry.behind(thing)
+    if handler is None:
+        raise InvalidSchedule(f"{show(thing)} is no type, no handler, and no task of ours.", field="type")
+    return handler.type
+
+
 def _handler_of(function: Any) -> registry.Handler:
-    for handler in registry.handlers():
-        if _is_behind(handler, function):
-            return handler
-    raise InvalidSchedule("@schedule goes above @handler: the function below is not a handler.")
-
-
-def _is_behind(handler: registry.Handler, function: Any) -> bool:
-    """Whether the function is this handler's: that of a @message_type class stands behind its reader."""
-    return function in (handler.function, getattr(handler.function, "__wrapped__", None))
+    handler = registry.behind(function)
+    if handler is None:
+        raise InvalidSchedule("@schedule goes above @handler: the function below is not a handler.")
+    return handler
 
 
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +124,8 @@ def _columns(fields: dict[str, Any]) -> dict[str, Any]:
     return planning.as_columns(fields)
 
 
-def _add(new: Declared) -> None:
+def add(new: Declared) -> None:
+    """Keep a schedule; InvalidSchedule if another one has its name."""
     old = _declared.get(new.name)
     if old is not None and not _is_replaced(old, new):
         if old.place == new.place:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic
 
 from .errors import LeaseLost
+from .validation import show, storable
 
 if TYPE_CHECKING:
     # To type checkers a bare Delivery is one of any payload; before Python 3.13 only they can say so.
@@ -26,20 +27,28 @@ else:
 
 logger = logging.getLogger("django_letsgo_worker.handler")
 
+# Of the text of a progress, in bytes.
+LONGEST_TEXT = 200
+
+# What names an attempt: the message's id and its receipt.
+Lease = tuple[int, int]
+
 
 class Control:
-    """The worker's line to a running handler: two flags, and a way to ask for more time."""
+    """The line between a worker and a running handler: two flags, a way to ask for time, how far it is."""
 
-    __slots__ = ("extend", "lease_lost", "should_stop")
+    __slots__ = ("extend", "lease_lost", "progress", "should_stop")
 
-    def __init__(self, extend: Callable[[float], bool] | None = None) -> None:
+    def __init__(self, extend: Callable[[Lease, float], bool] | None = None) -> None:
         # Set once, by another thread, and never cleared: plain flags are enough.
         self.lease_lost = False
         self.should_stop = False
         self.extend = extend
+        # What the handler last said of itself: a fraction and a text.
+        self.progress: tuple[float, str] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Delivery(Generic[P]):
     """One attempt at one message: the frozen value that a handler is given.
 
@@ -94,9 +103,20 @@ class Delivery(Generic[P]):
         if not math.isfinite(seconds) or seconds <= 0:
             raise ValueError("extend() takes a positive, finite number of seconds.")
         renew = self._control.extend
-        if self.lease_lost or (renew is not None and not renew(seconds)):
+        if self.lease_lost or (renew is not None and not renew((self.message_id, self.receipt), seconds)):
             self._control.lease_lost = True
             raise LeaseLost(self.message_id, self.attempt)
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Say how far the work is: `fraction` from 0 to 1, and `text` for people, at most 200 bytes of it.
+
+        Nothing is written here: the next heartbeat of the worker does that, every third of the lease, and
+        until then a later word replaces an earlier one. The admin, the command line and results of tasks show
+        it while the attempt runs. Raises ValueError for any other number.
+        """
+        if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 <= fraction <= 1:
+            raise ValueError(f"progress() takes a number from 0 to 1, not {show(fraction)}.")
+        self._control.progress = float(fraction), storable(str(text), LONGEST_TEXT)
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -108,3 +128,10 @@ class Delivery(Generic[P]):
             "attempt": self.attempt,
         }
         return logging.LoggerAdapter(logger, facts)
+
+
+def delivery_with(**facts: Any) -> Delivery[Any]:
+    """Return a Delivery of all its facts, made in one step: its constructor sets them one by one."""
+    delivery = Delivery.__new__(Delivery)
+    vars(delivery).update(facts)
+    return delivery

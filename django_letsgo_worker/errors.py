@@ -162,6 +162,18 @@ class MessageRunning(LetsGoError):
         self.message_id = message_id
 
 
+class WaitInTransaction(LetsGoError):
+    """A message is waited for in a transaction, which hides from all workers what it enqueued."""
+
+    def __init__(self, message_id: int) -> None:
+        super().__init__(
+            f"Message {message_id} cannot be waited for inside a transaction, which hides from all workers "
+            "what it enqueued: wait once it has committed, and in tests use "
+            "django_letsgo_worker.testing.drain()."
+        )
+        self.message_id = message_id
+
+
 class MessageEnded(LetsGoError):
     """This message has ended: only dead letters can become live messages again."""
 
@@ -225,6 +237,16 @@ class ProcessAlive(LetsGoError):
             f"`manage.py letsgo worker stop {name}` asks it to end."
         )
         self.name = name
+
+
+class AlreadyRunning(LetsGoError):
+    """A second worker or scheduler is to run inside one process."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A worker or a scheduler runs inside this process already: end the one block of running(), or "
+            "lifespan(), before another begins."
+        )
 
 
 class NotReady(LetsGoError):

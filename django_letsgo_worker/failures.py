@@ -101,9 +101,8 @@ def _locked(keys: Iterable[Key], engine: Engine) -> dict[Key, Failure]:
         chosen |= Q(type=type, fingerprint__in=fingerprints)
     if not by_type:
         return {}
-    rows = _rows(engine).filter(chosen).order_by("pk")
-    found = rows.select_for_update() if engine.skip_locked else rows
-    return {(row.type, row.fingerprint): row for row in found}
+    rows = _rows(engine).filter(chosen).order_by("pk").select_for_update()
+    return {(row.type, row.fingerprint): row for row in rows}
 
 
 def _within_bounds(

@@ -8,12 +8,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from inspect import isasyncgenfunction, isgeneratorfunction, signature, unwrap
+from functools import partial, wraps
+from inspect import (
+    Parameter,
+    Signature,
+    isasyncgenfunction,
+    isfunction,
+    isgeneratorfunction,
+    ismethod,
+    signature,
+    unwrap,
+)
 from types import AsyncGeneratorType, CodeType, FrameType, GeneratorType
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 # Values that a call may return instead of running: nothing happens until they are looped over.
 _LAZY = {
@@ -64,6 +73,22 @@ def misfit(function: Callable[..., Any]) -> str | None:
         # Some functions written in C do not say.
         pass
     return None
+
+
+def with_delivery(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function as one that is called with a delivery, even if it has no parameter."""
+    # A class, or a partial with all arguments, is rather a slip.
+    if not (isfunction(function) or ismethod(function)) or signature(function).parameters:
+        return function
+
+    @wraps(function)
+    def handle(delivery: Any) -> Any:
+        return function()
+
+    # Not that of the function behind it.
+    handle.__signature__ = Signature([Parameter("delivery", Parameter.POSITIONAL_ONLY)])  # type: ignore[attr-defined]
+    # A coroutine function by this mark: what it returns is awaited.
+    return markcoroutinefunction(handle) if is_async(function) else handle
 
 
 def lazy_kind(value: Any) -> str | None:

@@ -1,19 +1,24 @@
-"""Log lines about deliveries, written by signal receivers: one line per attempt, never a payload.
+"""Log lines about deliveries, written by signal receivers, and lines as JSON; never a payload.
 
 Successes and planned times that come faster than people read are summed up in one line per second.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import context
 from .delivery import Delivery
 from .signals import delivery_failed, delivery_finished, message_died, occurrence_fired
-from .validation import counted
+from .validation import counted, show
 
 if TYPE_CHECKING:
     from .models import Message, Occurrence, ScheduledJob
@@ -118,14 +123,7 @@ def _write(
     traceback: BaseException | None = None,
 ) -> None:
     again = f", again in {delay:.3g} s" if delay is not None else ""
-    facts = {
-        "event": f"message.{outcome}",
-        "message_id": delivery.message_id,
-        "message_type": delivery.type,
-        "queue": delivery.queue,
-        "attempt": delivery.attempt,
-        "seconds": seconds,
-    }
+    facts = {"event": f"message.{outcome}", **context.facts_of(delivery), "seconds": seconds}
     logger.log(
         LEVELS.get(outcome, logging.WARNING),
         "%s: message %s (%s) in %s, attempt %d of %d, %.3f s%s%s",
@@ -170,6 +168,69 @@ def log_occurrence(
     scheduler_logger.log(logging.WARNING if is_late else logging.INFO, line, extra=facts)
 
 
+# -- lines for programs --------------------------------------------------------------------------------------
+
+# What every record has; the rest of its attributes are what `extra` and filters added.
+_OF_EVERY_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+
+class JSONFormatter(logging.Formatter):
+    """Writes each log record as one JSON object in one line.
+
+    Its keys are `time` (ISO 8601, UTC), `level`, `logger`, `message`; while a message is handled
+    `message_id`, `message_type`, `queue`, `attempt` and `correlation_id`; what `extra` and filters added; and
+    `exception` and `stack`, as text. A value that is not JSON is written as text. Where another thread
+    formats records (QueueHandler), give the handler that takes them CorrelationFilter. `fmt`, `datefmt`,
+    `style`, `validate` and `defaults` are logging's own, and change nothing.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of `record`."""
+        said = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        added = {
+            name: value
+            for name, value in vars(record).items()
+            if not (name in _OF_EVERY_RECORD or (name in context.FACTS and value == context.ABSENT))
+        }
+        # Once more at the end: what a line says of itself wins, in the first place.
+        line = {**said, **context.facts(), **added, **said}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = self.formatStack(record.stack_info)
+        try:
+            return json.dumps(line, default=_text, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            plain = (str, int, type(None))
+            return json.dumps({n: v if isinstance(v, plain) else _text(v) for n, v in line.items()})
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return show(value)
+
+
+def merge_message(logger: Any, method_name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add what is known of the message being handled: a processor for structlog, in both of its chains.
+
+    It returns `event` with the keys of JSONFormatter; what the line says of itself wins. `logger` and
+    `method_name` are structlog's, and not used.
+    """
+    # Of other libraries' lines ProcessorFormatter gives the record, in which ours name their message.
+    said = vars(event["_record"]) if "_record" in event else {}
+    for name, value in {**context.facts(), **said}.items():
+        if name in context.FACTS and value != context.ABSENT:
+            event.setdefault(name, value)
+    return event
+
+
 def to_console(verbosity: int) -> None:
     """Show log lines on the terminal if the project has no logging for them; INFO from verbosity 1 on."""
     root = logging.getLogger("django_letsgo_worker")
@@ -184,6 +245,10 @@ def to_console(verbosity: int) -> None:
 def connect() -> None:
     """Connect the receivers to the signals; repeated calls change nothing."""
     delivery_failed.connect(log_failure, dispatch_uid="django_letsgo_worker.logs.failure")
-    delivery_finished.connect(log_delivery, dispatch_uid="django_letsgo_worker.logs.delivery")
+    delivery_finished.connect(
+        log_delivery,
+        dispatch_uid="django_letsgo_worker.logs.delivery",
+        wants=partial(logger.isEnabledFor, logging.INFO),
+    )
     message_died.connect(log_death, dispatch_uid="django_letsgo_worker.logs.death")
     occurrence_fired.connect(log_occurrence, dispatch_uid="django_letsgo_worker.logs.occurrence")

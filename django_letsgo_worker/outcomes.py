@@ -94,12 +94,17 @@ class Policy:
     """A handler's rules for its failures.
 
     With `retry_on` (None: anything), all other exceptions give a message up at once; so does `give_up_on`,
-    whatever `retry_on` says.
+    whatever `retry_on` says. One of `succeed_on` counts as a success, whatever the others say.
     """
 
     backoff: Backoff = "10m"
     retry_on: tuple[type[BaseException], ...] | None = None
     give_up_on: tuple[type[BaseException], ...] = ()
+    succeed_on: tuple[type[BaseException], ...] = ()
+
+    def succeeds_on(self, error: BaseException) -> bool:
+        """Whether the work counts as done, such as where what it was about is there no longer."""
+        return isinstance(error, self.succeed_on) and not isinstance(error, (Retry, Reject))
 
     def gives_up_on(self, error: BaseException) -> bool:
         """Whether another attempt is of no use, however many are left."""
@@ -119,6 +124,14 @@ def decide(delivery: Delivery, error: BaseException | None, policy: Policy, resu
         return SUCCEEDED if result is None else Outcome(name="succeeded", result=result)
     if isinstance(error, Snooze):
         return Outcome(name="snoozed", delay_seconds=error.delay, counted=False, exception=error)
+    if policy.succeeds_on(error):
+        delivery.log.info(
+            "Message %s (%s) counts as done: its policy has %s in SUCCEED_ON.",
+            delivery.message_id,
+            delivery.type,
+            type(error).__name__,
+        )
+        return SUCCEEDED
     raised = error.max_attempts if isinstance(error, Retry) else None
     limit = max(delivery.max_attempts, raised or 0)
     if not policy.gives_up_on(error) and delivery.attempt < limit:

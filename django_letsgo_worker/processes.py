@@ -12,7 +12,7 @@ from typing import Any
 from .conf import settings
 from .engines import engine_for
 from .errors import ProcessAlive, ProcessNotFound
-from .models import Process
+from .models import ArchivedMessage, Message, Process, Progress
 from .validation import exact_json
 
 TABLE = Process._meta.db_table
@@ -61,11 +61,12 @@ def beat_and_ask(
         "state": process.state,
         "awake": engine.moment(process.awake_since),
         "overrunning": exact_json(process.overrunning),
+        "progress": exact_json(process.progress),
         "now": engine.dialect.now_param(None),
     }
     update = (
         f"UPDATE {TABLE} SET heartbeat_at = {engine.dialect.clock}, busy = %(busy)s, state = %(state)s, "
-        "overrunning = %(overrunning)s, awake_since = %(awake)s WHERE id = %(id)s"
+        "overrunning = %(overrunning)s, progress = %(progress)s, awake_since = %(awake)s WHERE id = %(id)s"
     )
     wanted = ", ".join(("stop_requested", *asked))
     if engine.can_return_updated:
@@ -89,6 +90,18 @@ def tell_types(process: Process, types: list[str], using: str) -> None:
         Process.objects.using(using).filter(pk=process.pk).update(types=types)
 
 
+def progress_of(message: Message | ArchivedMessage, using: str | None = None) -> Progress | None:
+    """Return how far a message is, as its handler last said it in this attempt; None where it did not.
+
+    It is as old as the worker's last heartbeat; a message that ended has none.
+    """
+    if isinstance(message, ArchivedMessage) or message.leased_by is None:
+        return None
+    rows = Process.objects.using(using or settings().database).filter(pk=message.leased_by)
+    holder = rows.only("progress").first()
+    return None if holder is None else holder.progress_of(message.pk, message.receipt)
+
+
 def set_state(process: Process, state: str, using: str) -> None:
     """Write a new state at once, without waiting for the next heartbeat."""
     process.state = state
@@ -97,7 +110,7 @@ def set_state(process: Process, state: str, using: str) -> None:
 
 def finish(process: Process, using: str) -> None:
     """Record that a process has ended."""
-    process.state = Process.State.STOPPED
+    process.state, process.progress = Process.State.STOPPED, {}
     beat(process, busy=0, using=using)
 
 

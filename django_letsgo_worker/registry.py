@@ -6,32 +6,31 @@ Importing handlers.py modules is here too (autodiscover); running a handler is t
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import module_has_submodule
 
 from . import functions, typed, validation
-from .backoff import Backoff, check_backoff
+from .backoff import Backoff
+from .conf import settings
 from .errors import DuplicateHandler, InvalidMessage, UnknownType
 from .functions import Place
 from .hints import nearest, with_hints
+from .policies import ExceptionClass, Exceptions, HandlerOptions, Policies, checked
 
 if TYPE_CHECKING:
     from .delivery import Delivery
 
-F = TypeVar("F", bound="Callable[[Delivery], Any]")
+F = TypeVar("F", bound="Callable[[Delivery], Any] | Callable[[], Any]")
 P = TypeVar("P")
 R = TypeVar("R")
-ExceptionClass = type[BaseException]
-Exceptions = ExceptionClass | Sequence[ExceptionClass]
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
@@ -62,9 +61,14 @@ class Handler:
     timeout: float | None = None
     atomic: bool = False
     where: Mapping[str, Any] = field(default_factory=dict)
-    retry_on: tuple[ExceptionClass, ...] | None = None
-    give_up_on: tuple[ExceptionClass, ...] = ()
+    retry_on: tuple[ExceptionClass | str, ...] | None = None
+    give_up_on: tuple[ExceptionClass | str, ...] = ()
+    succeed_on: tuple[ExceptionClass | str, ...] = ()
     on_dead: str | None = None
+    # "arguments": one live message for each payload.
+    unique: str | None = None
+    # Days, for what did not die; None: what the settings say.
+    keep_for: float | None = None
     # Where the code registers it; None: where the function stands.
     registered: Place | None = field(default=None, compare=False, repr=False)
     # Stored, since each delivery needs it.
@@ -111,71 +115,6 @@ class Handler:
         )
 
 
-class HandlerOptions(TypedDict, total=False):
-    """The options of @handler, for type checkers."""
-
-    queue: str | None
-    priority: int | None
-    max_attempts: int | None
-    backoff: Any
-    timeout: float | None
-    atomic: bool
-    where: Mapping[str, Any] | None
-    retry_on: Exceptions | None
-    give_up_on: Exceptions
-    on_dead: str | None
-
-
-def _checked_backoff(backoff: Any) -> Backoff:
-    try:
-        return check_backoff(backoff)
-    except ValueError as error:
-        raise InvalidMessage(f"backoff {error}.") from None
-
-
-def _checked_where(where: Any) -> dict[str, Any]:
-    if not isinstance(where, Mapping) or not where or not all(isinstance(key, str) for key in where):
-        raise InvalidMessage("where is a dictionary of top-level keys of the payload and their values.")
-    # As it comes back from the database, in a payload: tuples are lists.
-    checked: dict[str, Any] = json.loads(validation.encode("where", dict(where), validation.MAX_TEXT))
-    return checked
-
-
-def _checked_exceptions(option: str, value: Any) -> tuple[ExceptionClass, ...]:
-    classes = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
-    for one in classes:
-        if not (isinstance(one, type) and issubclass(one, BaseException)):
-            raise InvalidMessage(
-                f"{option} is a list of exception classes; {validation.show(one)} is not one."
-            )
-    return classes
-
-
-def _checked_on_dead(type: Any) -> str:
-    try:
-        return validation.check_name("type", type)
-    except InvalidMessage as error:
-        raise InvalidMessage(f"on_dead names a type of message. {error}") from None
-
-
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "queue": partial(validation.check_name, "queue"),
-    "priority": validation.check_priority,
-    "max_attempts": validation.check_max_attempts,
-    "backoff": _checked_backoff,
-    "timeout": validation.check_timeout,
-    "where": _checked_where,
-    "retry_on": partial(_checked_exceptions, "retry_on"),
-    "give_up_on": partial(_checked_exceptions, "give_up_on"),
-    "on_dead": _checked_on_dead,
-}
-
-
-def checked(**options: Any) -> dict[str, Any]:
-    """Return the options that are not None, each of them checked (InvalidMessage)."""
-    return {name: _CHECKS[name](value) for name, value in options.items() if value is not None}
-
-
 _handlers: dict[str, list[Handler]] = {}
 _lock = threading.Lock()
 
@@ -192,20 +131,13 @@ def handler(
 
 @with_hints("@handler")
 def handler(
-    type: Any,
-    *,
-    queue: str | None = None,
-    priority: int | None = None,
-    max_attempts: int | None = None,
-    backoff: Any = None,
-    timeout: float | None = None,
-    atomic: bool = False,
-    where: Mapping[str, Any] | None = None,
-    retry_on: Exceptions | None = None,
-    give_up_on: Exceptions = (),
-    on_dead: str | None = None,
-) -> Any:
-    """Register the function below for messages of `type`; it is given one Delivery.
+    type: Any, *, queue: str | None = None, priority: int | None = None, max_attempts: int | None = None,
+    backoff: Any = None, timeout: float | None = None, atomic: bool = False,
+    where: Mapping[str, Any] | None = None, retry_on: Exceptions | None = None, give_up_on: Exceptions = (),
+    succeed_on: Exceptions = (), on_dead: str | None = None, unique: str | None = None,
+    keep_for: float | None = None,
+) -> Any:  # fmt: skip
+    """Register the function below for messages of `type`; it is given one Delivery, or nothing.
 
     `type` is text, or a @message_type class: the payloads are then its objects.
 
@@ -217,16 +149,23 @@ def handler(
     transaction with its acknowledgement: its rows in this database exist once, or not at all. `where` narrows
     it to payloads whose top-level keys equal these values.
 
-    `retry_on` and `give_up_on` are exception classes: one of `give_up_on` makes the message a dead letter at
-    once, and with `retry_on` so does any exception that is not among them.
-    `on_dead` is the type of a message that is enqueued in the transaction that makes a dead letter.
+    `retry_on`, `give_up_on` and `succeed_on` are exception classes: one of `give_up_on` makes the message a
+    dead letter at once, and with `retry_on` so does any exception that is not among them; with one of
+    `succeed_on` it counts as done. `on_dead` is the type of a message that is enqueued in the transaction
+    that makes a dead letter.
+
+    With `unique="arguments"` at most one message of the same payload waits or runs, as if that were its
+    unique_key. `keep_for` is how many days an ended message is kept, unless it died; 0 keeps nothing of it.
+
+    What a pattern in the setting TYPES says about the type takes precedence over all of this.
 
     Raises InvalidMessage for bad options, TypeError for a function that cannot be a handler, DuplicateHandler
     when another function is registered for the same messages.
     """
     return _registering(type, atomic, checked(
         queue=queue, priority=priority, max_attempts=max_attempts, backoff=backoff, timeout=timeout,
-        where=where, retry_on=retry_on, give_up_on=give_up_on, on_dead=on_dead,
+        where=where, retry_on=retry_on, give_up_on=give_up_on, succeed_on=succeed_on, on_dead=on_dead,
+        unique=unique, keep_for=keep_for,
     ))  # fmt: skip
 
 
@@ -236,8 +175,9 @@ def _registering(type: Any, atomic: bool, options: dict[str, Any]) -> Callable[[
     check_reserved(name)
 
     def register(function: F) -> F:
-        _check_function(name, function, atomic)
-        handle = function if message is None else typed.reading(message, function)
+        call = functions.with_delivery(function)
+        _check_function(name, call, atomic)
+        handle = call if message is None else typed.reading(message, call)
         place = functions.place_of(function, sys._getframe(1))
         add(Handler(type=name, function=handle, atomic=atomic, registered=place, **options))
         return function
@@ -283,6 +223,7 @@ def add(new: Handler) -> None:
             kept.append(old)
         # Most keys first, so that the first match is the one that is meant.
         _handlers[new.type] = sorted([*kept, new], key=lambda one: -len(one.where))
+        _ruled.pop(new.type, None)
 
 
 def _places(*handlers: Handler) -> list[str]:
@@ -301,7 +242,7 @@ def choose(type: str, payload: Any) -> Handler:
 
     If none of the type's handlers matches, the message counts as done, and one line in the log says so.
     """
-    candidates = _handlers.get(type)
+    candidates = _in_force(type)
     if not candidates:
         raise UnknownType(type)
     plain = candidates[-1]
@@ -320,13 +261,28 @@ def _log_unmatched(delivery: Delivery) -> None:
 
 def is_narrowed(type: str) -> bool:
     """Whether the handler of a type depends on the payload."""
-    return any(one.where for one in _handlers.get(type, ()))
+    known = _handlers.get(type)
+    # The narrowest comes first.
+    return bool(known and known[0].where)
 
 
 def find(type: str) -> Handler | None:
     """Return the handler of a type whatever the payload: the plain one, or any; None when there is none."""
-    candidates = _handlers.get(type)
+    candidates = _in_force(type)
     return candidates[-1] if candidates else None
+
+
+def behind(thing: Any) -> Handler | None:
+    """Return the handler that an object stands for: the function below @handler, or a task; or None."""
+    return next((one for one in handlers() if _stands_for(thing, one.function)), None)
+
+
+def _stands_for(thing: Any, function: Any) -> bool:
+    task = getattr(function, "task", None)
+    if any(thing is one for one in (function, getattr(function, "__wrapped__", function), task)):
+        return True
+    # A copy of a task, for another queue.
+    return thing.__class__ is task.__class__ and getattr(thing, "func", thing) is getattr(task, "func", None)
 
 
 def like(type: str) -> str | None:
@@ -349,7 +305,37 @@ def types() -> list[str]:
 
 def handlers() -> list[Handler]:
     """Return all registered handlers, by type, the narrowest of a type first."""
-    return [one for type in types() for one in _handlers[type]]
+    return [one for type in types() for one in _in_force(type)]
+
+
+def kept_for() -> dict[str, float]:
+    """Return the types that have a keep-time of their own, in days."""
+    return {one.type: one.keep_for for one in handlers() if one.keep_for is not None}
+
+
+# By the policies of the settings, which are other objects once they change: handlers under their rule.
+_ruled: dict[str, list[Handler]] = {}
+_ruled_by: Policies | None = None
+
+
+def _in_force(type: str) -> list[Handler]:
+    """Return the handlers of a type, with what the setting TYPES says about it in place of their options."""
+    try:
+        policies = settings().types
+    except ImproperlyConfigured:
+        # A check says so, and asks for the handlers too.
+        return _handlers.get(type, [])
+    if not policies or type not in _handlers:
+        return _handlers.get(type, [])
+    global _ruled_by
+    with _lock:
+        if policies is not _ruled_by:
+            _ruled.clear()
+            _ruled_by = policies
+        if type not in _ruled:
+            options = policies.of(type)
+            _ruled[type] = [replace(one, **options) for one in _handlers[type]]
+        return _ruled[type]
 
 
 _followers: dict[str, Callable[[str, str | None], bool]] = {}
@@ -378,7 +364,10 @@ def following(dead: str, schedule: str | None, on_dead: str | None) -> list[str]
 def remove(type: Any) -> None:
     """Forget the handlers of a type, or of a @message_type class, for tests."""
     message = typed.find(type)
-    _handlers.pop(type if message is None else message.type, None)
+    name = type if message is None else message.type
+    with _lock:
+        _handlers.pop(name, None)
+        _ruled.pop(name, None)
 
 
 def autodiscover(imports: Sequence[str] = (), *, names: Sequence[str] = ("handlers",)) -> None:

@@ -5,19 +5,20 @@ schedules knows what a round does to the rows. Any number of schedulers may run;
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from django.db import Error, connections
 
 from . import __version__, processes, schedules
-from .conf import settings
+from .conf import on_database, settings
 from .engines import engine_for
 from .errors import InvalidMessage, InvalidSchedule
 from .maintenance import Maintenance
@@ -75,6 +76,13 @@ class Scheduler:
 
     def run(self) -> None:
         """Run until told to stop; no fault of the database ends it."""
+        with on_database(self.using):
+            self._run()
+
+    def _run(self) -> None:
+        # What is open was opened before.
+        connections[self.using].close()
+        engine_for(self.using).notice_silence()
         try:
             while not self.stop.is_set():
                 self.turned_at = time.monotonic()
@@ -86,6 +94,17 @@ class Scheduler:
                 self._rest(pause)
         finally:
             self._finish()
+
+    @contextlib.contextmanager
+    def on_a_thread(self) -> Iterator[None]:
+        """Run on a thread of its own while the block runs."""
+        thread = threading.Thread(target=self.run, name="letsgo-scheduler", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.stop.set()
+            thread.join(timeout=10.0)
 
     def _rest(self, seconds: float) -> None:
         """Wait; where the database can tell that a schedule was saved, that ends the wait."""
@@ -109,8 +128,8 @@ class Scheduler:
             return SHORTEST_PAUSE
         if look.is_due:
             return SHORTEST_PAUSE if fired else BLOCKED_PAUSE
-        until_beat = self._beats_again_at - time.monotonic()
-        return max(SHORTEST_PAUSE, min(self.look_seconds, until_beat, look.seconds_until_next))
+        until_next = min(self._beats_again_at - time.monotonic(), self._housekeeper.due_in)
+        return max(SHORTEST_PAUSE, min(self.look_seconds, until_next, look.seconds_until_next))
 
     def _look(self) -> schedules.Look:
         """Look at the schedules, and record a heartbeat with the same statement when it is time for one."""

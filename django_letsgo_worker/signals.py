@@ -32,6 +32,10 @@ class WantedSignal(DocumentedSignal):
         if wants is not None:
             self._wishes[receiver] = wants
 
+    def disconnect(self, receiver: Any = None, *args: Any, **kwargs: Any) -> bool:
+        self._wishes.pop(receiver, None)
+        return bool(super().disconnect(receiver, *args, **kwargs))
+
     @property
     def is_wanted(self) -> bool:
         """Whether anybody wants it; who does not say wants it."""
@@ -62,8 +66,8 @@ delivery_failed = DocumentedSignal(
     """
 )
 
-delivery_finished = DocumentedSignal(
-    """Sent after the outcome of an attempt is in the database.
+delivery_finished = WantedSignal(
+    """Sent after the outcome of an attempt is in the database; a success, if a receiver wants to hear of it.
 
     `sender`: the class Delivery. `delivery`: the Delivery. `outcome`: "succeeded", "retry", "snoozed",
     "dead", "expired" or "released". `seconds`: how long the attempt ran. `exception`: what the handler

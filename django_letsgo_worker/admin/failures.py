@@ -79,7 +79,7 @@ class QueueFilter(FoundFilter):
     parameter_name = "queue"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        served = {name for worker in snapshot(request).workers for name in worker.queues or ()}
+        served = {name for worker in snapshot(request).workers for name in worker.named_queues or ()}
         handled = {handler.queue for handler in registry.handlers() if handler.queue}
         return self.with_own(sorted({"default", *served, *handled}))
 

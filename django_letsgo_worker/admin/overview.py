@@ -31,13 +31,15 @@ from ..inspection import (
     groups_of,
     has_history,
     history,
+    leading_to,
+    manage,
     new_versions,
     next_jobs,
     problems_in,
     totals,
 )
 from ..models import Failure, ScheduledJob
-from . import formatting
+from . import formatting, sites
 from .base import APP, snapshot
 from .charts import Chart, Mark, Series
 
@@ -84,7 +86,8 @@ def put_badge_on(site: admin.AdminSite) -> None:
 def found_problems(request: HttpRequest) -> list[Problem]:
     """Return the problems for a page of the whole project, which does not fail if they cannot be read."""
     try:
-        return [] if alias_of_queue() is None else problems_in(snapshot(request))
+        with leading_to(getattr(request, "current_app", None)):
+            return [] if alias_of_queue() is None else problems_in(snapshot(request))
     except (Error, LetsGoError):
         logger.warning("The problems for the admin's index cannot be read.", exc_info=True)
         return []
@@ -138,6 +141,19 @@ class Overview:
         there = gettext("Queues: %(queues)d, workers: %(workers)d, schedulers: %(schedulers)d.")
         counts = {"queues": facts.queues, "workers": facts.workers, "schedulers": facts.schedulers}
         return f"{said} {there % counts}"
+
+    def databases(self) -> list[dict[str, Any]]:
+        """Return the databases that have sites as links to their overviews; none where there is one only."""
+        found = sites.overviews(self.request, self.site)
+        links = [
+            {"url": url, "label": alias, "is_chosen": alias == self.page.using}
+            for alias, url in found.items()
+        ]
+        return links if len(links) > 1 else []
+
+    @property
+    def run_command(self) -> str:
+        return manage("runworker", "--with-scheduler")
 
     # -- the work now ----------------------------------------------------------------------------------------
 

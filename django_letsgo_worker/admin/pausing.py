@@ -256,4 +256,4 @@ class PausingAdmin(ReadOnlyAdmin):
             "media": self.media + form.media,
         }
         request.current_app = self.admin_site.name
-        return TemplateResponse(request, "admin/django_letsgo_worker/queue_form.html", context)
+        return TemplateResponse(request, "admin/django_letsgo_worker/verb_form.html", context)

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import processes
 from ..errors import LetsGoError
-from ..inspection import InHand, in_hand, liveness_of
+from ..inspection import InHand, in_hand, liveness_of, share_done
 from ..models import Process
 from . import formatting
 from .base import ReadOnlyAdmin, snapshot, snapshot_of
@@ -134,7 +134,11 @@ class ProcessAdmin(ReadOnlyAdmin):
     def queues_shown(self, row: Any) -> Any:
         if row.kind == Process.Kind.SCHEDULER:
             return formatting.NOTHING
-        return _("all") if row.queues is None else formatting.cut(", ".join(map(str, row.queues)))
+        if row.named_queues is not None:
+            return formatting.cut(", ".join(row.named_queues))
+        if not row.excluded_queues:
+            return _("all")
+        return gettext("all but %(queues)s") % {"queues": formatting.cut(", ".join(row.excluded_queues))}
 
     @admin.display(description=_("types"))
     def types_shown(self, row: Any) -> str:
@@ -188,11 +192,15 @@ class ProcessAdmin(ReadOnlyAdmin):
             return formatting.NOTHING
         now = snapshot_of(row).now
         lines = [
-            (self._message(one, formatting.cut(one.type)), formatting.when(one.since, now))
+            (
+                self._message(one, formatting.cut(one.type)),
+                formatting.when(one.since, now),
+                f" · {share_done(one.progress)}" if one.progress is not None else "",
+            )
             for one in row.hand[:MOST_NAMES]
         ]
         more = len(row.hand) - MOST_NAMES
-        listed = format_html_join("", '<div>{} <span class="lg-why">{}</span></div>', lines)
+        listed = format_html_join("", '<div>{} <span class="lg-why">{}{}</span></div>', lines)
         return format_html("{}{}", listed, f"+{more}") if more > 0 else listed
 
     def _held(self, row: Any) -> str:
@@ -226,10 +234,11 @@ class ProcessAdmin(ReadOnlyAdmin):
                 formatting.cut(one.queue),
                 one.attempt,
                 formatting.when(one.since, now),
+                share_done(one.progress) if one.progress is not None else formatting.NOTHING,
             )
             for one in row.hand[:MOST_LISTED]
         )
-        headings = (_("message"), _("type"), _("queue"), _("attempt"), _("since"))
+        headings = (_("message"), _("type"), _("queue"), _("attempt"), _("since"), _("progress"))
         caption = (
             self._held(row) if self._is_silent(row) else gettext("Those that it took first stand first.")
         )

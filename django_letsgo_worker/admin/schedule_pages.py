@@ -95,7 +95,7 @@ class SchedulePages(ScheduleColumns):
         )
         verb = gettext("Switch off") if job.enabled else gettext("Keep it off")
         context = self._context(request, form=form, title=title, lead=lead, verb=verb)
-        return TemplateResponse(request, f"{FOLDER}/queue_form.html", context)
+        return TemplateResponse(request, f"{FOLDER}/verb_form.html", context)
 
     def _switch_off(self, request: HttpRequest, job: ScheduledJob, **facts: Any) -> None:
         because = {"reason": facts["reason"], "resume_at": facts["resume_at"]}
@@ -134,7 +134,7 @@ class SchedulePages(ScheduleColumns):
         )
         asked = {"form": form, "title": title, "lead": lead, "verb": gettext("Backfill")}
         context = self._context(request, **asked, counts=True, found=found)
-        return TemplateResponse(request, f"{FOLDER}/queue_form.html", context)
+        return TemplateResponse(request, f"{FOLDER}/verb_form.html", context)
 
     def _found(self, job: ScheduledJob, form: BackfillForm) -> str:
         """Say how many planned times are to be made up for."""

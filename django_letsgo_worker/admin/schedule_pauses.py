@@ -42,14 +42,14 @@ class SchedulePauses(SchedulePages):
             self._pause_all(request, **form.cleaned_data)
             return self.back(request)
         lead = gettext(
-            "While all schedules are paused, none runs, and nothing is made up for later. Each schedule "
+            "No schedule runs while all are paused, and nothing is made up for later. Each schedule "
             "keeps its own switch and can still be run by hand; messages that are already waiting run."
         )
         verb = gettext("Pause all") if pause is None else gettext("Keep all paused")
         context = self._context(
             request, form=form, title=gettext("Pause all schedules"), lead=lead, verb=verb
         )
-        return TemplateResponse(request, f"{FOLDER}/queue_form.html", context)
+        return TemplateResponse(request, f"{FOLDER}/verb_form.html", context)
 
     def _demand_switch(self, request: HttpRequest) -> None:
         if not (self.has_switch_permission(request) and self.has_view_permission(request)):

@@ -6,12 +6,13 @@ tasks are decorated while Django loads its apps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.apps import apps
 from django.core import checks
 
+from .. import policies
 from ..errors import InvalidMessage, MessageNotFound
 from ..hints import suggestion
 from ..validation import check_name, show
@@ -25,18 +26,28 @@ from .compat import (
     task_backends,
     task_enqueued,
 )
-from .tasks import LetsGoTask
+from .decorator import task
+from .tasks import LetsGoTask, LetsGoTaskContext
 
-__all__ = ["LetsGoBackend", "LetsGoTask", "connect", "message_id_of", "result_id_of"]
+__all__ = [
+    "LetsGoBackend",
+    "LetsGoTask",
+    "LetsGoTaskContext",
+    "connect",
+    "message_id_of",
+    "result_id_of",
+    "task",
+]
 
-OPTIONS = [name.upper() for name in tasks.POLICY]
+OPTIONS = [*(name.upper() for name in tasks.POLICY), "TASKS"]
 
 
 class LetsGoBackend(BaseTaskBackend):
     """Tasks in the database of the project, run by `manage.py runworker`.
 
-    `alias` is its key in TASKS, `params` what stands there: QUEUES, a list of names, and OPTIONS, which are
-    MAX_ATTEMPTS, BACKOFF, TIMEOUT, ATOMIC and ON_DEAD, as of a handler. Raises InvalidTaskBackend for others.
+    `alias` is its key in TASKS, `params` what stands there: QUEUES, a list of names, and OPTIONS. Those are
+    the options of a handler in capitals (MAX_ATTEMPTS, BACKOFF, RETRY_ON and so on), and TASKS: patterns of
+    module paths, each with options for the tasks that match it. Raises InvalidTaskBackend for others.
     """
 
     task_class = LetsGoTask
@@ -49,19 +60,25 @@ class LetsGoBackend(BaseTaskBackend):
         super().__init__(alias, params)
         if isinstance(params.get("QUEUES"), str):
             raise InvalidTaskBackend(f"QUEUES of TASKS[{alias!r}] is a list of names, not text.")
-        self._check_options()
+        self.rules = self._rules()
         discovery.connect()
 
-    def _check_options(self) -> None:
+    def _rules(self) -> tasks.Rules:
         where = f"OPTIONS of TASKS[{self.alias!r}]"
         for key in self.options:
             if key not in OPTIONS:
                 hint = suggestion(str(key).upper(), OPTIONS)
                 raise InvalidTaskBackend(f"{where} has no {key!r}.{hint}")
         try:
-            tasks.policy_of(None, self.options)
+            patterns = policies.read(self.options.get("TASKS", {}))
+        except ValueError as error:
+            raise InvalidTaskBackend(f"TASKS in {where} {error}.") from None
+        rules = tasks.Rules(self.options, patterns)
+        try:
+            rules.policy_of(None)
         except InvalidMessage as error:
             raise InvalidTaskBackend(f"{where}: {error}") from None
+        return rules
 
     def validate_task(self, task: Task[..., Any]) -> None:
         """Refuse a `task` that cannot be enqueued (InvalidTask); register the type of one that can.
@@ -69,8 +86,8 @@ class LetsGoBackend(BaseTaskBackend):
         Django calls this when a task is decorated, and when using() changes it.
         """
         super().validate_task(tasks.dated(task))
-        tasks.check(task, self.options)
-        handlers.register(task, self.options)
+        tasks.check(task, self.rules)
+        handlers.register(task, self.rules)
 
     def enqueue(  # type: ignore[override]
         self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -84,20 +101,42 @@ class LetsGoBackend(BaseTaskBackend):
         from . import results
 
         self.validate_task(task)
-        message = messages.enqueue(
-            tasks.type_of(task),
-            {"args": handlers.as_json(args), "kwargs": handlers.as_json(kwargs)},
-            queue=task.queue_name,
-            priority=int(task.priority),
-            max_attempts=tasks.policy_of(task, self.options).get("max_attempts"),
-            unique_key=getattr(task, "unique_key", None),
-            headers=results.headers_of(task, self.alias),
-            **tasks.visibility_of(task),
-        )
+        message = messages.enqueue(payload=handlers.payload_of(args, kwargs), **self._options_of(task))
         result = results.result_of(message, task)
         if message.created:
             task_enqueued.send_robust(sender=type(self), task_result=result)
         return result
+
+    def enqueue_many(
+        self, task: Task[..., Any], calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
+    ) -> list[str]:
+        """Add a message for `task` and each of `calls`; return the ids of the results, in order.
+
+        Each call is its arguments and its named arguments. No signal is sent.
+        """
+        from .. import messages
+
+        self.validate_task(task)
+        options = self._options_of(task)
+        rows = ({"payload": handlers.payload_of(args, kwargs)} for args, kwargs in calls)
+        return [result_id_of(id) for id in messages.enqueue_many(rows, **options)]
+
+    def _options_of(self, task: Task[..., Any]) -> dict[str, Any]:
+        """Return the arguments of enqueue() that a task decides; what its handler decides is left to that."""
+        from . import results
+
+        is_elsewhere = handlers.changed("backend", task) is not None
+        priority = handlers.changed("priority", task)
+        return {
+            "type": tasks.type_of(task),
+            # What using() changed; the rest is the handler's, by the settings as they are now.
+            "queue": handlers.changed("queue_name", task),
+            "priority": None if priority is None else int(priority),
+            "max_attempts": self.rules.policy_of(task).get("max_attempts") if is_elsewhere else None,
+            "unique_key": getattr(task, "unique_key", None),
+            "headers": results.headers_of(task, self.alias),
+            **tasks.visibility_of(task),
+        }
 
     def get_result(self, result_id: str) -> TaskResult[..., Any]:
         """Return the result of the id `result_id`; TaskResultDoesNotExist, or ImportError without the task.

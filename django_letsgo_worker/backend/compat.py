@@ -13,7 +13,7 @@ from ..errors import UnfitTasks
 if TYPE_CHECKING or find_spec("django.tasks"):
     from django.tasks import Task, TaskContext, TaskResult, TaskResultStatus, task_backends
     from django.tasks.backends.base import BaseTaskBackend
-    from django.tasks.base import TaskError
+    from django.tasks.base import TASK_REFRESH_ATTRS, TaskError
     from django.tasks.exceptions import InvalidTask, InvalidTaskBackend, TaskResultDoesNotExist
     from django.tasks.signals import task_enqueued, task_finished, task_started
     from django.utils.json import normalize_json
@@ -42,6 +42,7 @@ else:
     task_backends = _named("", "task_backends")
     BaseTaskBackend = _named(".backends.base", "BaseTaskBackend")
     Task = _named(".base", "Task")
+    TASK_REFRESH_ATTRS = _named(".base", "TASK_REFRESH_ATTRS")
     TaskError = _named(".base", "TaskError")
     InvalidTask = _named(".exceptions", "InvalidTask", "InvalidTaskError")
     InvalidTaskBackend = _named(".exceptions", "InvalidTaskBackend", "InvalidTaskBackendError")
@@ -55,6 +56,7 @@ else:
         raise UnfitTasks(_version(), "its TaskResultStatus has no SUCCESSFUL")
 
 __all__ = [
+    "TASK_REFRESH_ATTRS",
     "BaseTaskBackend",
     "InvalidTask",
     "InvalidTaskBackend",

@@ -20,7 +20,7 @@ from ..errors import MessageNotFound
 from ..signals import delivery_finished, message_died, unknown_type
 from .compat import Task, TaskResult, task_backends, task_finished
 from .handlers import register, sender_of, task_behind
-from .tasks import PREFIX, LetsGoTask
+from .tasks import PREFIX, LetsGoTask, Rules
 
 logger = logging.getLogger("django_letsgo_worker.tasks")
 
@@ -68,15 +68,15 @@ def task_of(type: str) -> Task[..., Any]:
         raise ImportError(f"The task {path} cannot be imported: {error}") from error
     if not isinstance(found, Task):
         raise ImportError(f"{path} is not a task.")
-    register(found, _options_for(found), type=type)
+    register(found, _rules_for(found), type=type)
     return found
 
 
-def _options_for(task: Task[..., Any]) -> dict[str, Any]:
-    """Return OPTIONS of its backend, or, for a task that was enqueued by using(backend=...), of our first."""
+def _rules_for(task: Task[..., Any]) -> Rules:
+    """Return the rules of its backend, or of our first for one that was enqueued by using(backend=...)."""
     aliases = ours()
     alias = task.backend if task.backend in aliases else next(iter(aliases), None)
-    return task_backends[alias].options if alias else {}
+    return getattr(task_backends[alias], "rules", Rules()) if alias else Rules()
 
 
 # -- a worker's signals, passed on ---------------------------------------------------------------------------

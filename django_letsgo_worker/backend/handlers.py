@@ -6,14 +6,14 @@ The worker does claims, outcomes and retries, as for any other handler.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import wraps
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from .. import registry, validation
+from .. import payloads, registry, validation
 from ..delivery import Delivery
 from ..functions import lazy_kind
 from ..outcomes import Reject
@@ -22,31 +22,45 @@ from .compat import (
     BaseTaskBackend,
     InvalidTaskBackend,
     Task,
-    TaskContext,
     TaskResult,
     normalize_json,
     task_backends,
     task_started,
 )
-from .tasks import policy_of, type_of
+from .tasks import LetsGoTaskContext, Rules, type_of
 
 
 class UnfitReturnValue(Reject, TypeError):
     """A task's return value that JSON cannot hold; another attempt would repeat the work in vain."""
 
 
-def register(task: Task[..., Any], options: dict[str, Any], *, type: str | None = None) -> None:
-    """Make a task the handler of its type, unless it already is; `options` are those of its backend."""
+def register(task: Task[..., Any], rules: Rules, *, type: str | None = None) -> None:
+    """Make a task the handler of its type, unless it already is; `rules` are those of its backend."""
     type = type or type_of(task)
     known = task_behind(registry.find(type))
-    if known is None or known.func is not task.func:
-        policy = policy_of(task, options)
-        function = _awaitable(task) if iscoroutinefunction(task.func) else _plain(task)
-        registry.add(
-            Handler(
-                type=type, function=function, queue=task.queue_name, priority=int(task.priority), **policy
-            )
-        )
+    if known is not None and known.func is task.func:
+        if known.backend != task.backend:
+            return
+        # As it was decorated: a copy may be for another queue.
+        task = known
+    policy = rules.policy_of(task)
+    if known is task and _policies.get(type) == policy:
+        return
+    _policies[type] = policy
+    function = _awaitable(task) if iscoroutinefunction(task.func) else _plain(task)
+    facts = {"queue": task.queue_name, "priority": int(task.priority), **policy}
+    registry.add(Handler(type=type, function=function, **facts))
+
+
+# With which options each type was registered: the settings may have changed since.
+_policies: dict[str, dict[str, Any]] = {}
+
+
+def changed(name: str, task: Task[..., Any]) -> Any:
+    """Return what using() made of a task's field, or None where that is as it was decorated."""
+    known = task_behind(registry.find(type_of(task)))
+    value = getattr(task, name)
+    return None if known is not None and value == getattr(known, name) else value
 
 
 def task_behind(handler: Handler | None) -> Task[..., Any] | None:
@@ -61,6 +75,12 @@ def sender_of(result: TaskResult[..., Any]) -> type[BaseTaskBackend]:
     except InvalidTaskBackend:
         # It was enqueued under other settings than those of this worker.
         return BaseTaskBackend
+
+
+def payload_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the payload of a call; TypeError or ValueError if neither Django nor ENCODER makes it JSON."""
+    args, kwargs = payloads.written(list(args)), payloads.written(dict(kwargs))
+    return {"args": as_json(args), "kwargs": as_json(kwargs)}
 
 
 def as_json(value: Any) -> Any:
@@ -78,7 +98,7 @@ def _plain(task: Task[..., Any]) -> Any:
 
         result = results.begun(task, delivery)
         task_started.send_robust(sender=sender_of(result), task_result=result)
-        value = task.call(*_arguments(task, result), **result.kwargs)
+        value = task.call(*_arguments(task, result, delivery), **result.kwargs)
         return _kept_later(task, value) if isawaitable(value) else _kept(task, value)
 
     handle.task = task  # type: ignore[attr-defined]
@@ -92,14 +112,16 @@ def _awaitable(task: Task[..., Any]) -> Any:
 
         result = await sync_to_async(results.begun)(task, delivery)
         await task_started.asend_robust(sender=sender_of(result), task_result=result)
-        return _kept(task, await task.acall(*_arguments(task, result), **result.kwargs))
+        return _kept(task, await task.acall(*_arguments(task, result, delivery), **result.kwargs))
 
     handle.task = task  # type: ignore[attr-defined]
     return handle
 
 
-def _arguments(task: Task[..., Any], result: TaskResult[..., Any]) -> list[Any]:
-    return [TaskContext(task_result=result), *result.args] if task.takes_context else result.args
+def _arguments(task: Task[..., Any], result: TaskResult[..., Any], delivery: Delivery) -> list[Any]:
+    if not task.takes_context:
+        return result.args
+    return [LetsGoTaskContext(task_result=result, delivery=delivery), *result.args]
 
 
 async def _kept_later(task: Task[..., Any], value: Awaitable[Any]) -> Any:

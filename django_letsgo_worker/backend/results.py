@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..errors import InvalidMessage, MessageNotFound
 from ..models import ArchivedMessage, Message, Process
 from ..outcomes import attempts_of, error_entry
 from ..validation import show
-from .compat import Task, TaskError, TaskResult, TaskResultStatus
+from .compat import TASK_REFRESH_ATTRS, Task, TaskError, TaskResult, TaskResultStatus
 from .tasks import PREFIX, copy_of
 
 AnyMessage = Message | ArchivedMessage
@@ -34,6 +35,30 @@ SALT = "django_letsgo_worker.backend.result"
 LONGEST_ID = 63
 # A return value that is not JSON ends a task at once, by an error of ours; Django's tasks know it as this.
 READ_AS = {"django_letsgo_worker.backend.handlers.UnfitReturnValue": "builtins.TypeError"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetsGoTaskResult(TaskResult):  # type: ignore[type-arg, misc]
+    """Django's result of a task, and how far a running one is, as its function last said it.
+
+    `progress` is from 0 to 1, None where it was not said in this attempt; both are as old as the worker's
+    last heartbeat.
+    """
+
+    progress: float | None = None
+    progress_text: str = ""
+
+    def refresh(self) -> None:
+        """Read it again."""
+        self._take(self.task.get_backend().get_result(self.id))
+
+    async def arefresh(self) -> None:
+        """Read it again."""
+        self._take(await self.task.get_backend().aget_result(self.id))
+
+    def _take(self, newer: TaskResult[..., Any]) -> None:
+        for name in (*TASK_REFRESH_ATTRS, "progress", "progress_text"):
+            object.__setattr__(self, name, getattr(newer, name))
 
 
 def headers_of(task: Task[..., Any], alias: str) -> dict[str, Any]:
@@ -106,8 +131,12 @@ def result_of(
     """
     args, kwargs = arguments_of(message.payload)
     facts = message.headers.get(HEADER) or {}
-    started_at = _started_at(message)
-    result: TaskResult[..., Any] = TaskResult(
+    started_at, is_over = _started_at(message), isinstance(message, ArchivedMessage)
+    holder = _holder_of(message) if worker is None else None
+    progress = holder.progress_of(message.pk, message.receipt) if holder and not is_over else None
+    result: TaskResult[..., Any] = LetsGoTaskResult(
+        progress=progress.fraction if progress is not None else None,
+        progress_text=progress.text if progress is not None else "",
         task=_as_enqueued(message, task, facts),
         id=id or id_of(message.pk),
         status=status or _status(message),
@@ -119,7 +148,7 @@ def result_of(
         kwargs=kwargs,
         backend=facts.get("backend", task.backend),
         errors=[_error_of(entry) for entry in attempts_of(message.errors)],
-        worker_ids=_worker_ids(message, worker),
+        worker_ids=_worker_ids(message, worker or _name_of(message, holder)),
     )
     object.__setattr__(result, "_return_value", getattr(message, "result", None))
     return result
@@ -180,17 +209,24 @@ def _worker_ids(message: AnyMessage, worker: str | None) -> list[str]:
     """Return the name of a worker for each attempt; for one that failed, it is in the record."""
     names = {entry["attempt"]: entry["process"] for entry in attempts_of(message.errors)}
     ids = [names.get(attempt, UNKNOWN_WORKER) for attempt in range(1, message.attempts + 1)]
-    if worker is None and message.leased_by is not None and getattr(message, "outcome", "") != "dead":
-        worker = _name_of(message.leased_by)
     if ids and worker is not None:
         ids[-1] = worker
     return ids
 
 
-def _name_of(process_id: Any) -> str:
-    names = Process.objects.using(_alias()).filter(pk=process_id).values_list("name", flat=True)
-    # Its row is deleted a day after its end.
-    return next(iter(names), str(process_id))
+def _holder_of(message: AnyMessage) -> Process | None:
+    """Return the process that has a message, or had it at its end; its row is deleted a day after its own."""
+    if message.leased_by is None or getattr(message, "outcome", "") == "dead":
+        return None
+    rows = Process.objects.using(_alias()).filter(pk=message.leased_by)
+    return rows.only("name", "progress").first()
+
+
+def _name_of(message: AnyMessage, holder: Process | None) -> str | None:
+    if holder is not None:
+        return holder.name
+    is_dead = getattr(message, "outcome", "") == "dead"
+    return None if message.leased_by is None or is_dead else str(message.leased_by)
 
 
 def _error_of(entry: dict[str, Any]) -> TaskError:

@@ -5,45 +5,71 @@ __init__.py says which message a task becomes; handlers.py runs it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .. import validation
+from ..delivery import Delivery
 from ..errors import InvalidMessage
 from ..functions import unfit
 from ..hints import no_option
-from ..registry import checked
-from .compat import InvalidTask, Task
+from ..policies import NO_POLICIES, Policies, checked
+from .compat import InvalidTask, Task, TaskContext
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # A message of such a type is a task; what follows is its module path.
 PREFIX = "letsgo:task:"
 LONGEST_PATH = 255 - len(PREFIX)
 # Options of one task, and in capitals, in OPTIONS, of all tasks of a backend.
-POLICY = ("max_attempts", "backoff", "timeout", "atomic", "on_dead")
+POLICY = (
+    "max_attempts", "backoff", "timeout", "atomic", "retry_on", "give_up_on", "succeed_on", "on_dead",
+    "unique", "keep_for",
+)  # fmt: skip
 # The arguments of Django's own using().
 USING = frozenset({"priority", "queue_name", "run_after", "backend"})
 
+if TYPE_CHECKING:
+    TaskOf = Task
+else:
+
+    class TaskOf:
+        """Django's Task, which is generic to type checkers only."""
+
+        def __class_getitem__(cls, parameters: Any) -> type:
+            return Task
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LetsGoTask(Task):  # type: ignore[type-arg]
+class LetsGoTask(TaskOf[P, R]):
     """A task with the options of a handler; None means what OPTIONS of its backend say.
 
     `max_attempts` is from 1 to 32000; `backoff` the pause before the next: "1m", "10m", "1h", seconds, a list
     of them, or a function; `timeout` is in seconds. `atomic` runs a plain function in one transaction with
-    its acknowledgement. `on_dead` is the type of a message that follows the death of a task. With
-    `unique_key` at most one task of this function and key waits or runs; enqueueing another gives the result
-    of that one.
+    its acknowledgement. `retry_on`, `give_up_on` and `succeed_on` are exception classes or their dotted
+    paths: with `retry_on` any other is final, one of `give_up_on` always is, and with one of `succeed_on` the
+    task counts as done. `on_dead` is the type of a message that follows the death of a task. `keep_for` is
+    for how many days its result is kept, unless it died. With `unique_key` at most one task of this function
+    and key waits or runs, with `unique="arguments"` one for each set of arguments; enqueueing another gives
+    the result of that one.
     """
 
     max_attempts: int | None = None
     backoff: Any = field(default=None, hash=False)
     timeout: float | None = None
     atomic: bool | None = None
+    retry_on: Any = field(default=None, hash=False)
+    give_up_on: Any = field(default=None, hash=False)
+    succeed_on: Any = field(default=None, hash=False)
     on_dead: str | None = None
+    unique: str | None = None
+    keep_for: float | None = None
     unique_key: str | None = None
 
-    def using(self, *, unique_key: str | None = None, **changes: Any) -> Task[..., Any]:
+    def using(self, *, unique_key: str | None = None, **changes: Any) -> LetsGoTask[P, R]:
         """Return a copy with other defaults: another `unique_key`, or `changes`, which are Django's own.
 
         Those are priority, queue_name, run_after (here a timedelta from then, too) and backend.
@@ -52,8 +78,66 @@ class LetsGoTask(Task):  # type: ignore[type-arg]
             raise TypeError(no_option("using()", unknown, {*USING, "unique_key"}))
         # Not super(): with slots, dataclass() makes a second class, which that would not find.
         changed: Any = Task.using(self, **changes)
-        copy: Task[..., Any] = changed if unique_key is None else replace(changed, unique_key=unique_key)
+        copy: LetsGoTask[P, R] = changed if unique_key is None else replace(changed, unique_key=unique_key)
         return copy
+
+    def enqueue_many(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[str]:
+        """Enqueue this task once for each of `calls`, a tuple of arguments or a dictionary of named ones.
+
+        Returns the ids of their results, in order; get_result() takes one. It is one statement for some
+        thousand tasks, and all of them or none are enqueued; no signal is sent for each. TypeError or
+        ValueError for arguments that JSON or a database cannot hold.
+        """
+        arguments = [((), call) if isinstance(call, Mapping) else (tuple(call), {}) for call in calls]
+        in_bulk = getattr(self.get_backend(), "enqueue_many", None)
+        if in_bulk is None:
+            return [Task.enqueue(self, *args, **kwargs).id for args, kwargs in arguments]
+        ids: list[str] = in_bulk(self, arguments)
+        return ids
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function here and now with `args` and `kwargs`.
+
+        A context among these becomes one of ours, whatever backend calls.
+        """
+        result: R = Task.call(self, *_in_our_context(self, args), **kwargs)
+        return result
+
+    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call an async function here and now with `args` and `kwargs`: see call()."""
+        result: R = await Task.acall(self, *_in_our_context(self, args), **kwargs)
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetsGoTaskContext(TaskContext):  # type: ignore[type-arg, misc]
+    """What a task with takes_context=True is given: Django's `task_result` and `attempt`, and more.
+
+    `delivery` is the attempt as a handler gets it, None where another backend runs the task.
+    """
+
+    delivery: Delivery | None = None
+
+    @property
+    def max_attempts(self) -> int:
+        """The number of attempts that are allowed."""
+        return self.attempt if self.delivery is None else self.delivery.max_attempts
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether a failure now is the end of the task."""
+        return self.attempt >= self.max_attempts
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Say how far the work is: see Delivery.progress()."""
+        if self.delivery is not None:
+            self.delivery.progress(fraction, text)
+
+
+def _in_our_context(task: Task[..., Any], args: Sequence[Any]) -> Sequence[Any]:
+    if not task.takes_context or not args or isinstance(args[0], LetsGoTaskContext):
+        return args
+    return LetsGoTaskContext(task_result=args[0].task_result), *args[1:]
 
 
 def type_of(task: Task[..., Any]) -> str:
@@ -88,19 +172,30 @@ def visibility_of(task: Task[..., Any]) -> dict[str, Any]:
     return {"visible_at": validation.check_moment("run_after", run_after)}
 
 
-def policy_of(task: Task[..., Any] | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a task's handler: its own, else those of its backend (InvalidMessage)."""
-    policy = {}
-    for name in POLICY:
-        own = getattr(task, name, None)
-        policy[name] = options.get(name.upper()) if own is None else own
-    atomic = policy.pop("atomic")
-    if not (atomic is None or isinstance(atomic, bool)):
-        raise InvalidMessage(f"atomic is True or False, not {validation.show(atomic)}.")
-    return {**checked(**policy), "atomic": bool(atomic)}
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings of a backend say about its tasks: for all, and by patterns of their module paths."""
+
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    patterns: Policies = NO_POLICIES
+
+    def policy_of(self, task: Task[..., Any] | None) -> dict[str, Any]:
+        """Return the options of a task's handler (InvalidMessage).
+
+        Each is the patterns', else the task's own, else that of all tasks.
+        """
+        policy = {}
+        for name in POLICY:
+            own = getattr(task, name, None)
+            policy[name] = self.options.get(name.upper()) if own is None else own
+        atomic = policy.pop("atomic")
+        if not (atomic is None or isinstance(atomic, bool)):
+            raise InvalidMessage(f"atomic is True or False, not {validation.show(atomic)}.")
+        ruled = {} if task is None else self.patterns.of(task.module_path)
+        return {**checked(by_path=True, **policy), "atomic": bool(atomic), **ruled}
 
 
-def check(task: Task[..., Any], options: dict[str, Any]) -> None:
+def check(task: Task[..., Any], rules: Rules) -> None:
     """Refuse a task that Django accepts and no worker could run (InvalidTask)."""
     try:
         _check_place(task)
@@ -109,7 +204,7 @@ def check(task: Task[..., Any], options: dict[str, Any]) -> None:
         key = getattr(task, "unique_key", None)
         if key is not None:
             validation.check_unique_key(key)
-        atomic = policy_of(task, options)["atomic"]
+        atomic = rules.policy_of(task)["atomic"]
     except InvalidMessage as error:
         raise InvalidTask(str(error)) from None
     if (why := unfit(task.func, atomic=atomic)) is not None:

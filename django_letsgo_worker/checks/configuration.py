@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import get_commands
 
-from .. import context, registry, schedules
+from .. import context, payloads, registry, schedules
 from ..conf import Settings, settings
 from ..errors import InvalidSchedule
 from ..hints import suggestion
@@ -61,6 +61,18 @@ def _check_time_zone(alias: str) -> Iterator[CheckMessage]:
             hint="Remove TIME_ZONE from this entry of DATABASES.",
             id="letsgo_worker.E004",
         )
+
+
+@register(AT_START)
+def check_encoder(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Report an ENCODER that cannot write payloads."""
+    if alias_of_queue() is None:
+        return []
+    try:
+        payloads.as_json(None)
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="letsgo_worker.E011")]
+    return []
 
 
 @register(PROJECT)

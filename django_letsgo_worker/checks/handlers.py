@@ -16,6 +16,7 @@ from .. import declarations, registry
 from ..conf import settings
 from ..hints import suggestion
 from ..inspection import alias_of_queue
+from ..policies import why_not_named
 from ..registry import DEFAULT_QUEUE, Handler
 from .configuration import AT_START, PROJECT
 from .database import aliases_written, models_of_project
@@ -77,6 +78,29 @@ def _leads_back(type: str, follows: dict[str, str]) -> bool:
         seen.add(following)
         following = follows.get(following)
     return following == type
+
+
+@register(AT_START)
+def check_named_exceptions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Report paths in TYPES, and in OPTIONS of TASKS, that lead to no exception class."""
+    if alias_of_queue() is None:
+        return []
+    lists = [exceptions for one in registry.handlers() for exceptions in _exceptions_of(one)]
+    paths = settings().types.paths() | {path for path in lists if isinstance(path, str)}
+    whys = {path: why_not_named(path) for path in sorted(paths)}
+    return [
+        Error(
+            f"A policy of types or tasks names the exception {path!r}: {why}.",
+            hint="See RETRY_ON, GIVE_UP_ON and SUCCEED_ON in LETSGO_WORKER['TYPES'] and in OPTIONS of TASKS.",
+            id="letsgo_worker.E010",
+        )
+        for path, why in whys.items()
+        if why is not None
+    ]
+
+
+def _exceptions_of(handler: Handler) -> Iterator[object]:
+    yield from (*(handler.retry_on or ()), *handler.give_up_on, *handler.succeed_on)
 
 
 @register(PROJECT)

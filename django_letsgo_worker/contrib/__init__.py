@@ -7,6 +7,7 @@ from typing import Any
 
 import environ
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 
 def setting(name: str, default: Any = None, *, may_be_empty: bool = False) -> Any:
@@ -18,3 +19,15 @@ def setting(name: str, default: Any = None, *, may_be_empty: bool = False) -> An
     if env.ENVIRON.get(name) or (may_be_empty and name in env.ENVIRON):
         return env.str(name)
     return getattr(settings, name, default)
+
+
+def setting_names(name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a setting that is a list of names, or text with commas between them (ImproperlyConfigured)."""
+    value = setting(name, default, may_be_empty=True)
+    if value is None:
+        return default
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(v, str) for v in value):
+        raise ImproperlyConfigured(f"{name} must be a list of names.")
+    return tuple(value)

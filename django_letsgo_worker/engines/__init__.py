@@ -17,15 +17,28 @@ from .atomic import AtomicScope
 from .base import ARCHIVE, TABLE, Engine
 from .cursors import has_own_cursors
 from .faults import Fault, Refused, in_short
-from .records import MOVED, PAUSED, AtLeast, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement
+from .records import (
+    MOST_LISTENERS,
+    MOVED,
+    PAUSED,
+    AtLeast,
+    Claim,
+    Claimed,
+    ClaimRequest,
+    Inserted,
+    Lane,
+    NewRow,
+    Rest,
+    Settlement,
+)
 from .schedules import NEW_OCCURRENCE
 from .sessions import SessionWatch, watch_of, watch_session
 
 __all__ = [
-    "ARCHIVE", "MOVED", "NEW_OCCURRENCE", "PAUSED", "TABLE", "AtLeast", "AtomicScope", "Claim",
-    "ClaimRequest", "Claimed", "Engine", "Fault", "Inserted", "Lane", "NewRow", "Refused", "SessionWatch",
-    "Settlement", "adopt_own_connection", "engine_for", "engine_on", "has_own_cursors", "in_short",
-    "watch_of", "watch_session",
+    "ARCHIVE", "MOST_LISTENERS", "MOVED", "NEW_OCCURRENCE", "PAUSED", "TABLE", "AtLeast", "AtomicScope",
+    "Claim", "ClaimRequest", "Claimed", "Engine", "Fault", "Inserted", "Lane", "NewRow", "Refused", "Rest",
+    "SessionWatch", "Settlement", "adopt_own_connection", "engine_for", "engine_on", "has_own_cursors",
+    "in_short", "watch_of", "watch_session",
 ]  # fmt: skip
 
 _HOMES = {

@@ -10,7 +10,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -23,11 +22,10 @@ from ..models import CLOCK_SQL, ArchivedMessage, IdleQueue, Message
 from .dialect import Dialect
 from .faults import Fault, Refused, code_of
 from .pauses import IS_PAUSED, TYPE_GOES_ON
-from .records import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Settlement, cut
+from .records import LOOK_PAST, Claim, Claimed, ClaimRequest, Inserted, Lane, NewRow, Rest, Settlement, cut
 from .upkeep import Bloat, Session
 
-TABLE, ARCHIVE = Message._meta.db_table, ArchivedMessage._meta.db_table
-IDLE = IdleQueue._meta.db_table
+TABLE, ARCHIVE, IDLE = (model._meta.db_table for model in (Message, ArchivedMessage, IdleQueue))
 # How often a statement is tried again at once after a deadlock or a busy database.
 TRIES = 5
 
@@ -77,7 +75,7 @@ class Engine:
         assert moment is not None
         return moment
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
         """One transaction, or a savepoint inside the one that is open."""
         return transaction.atomic(using=self.connection.alias)
 
@@ -156,6 +154,9 @@ class Engine:
         options = {**settings["OPTIONS"], **self.own_options}
         self.connection.settings_dict = {**settings, "OPTIONS": options, "CONN_MAX_AGE": None}
 
+    def notice_silence(self) -> None:
+        """Have each side notice that the other is gone without a word, on what this connection opens next."""
+
     def begin_round(self) -> None:
         """Called first in each of a worker's transactions."""
 
@@ -199,11 +200,11 @@ class Engine:
         return None
 
     def listen(
-        self, stopping: threading.Event, heard: Callable[[], None]
+        self, is_over: Callable[[], bool], heard: Callable[[str | None], None]
     ) -> Iterator[tuple[str, int] | UUID | None]:
         """Yield the lanes that have work, and the processes whose messages were revoked, as they are named.
 
-        None stands for a bulk operation. `heard` is called once it listens.
+        None stands for a bulk operation. Once it listens, it calls `heard` with its listener's name, or None.
         """
         raise NotImplementedError
 
@@ -220,11 +221,14 @@ class Engine:
     def tell_of_schedules(self) -> None:
         """Tell schedulers that a schedule was changed, where that is possible."""
 
-    def notify(self, queue: str, priority: int) -> None:
-        """Tell idle workers that a lane has work, where that is possible."""
+    def notify(self, queue: str, priority: int, messages: int = 1) -> None:
+        """Tell idle workers that a lane has work: a few, or as many as there are new messages."""
 
-    def set_waiting(self, queues: Iterable[str], waiting: bool) -> None:
-        """Say whether idle workers wait for these queues, where anybody asks."""
+    def name_queues(self, queues: Iterable[str]) -> None:
+        """Make room for the lists of the workers that wait for these queues, where there are such lists."""
+
+    def say_busy(self, queues: Iterable[str], listener: str | None) -> None:
+        """Take this listener off the lists of these queues: it is busy."""
 
     def old_snapshots(self, before: datetime) -> list[Session]:
         """Return the sessions that hold a snapshot from before this moment, where that does harm."""
@@ -234,19 +238,16 @@ class Engine:
         """Return our tables that are dead rows above all, where dead rows stay in them."""
         return []
 
-    def lanes(
-        self,
-        *,
-        waiting: bool = False,
-        queues: Sequence[str] | None = None,
-        marked: Sequence[Lane] | None = None,
-    ) -> list[Lane]:
+    def lanes(self, marked: Sequence[Lane] | None = None) -> list[Lane]:
         """Return all lanes that have messages, each with its earliest visible_at, paused ones too.
 
-        `waiting` says that the caller rests after this look, for these queues (None: all). With `marked`
-        only these lanes are looked at, each from its visible_at on.
+        With `marked` only these lanes are looked at, each from its visible_at on.
         """
         raise NotImplementedError
+
+    def last_look(self, rest: Rest, marked: Sequence[Lane] | None = None) -> tuple[list[Lane], bool]:
+        """Return the lanes to a caller that rests from now on, and whether it is needed as a listener."""
+        return self.lanes(marked), True
 
     def lock_held(self, process: UUID, leases: Sequence[tuple[int, int]], *, wait: bool = False) -> list[Any]:
         """Lock those of the (id, receipt) pairs that the process holds: rows of (id, deadline, clock)."""
@@ -279,7 +280,7 @@ class Engine:
         if not claim.unknown or stopped or len(claim.rows) == request.limit:
             return None
         window = LOOK_PAST * request.limit
-        rest = replace(request, taken=len(claim.rows))
+        rest = replace(request, taken=len(claim.rows), further=())
         further = self.claim_within(rest, window)
         if further.passed_all and not further.saw_all and further.looked_until == request.start_at:
             # All of the window became visible at one moment, so the next claim would begin with the same
@@ -292,20 +293,18 @@ class Engine:
         names = {f"type{n}": type for n, type in enumerate(types)}
         if not names:
             return False
-        rows = self.execute(
-            f"""
+        sql = f"""
             SELECT 1 FROM {TABLE}
             WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {self.dialect.clock}
               AND type IN ({", ".join(f"%({name})s" for name in names)})
               AND {TYPE_GOES_ON} AND NOT {IS_PAUSED.format(name="%(queue)s")}
             LIMIT 1
-            """,
-            {"queue": lane.queue, "priority": lane.priority, "now": self.dialect.now_param(None), **names},
-        )
-        return bool(rows)
+        """
+        params = {"queue": lane.queue, "priority": lane.priority, "now": self.dialect.now_param(None)}
+        return bool(self.execute(sql, params | names))
 
     def claim_within(self, request: ClaimRequest, window: int) -> Claim:
-        """Claim among the first `window` due rows of the lane; none while its queue is paused."""
+        """Claim among the first `window` due rows of the lanes together; none while their queue is paused."""
         raise NotImplementedError
 
     def settle(
@@ -318,8 +317,8 @@ class Engine:
     ) -> dict[int, str]:
         """Write what became of messages, under the guard (id, receipt, leased_by); inside a transaction.
 
-        Returns the outcome of each id that was written. Outcomes not in `keep` leave no archived row. What
-        is to follow a death is enqueued here.
+        Returns the outcome of each id that was written. Outcomes not in `keep` leave no archived row, unless
+        a settlement has a rule of its own. What is to follow a death is enqueued here.
         """
         raise NotImplementedError
 

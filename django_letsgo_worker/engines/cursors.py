@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import is_
+from threading import get_ident
 from types import FunctionType
 from typing import Any
 
@@ -33,6 +34,16 @@ def is_watched(connection: BaseDatabaseWrapper) -> bool:
     """Whether something is told of each statement that Django's cursors execute, or has a say in it."""
     others = [wrapper for wrapper in connection.execute_wrappers if type(wrapper) is not SessionWatch]
     return bool(others) or not _are_djangos(CursorWrapper, (CursorWrapper.execute,))
+
+
+def is_unseen(connection: Any) -> bool:
+    """Whether a statement may go past the cursors of an open connection: nobody looks on, or has a say."""
+    return (
+        not (connection.queries_logged or is_watched(connection) or has_own_cursors(connection))
+        # What Django sees to before each cursor: that the connection lives, and is this thread's.
+        and (connection.health_check_done or not connection.health_check_enabled)
+        and (connection._thread_ident == get_ident() or connection.allow_thread_sharing)
+    )
 
 
 def _are_djangos(kind: type, found: tuple[Any, ...]) -> bool:

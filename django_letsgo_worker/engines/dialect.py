@@ -62,6 +62,9 @@ class Dialect:
     among: Callable[[Sequence[int]], tuple[str, dict[str, Any]]] = _plain_list
     # What follows a SELECT that locks, past what others have locked.
     locking: str = "FOR UPDATE SKIP LOCKED"
+    # What a table's rows are found again by, and the DELETE of those that a SELECT of that has found.
+    row_key: str = "id"
+    delete_found: str = "DELETE FROM {table} WHERE id IN ({found})"
 
     # -- what portable.py writes where there are no arrays ------------------------------------------------
 
@@ -92,6 +95,13 @@ class Dialect:
         kinds = self.json_kinds
         read = [self.json_column.format(n=n, name=c, kind=kinds.get(c)) for n, c in enumerate(columns)]
         return self.json_rows.format(columns=", ".join(read))
+
+    def delete_first(self, table: str, where: str, *, order: str, most: int) -> str:
+        """DELETE the first rows that match, past those that others have locked."""
+        found = (
+            f"SELECT {self.row_key} FROM {table} WHERE {where} ORDER BY {order} LIMIT {most} {self.locking}"
+        )
+        return self.delete_found.format(table=table, found=found)
 
     def now_sql(self, now: datetime | None) -> str:
         """The clock of a statement, or the parameter `now` in its place."""

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from ..models import CLOCK_SQL
 from . import faults, portable, schedules
 from .base import TABLE, Engine
-from .dialect import Dialect
+from .dialect import Dialect, microseconds
 from .records import Inserted, NewRow
 from .sessions import cut, watch_of
+
+INTO = f"""
+INTO {TABLE} (type, payload, headers, queue, priority, max_attempts, unique_key, scheduled_job_id, planned_at,
+              errors, attempts, receipt, deaths, enqueued_at, visible_at, deadline) VALUES
+"""
 
 _TEXT = "LONGTEXT CHARACTER SET utf8mb4"
 
@@ -37,11 +43,34 @@ DIALECT = Dialect(
     },
     update_joined="UPDATE {table} m JOIN {rows} ON m.id = s.id SET {sets}",
     update_column="m.{column} = {value}",
+    # It takes no LIMIT behind IN. In the other order it would lock the whole table.
+    delete_found="DELETE m FROM ({found}) found STRAIGHT_JOIN {table} m ON m.id = found.id",
     lane_hint="FORCE INDEX (letsgo_message_lane)",
     read_code=lambda error: error.args[0] if error.args and isinstance(error.args[0], int) else None,
     fault_of=faults.of_mysql,
     missing_table=(1146, 1054),
 )  # fmt: skip
+
+
+def _clock(now: datetime | None) -> str:
+    return DIALECT.clock if now is None else f"TIMESTAMP'{_moment(now)}'"
+
+
+@lru_cache(maxsize=2)
+def _row_sql(clock: str) -> str:
+    """What _values() are put into."""
+    later = DIALECT.plus_sql(clock, "%s")
+    return f"({'%s, ' * 9}'[]', 0, 0, 0, {clock}, COALESCE(%s, {later}), COALESCE(%s, {later}))"
+
+
+def _values(row: NewRow, place: int, count: int) -> tuple[Any, ...]:
+    """A row at its place among so many: each of its times is a moment, or an amount from the clock on."""
+    return (
+        row.type, row.payload, row.headers, row.queue, row.priority, row.max_attempts, row.unique_key,
+        row.scheduled_job_id, _moment(row.planned_at),
+        _moment(row.visible_at), row.waits(place, count),
+        _moment(row.deadline), None if row.deadline_seconds is None else microseconds(row.deadline_seconds),
+    )  # fmt: skip
 
 
 class MySQLEngine(Engine):
@@ -94,22 +123,25 @@ class MySQLEngine(Engine):
             cut(self.connection.connection.fileno())
 
     def insert(self, row: NewRow, now: datetime | None = None) -> Inserted | None:
-        values, params = portable.values_of(DIALECT, row, now)
-        returning = self.connection.features.can_return_columns_from_insert
         # IGNORE only where a twin may stand in the way: all else that it would forgive was checked before.
         ignore = "" if row.unique_key is None else "IGNORE"
-        sql = f"INSERT {ignore} INTO {TABLE} ({portable.INSERTED}) VALUES {values}"
+        sql, values = f"INSERT {ignore} {INTO} {_row_sql(_clock(now))}", _values(row, 0, 1)
         with self.connection.cursor() as cursor:
-            if not returning:
-                cursor.execute(sql, params)
+            if not self.connection.features.can_return_columns_from_insert:
+                cursor.execute(sql, values)
                 return Inserted(cursor.lastrowid, None, None) if cursor.rowcount else None
-            cursor.execute(f"{sql} RETURNING id, enqueued_at, visible_at, deadline", params)
-            return portable.read_inserted(DIALECT, cursor.fetchall())
+            cursor.execute(f"{sql} RETURNING id, enqueued_at, visible_at, deadline", values)
+            if (found := cursor.fetchone()) is None:
+                return None
+        id, *moments = found
+        enqueued_at, visible_at, deadline = map(DIALECT.read_moment, moments)
+        return Inserted(id, enqueued_at, visible_at, deadline)
 
     def insert_many(self, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
-        values, params = portable.values_of_many(DIALECT, rows, now)
-        sql = f"INSERT INTO {TABLE} ({portable.INSERTED}) VALUES {values}"
-        return self._ids_of(sql, params, len(rows))
+        count = len(rows)
+        values = [value for place, row in enumerate(rows) for value in _values(row, place, count)]
+        sql = ", ".join([_row_sql(_clock(now))] * count)
+        return self._ids_of(f"INSERT {INTO} {sql}", values, count)
 
     def insert_occurrences(self, rows: Sequence[tuple[Any, ...]]) -> list[int]:
         one, params = schedules.new_occurrences(DIALECT, rows)

@@ -1,4 +1,4 @@
-"""Claim, settle and insert where there are no arrays, and no RETURNING from several tables at once.
+"""Claim and settle where there are no arrays, and no RETURNING from several tables at once.
 
 Functions that engines take as their methods; what differs between these engines is in their dialects.
 """
@@ -6,10 +6,11 @@ Functions that engines take as their methods; what differs between these engines
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from functools import cache, lru_cache
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from .atomic import AtomicScope
@@ -22,11 +23,9 @@ from .records import (
     Claim,
     Claimed,
     ClaimRequest,
-    Inserted,
     Lane,
     Lapse,
     Looked,
-    NewRow,
     Settlement,
     choose,
     lane_of,
@@ -51,24 +50,11 @@ SETTLED = (
 # Those of a success without a result: each column that is read out of JSON costs as much as its write.
 PLAIN = ("id", "started", "seconds")
 
-# What values_of() gives values for, in its order.
-GIVEN = (
-    "type", "payload", "headers", "queue", "priority", "max_attempts", "unique_key", "scheduled_job_id",
-    "planned_at",
-)  # fmt: skip
-INSERTED = ", ".join((*GIVEN, "errors, attempts, receipt, deaths, enqueued_at, visible_at, deadline"))
-
 
 # -- claim: look, choose in Python, update, read back -------------------------------------------------
 
 
-def lanes(
-    engine: Engine,
-    *,
-    waiting: bool = False,
-    queues: Sequence[str] | None = None,
-    marked: Sequence[Lane] | None = None,
-) -> list[Lane]:
+def lanes(engine: Engine, marked: Sequence[Lane] | None = None) -> list[Lane]:
     if marked is not None:
         return [lane for mark in marked for lane in _first_lane(engine, FROM_MARK, mark)]
     found = _first_lane(engine, "")
@@ -95,18 +81,51 @@ def _first_lane(engine: Engine, where: str, place: Lane | None = None) -> list[L
 
 
 def claim_within(engine: Engine, request: ClaimRequest, window: int) -> Claim:
-    looked = _look(engine, request, window)
-    known = set(request.types)
-    taken = choose(looked, request)
-    claim = Claim(_take(engine, request, taken) if taken else [], {row.type for row in looked} - known)
-    chosen = set(taken)
-    read = engine.dialect.read_moment
-    lapses = {row.id: _lapse(engine, row) for row in looked if row.held and row.leased_at is not None}
-    due = {row.id: row.visible_at for row in looked} if taken else {}
-    for claimed in claim.rows:
-        claimed.lapse, claimed.due_at = lapses.get(claimed.id), read(due[claimed.id])
-    is_left = [row.id not in chosen and row.type in known for row in looked]
-    claim.note_looked(is_left, [row.visible_at for row in looked], window, read)
+    looks = _look_in_turn(engine, request, window)
+    claimed = _take(engine, request, [id for look in looks for id in look.chosen])
+    claims = [_claim_of(engine, look, claimed) for look in looks]
+    claims[0].further = claims[1:]
+    return claims[0]
+
+
+class _Look(NamedTuple):
+    """What was seen of one lane among `window` rows, and the ids that are to be taken of it."""
+
+    rows: Sequence[Looked]
+    chosen: Sequence[int]
+    known: set[str]
+    window: int
+
+
+def _look_in_turn(engine: Engine, request: ClaimRequest, window: int) -> list[_Look]:
+    """Look at one lane after the other, until there is enough or one begins with a suspect."""
+    looks: list[_Look] = []
+    left, known = request, set(request.types)
+    for lane in request.lanes:
+        if looks:
+            left = replace(left, lane=lane, start_at=lane.next_visible_at)
+        rows = _look(engine, left, window)
+        chosen = choose(rows, left)
+        looks.append(_Look(rows, chosen, known, window))
+        used = min(left.free, len(chosen))
+        left = replace(left, free=left.free - used, prefetch=left.prefetch - (len(chosen) - used))
+        window -= len(rows)
+        first = next((row for row in rows if row.type in known), None)
+        if window <= 0 or left.limit <= 0 or (first is not None and first.is_suspect):
+            break
+    return looks
+
+
+def _claim_of(engine: Engine, look: _Look, claimed: Mapping[int, Claimed]) -> Claim:
+    chosen, read = set(look.chosen), engine.dialect.read_moment
+    for row in look.rows:
+        if row.id in chosen:
+            claimed[row.id].due_at = read(row.visible_at)
+            if row.held and row.leased_at is not None:
+                claimed[row.id].lapse = _lapse(engine, row)
+    claim = Claim([claimed[id] for id in look.chosen], {row.type for row in look.rows} - look.known)
+    is_left = [row.id not in chosen and row.type in look.known for row in look.rows]
+    claim.note_looked(is_left, [row.visible_at for row in look.rows], look.window, read)
     return claim
 
 
@@ -170,8 +189,10 @@ def _take_sql(dialect: Dialect, is_given: bool) -> tuple[str, str]:
     return take, _select(dialect, CLAIMED, f"FROM {TABLE} WHERE id {{these}}")
 
 
-def _take(engine: Engine, request: ClaimRequest, taken: Sequence[int]) -> list[Claimed]:
+def _take(engine: Engine, request: ClaimRequest, taken: Sequence[int]) -> dict[int, Claimed]:
     dialect = engine.dialect
+    if not taken:
+        return {}
     these, params = dialect.among(taken)
     params |= {"lease": dialect.amount(request.lease_seconds), "now": dialect.now_param(request.now)}
     params["process"] = engine.process(request.process)
@@ -180,8 +201,7 @@ def _take(engine: Engine, request: ClaimRequest, taken: Sequence[int]) -> list[C
     rows = dialect.read_rows(engine.execute(read_back.format(these=these), params))
     # All were claimed at one moment, which is read once.
     read, at = dialect.read_moment, [dialect.read_moment(rows[0][-1])]
-    claimed = {row[0]: Claimed(*row[:-4], *map(read, row[-4:-1]), *at) for row in rows}
-    return [claimed[id] for id in taken]
+    return {row[0]: Claimed(*row[:-4], *map(read, row[-4:-1]), *at) for row in rows}
 
 
 def _select(dialect: Dialect, columns: Sequence[str], rest: str) -> str:
@@ -231,7 +251,8 @@ def settle(
     outcomes = {s.id: _outcome(s, *deadlines[s.id]) for s in settlements if s.id in deadlines}
     kept: dict[bool, list[Settlement]] = {True: [], False: []}
     for settlement in settlements:
-        if outcomes.get(settlement.id) in keep:
+        outcome = outcomes.get(settlement.id)
+        if outcome is not None and settlement.is_kept(outcome, keep):
             kept[settlement.is_plain].append(settlement)
     for columns, ended in ((PLAIN, kept[True]), (SETTLED, kept[False])):
         if ended:
@@ -334,59 +355,3 @@ def _put_back_sql(dialect: Dialect, is_given: bool) -> str:
     sets = [dialect.update_column.format(column=c, value=value) for c, value in assignments.items()]
     rows = dialect.json_relation(SETTLED)
     return dialect.update_joined.format(table=TABLE, rows=rows, sets=", ".join(sets))
-
-
-# -- insert: VALUES of one row, or of many, spaced so that their order holds --------------------------
-
-
-@lru_cache(maxsize=1000)
-def _values_sql(dialect: Dialect, n: int, is_given: bool, is_visible_at: bool, is_deadline_at: bool) -> str:
-    clock = dialect.given_clock if is_given else dialect.clock
-    visible, deadline = f"%(visible{n})s", f"%(deadline{n})s"
-    if not is_visible_at:
-        visible = dialect.plus_sql(clock, visible)
-    if not is_deadline_at:
-        deadline = dialect.plus_sql(clock, deadline)
-    given = ", ".join(f"%({name}{n})s" for name in GIVEN)
-    return f"({given}, '[]', 0, 0, 0, {clock}, {visible}, {deadline})"
-
-
-def values_of(
-    dialect: Dialect, row: NewRow, now: datetime | None, n: int = 0, ahead: int = 0
-) -> tuple[str, dict[str, Any]]:
-    """One VALUES row for the columns INSERTED, and its parameters, numbered n.
-
-    `ahead` is how many microseconds before the clock it becomes visible, if it is not delayed.
-    """
-    moment, amount = dialect.moment, dialect.amount
-    params = {f"{name}{n}": getattr(row, name) for name in GIVEN}
-    params[f"planned_at{n}"] = moment(row.planned_at)
-    is_visible_at, is_deadline_at = row.visible_at is not None, row.deadline_seconds is None
-    delay = row.delay_seconds if row.delay_seconds else -ahead / 1_000_000
-    params[f"visible{n}"] = moment(row.visible_at) if is_visible_at else amount(delay)
-    params[f"deadline{n}"] = (
-        moment(row.deadline) if row.deadline_seconds is None else amount(row.deadline_seconds)
-    )
-    params["now"] = dialect.now_param(now)
-    return _values_sql(dialect, n, now is not None, is_visible_at, is_deadline_at), params
-
-
-def values_of_many(
-    dialect: Dialect, rows: Sequence[NewRow], now: datetime | None
-) -> tuple[str, dict[str, Any]]:
-    """All VALUES rows, spaced by microseconds backwards from the clock so that their order holds."""
-    parts, params = [], {}
-    for n, row in enumerate(rows):
-        part, values = values_of(dialect, row, now, n, len(rows) - 1 - n)
-        parts.append(part)
-        params.update(values)
-    return ", ".join(parts), params
-
-
-def read_inserted(dialect: Dialect, rows: Sequence[Any]) -> Inserted | None:
-    """The answer of INSERT ... RETURNING id, enqueued_at, visible_at, deadline."""
-    if not rows:
-        return None
-    id, enqueued_at, visible_at, deadline = rows[0]
-    read = dialect.read_moment
-    return Inserted(id, read(enqueued_at), read(visible_at), read(deadline))

@@ -6,11 +6,13 @@ that with the variables of a traceback.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
+
+from .dialect import microseconds
 
 # What moves unchanged from a message to its archived row.
 MOVED = (
@@ -80,23 +82,20 @@ class NewRow:
         """How much text it has that can be long, in characters."""
         return len(self.payload) + len(self.headers)
 
+    def waits(self, place: int, count: int) -> int:
+        """The microseconds from the clock to its being visible, at its place among so many written at once.
+
+        Backwards from the clock, so that the order of the list holds; what is delayed is spaced forwards,
+        since nothing may be early.
+        """
+        return microseconds(self.delay_seconds) + place if self.delay_seconds else place + 1 - count
+
     def moments(self, clock: datetime, place: int, count: int) -> tuple[datetime, datetime | None]:
         """When it becomes visible, and its deadline, at its place among so many that are written at once."""
-        visible_at = self.visible_at or clock + timedelta(
-            seconds=self.delay_seconds, microseconds=spacing(self, place, count)
-        )
+        visible_at = self.visible_at or clock + timedelta(microseconds=self.waits(place, count))
         if self.deadline_seconds is None:
             return visible_at, self.deadline
-        return visible_at, clock + timedelta(seconds=self.deadline_seconds)
-
-
-def spacing(row: NewRow, place: int, count: int) -> int:
-    """Return the microseconds between the clock, or its delay's end, and a row at its place among many.
-
-    Backwards from the clock, so that the order of the list holds; what is delayed is spaced forwards,
-    since nothing may be early.
-    """
-    return place if row.delay_seconds else place + 1 - count
+        return visible_at, clock + timedelta(microseconds=microseconds(self.deadline_seconds))
 
 
 @dataclass(slots=True)
@@ -134,6 +133,20 @@ class Lane:
         return max(0.0, (self.next_visible_at - self.read_at).total_seconds())
 
 
+# How many workers listen for the messages of a queue. The others poll.
+MOST_LISTENERS = 4
+
+
+class Rest(NamedTuple):
+    """What a worker says before it rests: for which queues it waits (None: all), and as which listener."""
+
+    queues: Sequence[str] | None = None
+    excluded: Sequence[str] = ()
+    listener: str | None = None
+    # It joins a queue's list, and stays on it, only while this many listeners or fewer are there with it.
+    most: int = MOST_LISTENERS
+
+
 def lane_of(row: Sequence[Any], read: Callable[[Any], datetime | None]) -> Lane:
     """Return a lane from a row of its queue, priority, first moment, pause and the clock."""
     queue, priority, moment, is_paused, clock = row
@@ -151,11 +164,17 @@ class ClaimRequest:
     free: int
     prefetch: int = 0
     start_at: datetime | None = None
+    # The lanes to go on with in this order, each from its `next_visible_at`, while there are too few.
+    further: Sequence[Lane] = ()
     # How many of these were taken by an earlier look of the same claim.
     taken: int = 0
     # Whether to pass over unknown types in the search itself, without a bound.
     known_only: bool = False
     now: datetime | None = None
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        return self.lane, *self.further
 
     @property
     def limit(self) -> int:
@@ -223,6 +242,8 @@ class Claim:
     # Where the next claim may begin: what became visible before is taken, or of an unknown type. None
     # when the very first row was left, or when there was none.
     looked_until: datetime | None = None
+    # The claims of the further lanes of its request that were reached, in their order.
+    further: list[Claim] = field(default_factory=list)
 
     def note_looked(
         self,
@@ -276,6 +297,12 @@ class Settlement:
     on_dead: Sequence[NewRow] = ()
     # The message's new limit, if it is raised and goes on.
     max_attempts: int | None = None
+    # Whether a row is kept in the archive, if its type has a rule of its own.
+    keep: bool | None = None
+
+    def is_kept(self, outcome: str, keep: Collection[str]) -> bool:
+        """Whether it leaves an archived row with this outcome: by its own rule, else if that is in `keep`."""
+        return outcome in keep if self.keep is None else self.keep and outcome not in GOING_ON
 
     @property
     def goes_on(self) -> bool:
@@ -315,6 +342,14 @@ class Looked(NamedTuple):
     leased_by: Any = None
     leased_at: Any = None
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it will be a poison suspect once it is claimed."""
+        attempts = self.attempts + 1
+        return attempts <= self.max_attempts and _is_suspect(
+            self.deaths + self.held, attempts, self.max_attempts
+        )
+
 
 def _is_suspect(deaths: int, attempts: int, max_attempts: int) -> bool:
     return deaths >= 2 or (deaths == 1 and attempts == max_attempts)
@@ -335,7 +370,7 @@ def choose(looked: Sequence[Looked], request: ClaimRequest) -> list[int]:
         place += 1
         attempts = row.attempts + 1
         fits = place <= request.free or not (row.held or attempts >= row.max_attempts)
-        if attempts <= row.max_attempts and _is_suspect(row.deaths + row.held, attempts, row.max_attempts):
+        if row.is_suspect:
             return [row.id] if place == 1 and fits else chosen[: request.limit]
         if fits:
             chosen.append(row.id)

@@ -11,14 +11,18 @@ from typing import Any
 from ..models import machine_clock
 from . import faults, portable, schedules
 from .base import TABLE, Engine
+from .cursors import is_unseen
 from .dialect import Dialect
 from .records import Inserted, NewRow
 
-MANY = f"""
-INSERT INTO {TABLE} (type, payload, headers, queue, priority, max_attempts, errors, attempts, receipt, deaths,
-                     enqueued_at, visible_at, deadline, scheduled_job_id, planned_at)
-VALUES (%s, %s, %s, %s, %s, %s, '[]', 0, 0, 0, %s, %s, %s, %s, %s)
+INSERT = f"""
+INSERT INTO {TABLE} (type, payload, headers, queue, priority, max_attempts, unique_key, scheduled_job_id,
+                     planned_at, enqueued_at, visible_at, deadline, errors, attempts, receipt, deaths)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '[]', 0, 0, 0)
+ON CONFLICT (type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
 """
+# As the driver itself has it.
+STRAIGHT = INSERT.replace("%s", "?")
 
 
 def _moment(value: datetime | None) -> str | None:
@@ -26,6 +30,15 @@ def _moment(value: datetime | None) -> str | None:
     return (
         None if value is None else value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
     )
+
+
+def _values(
+    row: NewRow, enqueued_at: str | None, visible_at: datetime, deadline: datetime | None
+) -> tuple[Any, ...]:
+    return (
+        row.type, row.payload, row.headers, row.queue, row.priority, row.max_attempts, row.unique_key,
+        row.scheduled_job_id, _moment(row.planned_at), enqueued_at, _moment(visible_at), _moment(deadline),
+    )  # fmt: skip
 
 
 def _read_moment(value: Any) -> datetime | None:
@@ -112,30 +125,24 @@ class SQLiteEngine(Engine):
         return number
 
     def insert(self, row: NewRow, now: datetime | None = None) -> Inserted | None:
-        values, params = portable.values_of(DIALECT, row, now)
-        conflict = "ON CONFLICT (type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
-        rows = self.execute(
-            f"""
-            INSERT INTO {TABLE} ({portable.INSERTED}) VALUES {values}
-            {conflict if row.unique_key is not None else ""}
-            RETURNING id, enqueued_at, visible_at, deadline
-            """,
-            params,
-        )
-        return portable.read_inserted(DIALECT, rows)
+        clock = now or machine_clock()
+        visible_at, deadline = row.moments(clock, 0, 1)
+        values = _values(row, _moment(clock), visible_at, deadline)
+        if self.connection.get_autocommit() and is_unseen(self.connection):
+            with self.connection.wrap_database_errors:
+                done = self.connection.connection.execute(STRAIGHT, values)
+                return Inserted(done.lastrowid, clock, visible_at, deadline) if done.rowcount else None
+        with self.connection.cursor() as cursor:
+            cursor.execute(INSERT, values)
+            return Inserted(cursor.lastrowid, clock, visible_at, deadline) if cursor.rowcount else None
 
     def insert_many(self, rows: Sequence[NewRow], now: datetime | None = None) -> list[int]:
-        clock = now or machine_clock()
-        enqueued_at, count = _moment(clock), len(rows)
-        values = []
-        for place, row in enumerate(rows):
-            visible_at, deadline = row.moments(clock, place, count)
-            values.append(
-                (row.type, row.payload, row.headers, row.queue, row.priority, row.max_attempts,
-                 enqueued_at, _moment(visible_at), _moment(deadline), row.scheduled_job_id,
-                 _moment(row.planned_at))
-            )  # fmt: skip
-        return self._insert_in_order(MANY, values)
+        clock, count = now or machine_clock(), len(rows)
+        enqueued_at = _moment(clock)
+        values = [
+            _values(row, enqueued_at, *row.moments(clock, place, count)) for place, row in enumerate(rows)
+        ]
+        return self._insert_in_order(INSERT, values)
 
     def _insert_in_order(self, sql: str, rows: Sequence[Sequence[Any]]) -> list[int]:
         with self.connection.cursor() as cursor:

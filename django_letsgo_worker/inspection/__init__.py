@@ -6,7 +6,7 @@ Projects may rely on `problems`, `explain`, `Explanation`, `failure`, `failures`
 """
 
 from ..models import LIVE_STATES, in_state
-from .actions import Action, action, manage, spoken
+from .actions import Action, action, leading_to, manage, spoken
 from .agenda import MOST_JOBS, Agenda, Hour, PlannedRun, agenda_of, jobs_of_next_day
 from .database_problems import migrate_command, not_migrated
 from .diagnosis import Affected, affected, problems, problems_in, tell_problems
@@ -35,8 +35,8 @@ from .failure_groups import (
 )
 from .failure_problems import failing_types
 from .heads import InHand, in_hand
-from .lengths import at_clock, how_far, in_units, length, span
-from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of, serves
+from .lengths import at_clock, how_far, in_units, length, share_done, span
+from .liveness import LIVENESS, counted_by_liveness, is_alive, liveness_of
 from .overview import Totals, has_history, live_by_state, new_versions, next_jobs, totals
 from .problem import CODES, ERROR, NOTICE, SEVERITIES, WARNING, Problem, by_harm
 from .rates import Durations, History, Rate, history, history_lately, rates
@@ -130,6 +130,7 @@ __all__ = [
     "jobs_of_next_day",
     "last_runs",
     "last_tried",
+    "leading_to",
     "length",
     "live_by_state",
     "liveness_of",
@@ -147,7 +148,7 @@ __all__ = [
     "queue_names",
     "rates",
     "samples_of",
-    "serves",
+    "share_done",
     "short_class",
     "span",
     "spoken",

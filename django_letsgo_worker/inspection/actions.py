@@ -6,11 +6,19 @@ Nothing is done here; where a project has no admin, or not this page, the URL is
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypedDict
 from urllib.parse import urlencode
 
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import pgettext
+
+from ..conf import further_alias
+
+# The site of the admin whose pages actions lead to; None is the default one.
+_site: ContextVar[str | None] = ContextVar("letsgo_site", default=None)
 
 
 class Action(TypedDict):
@@ -38,6 +46,16 @@ def action_on_many(verb: str, command: str = "", **filters: str) -> Action:
     return {"verb": verb, "command": command, "url": f"{url}?{query}" if url else ""}
 
 
+@contextmanager
+def leading_to(site: str | None) -> Iterator[None]:
+    """Let the actions that are made in this block lead to the pages of a site of the admin, by its name."""
+    token = _site.set(site)
+    try:
+        yield
+    finally:
+        _site.reset(token)
+
+
 def spoken(verb: str) -> str:
     """Return the verb of an action in the active language; the action itself keeps it for programs."""
     words = {
@@ -60,7 +78,9 @@ def spoken(verb: str) -> str:
 
 
 def manage(*words: str) -> str:
-    """Return a command of manage.py, quoted for a shell."""
+    """Return a command of ours, quoted for a shell, on the database that this is said of."""
+    if (alias := further_alias()) is not None:
+        words = (*words, "--database", alias)
     return f"manage.py {shlex.join(words)}"
 
 
@@ -71,6 +91,6 @@ def _url(place: str, filters: dict[str, str]) -> str:
 
 def _reversed(page: str, *args: object) -> str:
     try:
-        return reverse(f"admin:django_letsgo_worker_{page}", args=args)
+        return reverse(f"admin:django_letsgo_worker_{page}", args=args, current_app=_site.get())
     except NoReverseMatch:
         return ""

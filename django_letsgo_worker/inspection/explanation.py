@@ -17,8 +17,7 @@ from ..engines import TABLE, AtLeast
 from ..errors import MessageNotFound
 from ..models import ArchivedMessage, Message, Pause, Process, ScheduledJob
 from .actions import Action, action, action_on, manage
-from .lengths import at_clock, how_far, number, span
-from .liveness import serves
+from .lengths import at_clock, how_far, number, share_done, span
 from .queue_problems import is_known, unknown_because
 from .runs import waits_for
 from .snapshot import Snapshot
@@ -101,7 +100,11 @@ def _running(row: Message, snapshot: Snapshot) -> Cause:
         "process": name,
         "since": _(" since %(when)s") % {"when": _at(row.leased_at, now)} if row.leased_at else "",
     }
-    if all(process.pk != row.leased_by for process in snapshot.living):
+    holder = next((process for process in snapshot.processes if process.pk == row.leased_by), None)
+    progress = holder.progress_of(row.pk, row.receipt) if holder is not None else None
+    if progress is not None:
+        sentence += " " + _("Its handler says: %(progress)s.") % {"progress": share_done(progress)}
+    if holder is None or holder not in snapshot.living:
         sentence += " " + _(
             "But %(process)s gives no sign of life; if it is dead, another worker takes over at %(lapse)s."
         ) % {"process": name, "lapse": _at(row.visible_at, now)}
@@ -216,7 +219,7 @@ def _unserved(queue: str, snapshot: Snapshot) -> Cause:
 
 
 def _served(process: Process, queue: str) -> bool:
-    return process.kind == Process.Kind.WORKER and serves(process, queue)
+    return process.kind == Process.Kind.WORKER and process.serves(queue)
 
 
 def _behind(row: Message, snapshot: Snapshot) -> Cause | None:
@@ -282,7 +285,7 @@ def _before(row: Message, snapshot: Snapshot) -> int:
 
 def _next(row: Message, snapshot: Snapshot) -> Cause:
     """Return that nothing but a free seat is missing."""
-    workers = [worker for worker in snapshot.workers if serves(worker, row.queue)]
+    workers = [worker for worker in snapshot.workers if worker.serves(row.queue)]
     seats = sum(worker.seats for worker in workers)
     lost = {"process": holder_of(row, snapshot)} if row.leased_by else None
     run = manage("runworker", "--queues", row.queue)

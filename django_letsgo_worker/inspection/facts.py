@@ -43,7 +43,7 @@ class QueueFacts:
 
 def queue_names(snapshot: Snapshot) -> set[str]:
     """Return all queues that a handler, a living worker, the settings, a pause or a message names."""
-    served = {name for worker in snapshot.workers for name in worker.queues or ()}
+    served = {name for worker in snapshot.workers for name in worker.named_queues or ()}
     return used_queues(snapshot) | served | _destinations() | set(settings().queues or ())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from ..engines import TABLE, AtLeast, Engine, Lane
-from ..models import Process
+from ..models import Process, Progress
 from . import work
 from .work import LANES_AT_ONCE
 
@@ -37,6 +37,7 @@ class InHand:
     queue: str
     attempt: int
     since: datetime | None
+    progress: Progress | None = None
 
 
 def due_by_type(engine: Engine, lanes: Sequence[Lane], now: datetime) -> list[Due]:
@@ -120,14 +121,18 @@ def held_by(engine: Engine, lanes: Sequence[Lane], holders: Sequence[Process]) -
 
 def in_hand(engine: Engine, lanes: Sequence[Lane], holders: Sequence[Process]) -> dict[UUID, list[InHand]]:
     """Return the messages that each of these processes holds, those that it took first before the others."""
-    columns = "id, type, attempts, leased_at, leased_by"
+    columns = "id, type, attempts, leased_at, leased_by, receipt"
+    holder_of = {process.pk: process for process in holders}
     select = "SELECT {place}, " + columns + " FROM ({head}) head WHERE leased_by IN ({ids})"
     found: dict[UUID, list[InHand]] = {}
-    for place, id, type, attempt, since, holder in _held(
+    for place, id, type, attempt, since, leased_by, receipt in _held(
         engine, lanes, holders, columns, select, work.most_of_each(lanes)
     ):
-        held = InHand(id, type, lanes[place].queue, attempt, engine.dialect.read_moment(since))
-        found.setdefault(UUID(str(holder)), []).append(held)
+        since = engine.dialect.read_moment(since)
+        holder = holder_of[UUID(str(leased_by))]
+        progress = holder.progress_of(id, receipt)
+        held = InHand(id, type, lanes[place].queue, attempt, since, progress)
+        found.setdefault(holder.pk, []).append(held)
     for messages in found.values():
         messages.sort(key=lambda one: (one.since is None, one.since, one.id))
     return found

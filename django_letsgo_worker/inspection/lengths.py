@@ -12,6 +12,7 @@ from django.utils.formats import get_format
 from django.utils.translation import gettext as _
 
 from ..engines import AtLeast
+from ..models import Progress
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
@@ -52,6 +53,12 @@ def at_clock(moment: datetime, now: datetime) -> str:
     """Return a moment on the site's clock: `22:25` today, `2026-11-27 22:25` on another day."""
     local, today = timezone.localtime(moment), timezone.localtime(now)
     return f"{local:%H:%M}" if local.date() == today.date() else f"{local:%Y-%m-%d %H:%M}"
+
+
+def share_done(progress: Progress) -> str:
+    """Return how far something is: `40 %: the second file`."""
+    done = f"{progress.fraction:.0%}".replace("%", " %")
+    return f"{done}: {progress.text}" if progress.text else done
 
 
 def number(count: int) -> str:

@@ -1,4 +1,4 @@
-"""The liveness of processes, by the age of their last heartbeat, and the queues that a worker serves.
+"""The liveness of processes, by the age of their last heartbeat.
 
 Recovery does not depend on it: leases lapse by themselves.
 """
@@ -35,8 +35,3 @@ def counted_by_liveness(rows: Iterable[Process], kind: str, now: datetime) -> di
     """Return the numbers of living, silent and stopped processes of a kind."""
     numbers = Counter(liveness_of(row, now) for row in rows if row.kind == kind)
     return {name: numbers[name] for name in LIVENESS}
-
-
-def serves(worker: Process, queue: str) -> bool:
-    """Return whether a worker claims from a queue."""
-    return worker.queues is None or queue in worker.queues

@@ -51,8 +51,8 @@ CODES = {
 class Problem:
     """One thing that is wrong, as every door shows it.
 
-    `code` is one of the table in docs/operating.md, or the id of a check; `severity` error, warning or
-    notice; `about` the name of a queue, type, schedule, process or table, or empty. `sentence` says cause,
+    `code` is one of the table in docs/reference/problems.md, or the id of a check; `severity` error, warning
+    or notice; `about` the name of a queue, type, schedule, process or table, or empty. `sentence` says cause,
     thing and what to do, `since` since when, if that is known. `count` says how many messages, schedules or
     attempts it is about; `capped`: or more. `actions` are dictionaries of a verb, a command and a URL.
     """

@@ -18,7 +18,6 @@ from ..models import Pause
 from .actions import action, action_on_many, manage
 from .heads import Due
 from .lengths import how_far, length, number
-from .liveness import serves
 from .problem import Problem, did_you_mean, problem
 from .snapshot import Snapshot
 from .work import total
@@ -47,7 +46,7 @@ def standing(snapshot: Snapshot) -> Iterator[Problem]:
 
 def is_known(snapshot: Snapshot, queue: str, type: str) -> bool:
     """Return whether a living worker knows the type: one of those that serve the queue, if any does."""
-    workers = [worker for worker in snapshot.workers if serves(worker, queue)] or snapshot.workers
+    workers = [worker for worker in snapshot.workers if worker.serves(queue)] or snapshot.workers
     # One that has told no types yet is taken to know what this code knows.
     return any(type in (worker.types or registry.types()) for worker in workers)
 
@@ -89,7 +88,7 @@ def _no_worker(snapshot: Snapshot, due: Sequence[Due]) -> Problem:
 
 def _unserved(snapshot: Snapshot, queue: str, due: Sequence[Due]) -> Problem:
     count, oldest, command = _total(due), _oldest(due), manage("runworker", "--queues", queue)
-    last = next((p for p in snapshot.processes if p.kind == "worker" and serves(p, queue)), None)
+    last = next((p for p in snapshot.processes if p.kind == "worker" and p.serves(queue)), None)
     before = ""
     if last:
         when = how_far(last.heartbeat_at, snapshot.now)

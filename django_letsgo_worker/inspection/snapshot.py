@@ -28,7 +28,7 @@ from .evidence import (
     types_met,
 )
 from .heads import Due, due_and_later, due_by_type, held_by
-from .liveness import is_alive, liveness_of, serves
+from .liveness import is_alive, liveness_of
 from .work import Work, dead_by_queue, total, work_in
 
 
@@ -101,7 +101,7 @@ class Snapshot:
     @cached_property
     def held(self) -> dict[tuple[UUID, str], int]:
         """How many messages each silent worker still holds, by process and queue."""
-        lanes = [lane for lane in self.lanes if any(serves(one, lane.queue) for one in self.silent_workers)]
+        lanes = [lane for lane in self.lanes if any(one.serves(lane.queue) for one in self.silent_workers)]
         return held_by(self.engine, lanes, self.silent_workers)
 
     @property
@@ -121,13 +121,13 @@ class Snapshot:
         """Return whether a living worker takes messages of this type from this queue."""
         if (queue, type) not in self._taken:
             self._taken[queue, type] = any(
-                serves(worker, queue) and type in (worker.types or ()) for worker in self.workers
+                worker.serves(queue) and type in (worker.types or ()) for worker in self.workers
             )
         return self._taken[queue, type]
 
     def workers_of(self, queue: str) -> int:
         """Return how many living workers serve a queue."""
-        return sum(1 for worker in self.workers if serves(worker, queue))
+        return sum(1 for worker in self.workers if worker.serves(queue))
 
     # -- attempts --------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -80,7 +81,8 @@ class Reloading:
     def run(self) -> None:
         autoreload.autoreload_started.connect(self._catch_signals)
         autoreload.file_changed.connect(self._drain_first)
-        autoreload.run_with_reloader(self._work)
+        # On a thread of Django's, which begins with an empty context.
+        autoreload.run_with_reloader(copy_context().run, self._work)
 
     def _work(self) -> None:
         try:

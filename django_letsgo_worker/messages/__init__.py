@@ -1,11 +1,11 @@
 """Verbs on messages: the only writer of Message and ArchivedMessage.
 
 enqueueing.py adds them, settlements.py is for workers; operations.py, retrying.py, operating.py, pausing.py
-are for people; working_off.py and maintenance.py for the housekeeping. Nothing here runs a handler.
+are for people; working_off.py, maintenance.py, pruning.py for the housekeeping. Nothing here runs a handler.
 """
 
 from .enqueueing import aenqueue, enqueue, enqueue_many, enqueue_occurrences, occurrence_row
-from .maintenance import expire, give_up_unknown_types, prune, prune_batch, purge_batch
+from .maintenance import expire, give_up_unknown_types, purge_batch
 from .operating import find_operation, found_by, operate, operation_of, stop_operation, undo_operation
 from .operations import (
     BulkResult,
@@ -15,16 +15,17 @@ from .operations import (
     discard_many,
     find,
     let_start,
-    lock_free,
     redrive,
     redrive_many,
 )
 from .pausing import pause_facts, pause_type, paused_types, resume_due_types, resume_type
+from .pruning import Pruning, prune
 from .retrying import retry, retry_many
 from .working_off import forget_operations, work_off_operations
 
 __all__ = [
     "BulkResult",
+    "Pruning",
     "aenqueue",
     "cancel",
     "cancel_locked",
@@ -40,7 +41,6 @@ __all__ = [
     "found_by",
     "give_up_unknown_types",
     "let_start",
-    "lock_free",
     "occurrence_row",
     "operate",
     "operation_of",
@@ -48,7 +48,6 @@ __all__ = [
     "pause_type",
     "paused_types",
     "prune",
-    "prune_batch",
     "purge_batch",
     "redrive",
     "redrive_many",

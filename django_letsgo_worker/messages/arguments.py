@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-from .. import registry, typed, validation
+from .. import payloads, registry, typed, validation
 from ..conf import settings
 from ..engines import NewRow
 from ..errors import InvalidMessage
@@ -61,34 +61,51 @@ def row_of(given: Given, carried: Mapping[str, Any] = NOTHING, *, fits: bool = F
     payload was made from an object of its type's class, and so was checked.
     """
     type, payload, is_of_object = _type_and_payload(given)
-    validation.check_name("type", type)
+    type = validation.check_name("type", type)
     registry.check_reserved(type)
-    narrowed = registry.is_narrowed(type)
-    handler = registry.choose(type, payload) if narrowed else registry.find(type)
+    handler = registry.choose(type, payload) if registry.is_narrowed(type) else registry.find(type)
     if handler is None and django_settings.DEBUG:
         _say_once_that_nobody_registers(type)
-    defaults = settings()
-    queue = _first(given.queue, handler and handler.queue, registry.DEFAULT_QUEUE)
-    priority = _first(given.priority, handler and handler.priority, 0)
-    attempts = _first(given.max_attempts, handler and handler.max_attempts, defaults.max_attempts)
+    queue, priority, attempts = _destination(given, handler)
     delay, visible_at = _visibility(given)
     deadline_seconds, deadline = _deadline(given, delay, visible_at)
-    row = NewRow(
+    text = payloads.encode(payload, settings().max_payload_bytes)
+    if not (fits or is_of_object):
+        typed.check(type, text)
+    return NewRow(
         type=type,
         headers=_headers(given.headers, carried),
-        payload=validation.encode("payload", payload, defaults.max_payload_bytes),
-        queue=validation.check_name("queue", queue),
-        priority=validation.check_priority(priority),
-        max_attempts=validation.check_max_attempts(attempts),
+        payload=text,
+        queue=queue,
+        priority=priority,
+        max_attempts=attempts,
         delay_seconds=delay,
         visible_at=visible_at,
         deadline_seconds=deadline_seconds,
         deadline=deadline,
-        unique_key=None if given.unique_key is None else validation.check_unique_key(given.unique_key),
+        unique_key=_unique_key(given.unique_key, handler, text),
     )
-    if not (fits or is_of_object):
-        typed.check(type, row.payload)
-    return row
+
+
+def _destination(given: Given, handler: registry.Handler | None) -> tuple[str, int, int]:
+    """Return queue, priority and attempts allowed: the call's, or the handler's, which were checked once."""
+    queue, priority, attempts = registry.DEFAULT_QUEUE, 0, settings().max_attempts
+    if handler is not None:
+        queue, priority = handler.queue or queue, handler.priority or priority
+        attempts = handler.max_attempts or attempts
+    if given.queue is not None:
+        queue = validation.check_name("queue", given.queue)
+    if given.priority is not None:
+        priority = validation.check_priority(given.priority)
+    if given.max_attempts is not None:
+        attempts = validation.check_max_attempts(given.max_attempts)
+    return queue, priority, attempts
+
+
+def _unique_key(given: Any, handler: registry.Handler | None, payload: str) -> str | None:
+    if given is not None:
+        return validation.check_unique_key(given)
+    return payloads.key_of(payload) if handler is not None and handler.unique else None
 
 
 # Types that were reported to have no handler: a line each, for developers.
@@ -100,14 +117,6 @@ def _say_once_that_nobody_registers(type: str) -> None:
         _said.add(type)
         close = suggestion(type, registry.types())
         logger.warning("No handler is registered here for the type %r, so its messages wait.%s", type, close)
-
-
-def _first(*values: Any) -> Any:
-    """Return the first value that is given: by the call, by the handler, by the settings."""
-    for value in values:
-        if value is not None:
-            return value
-    return None
 
 
 def _type_and_payload(given: Given) -> tuple[Any, Any, bool]:
@@ -184,10 +193,10 @@ class Many:
     def row_of(self, message: Any) -> tuple[NewRow, str]:
         """Return the row of one message, and how to treat a live twin."""
         found = None
-        if isinstance(message, Mapping):
-            options = {**self.defaults, **message}
-        elif isinstance(message, (tuple, list)) and len(message) == 2:
+        if isinstance(message, (tuple, list)) and len(message) == 2:
             options = {**self.defaults, "type": message[0], "payload": message[1]}
+        elif isinstance(message, Mapping):
+            options = {**self.defaults, **message}
         elif (found := typed.find(message.__class__)) is not None:
             options = {**self.defaults, "type": found.type, "payload": found.plain(message)}
         else:
@@ -202,7 +211,7 @@ class Many:
             known = [name for name in Given.__slots__ if name != "type"]
             raise InvalidMessage(no_option("enqueue()", unknown, known) if unknown else "it has no type.")
         row = row_of(Given(**options), self.carried, fits=fits)
-        if options.keys() == PLAIN and not registry.is_narrowed(row.type):
+        if options.keys() == PLAIN and row.unique_key is None and not registry.is_narrowed(row.type):
             self._plain[row.type] = row
         return row, on_conflict
 
@@ -211,7 +220,7 @@ class Many:
         like = self._plain.get(options["type"]) if options.get("type").__class__ is str else None
         if like is None or len(options) != 2 or "payload" not in options:
             return None
-        text = validation.encode("payload", options["payload"], self.max_bytes)
+        text = payloads.encode(options["payload"], self.max_bytes)
         if not fits:
             typed.check(like.type, text)
         return NewRow(

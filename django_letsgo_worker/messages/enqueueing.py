@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Literal, TypedDict, Unpack
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, Error, OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .. import context
 from ..conf import settings
@@ -30,17 +31,14 @@ from .arguments import Given, Many, check_on_conflict, row_of
 # The number of times that a live twin may vanish between our INSERT and our look at it before we give up.
 TRIES = 100
 
-# The columns of a new message: those that its row sets (SAID), those that are copied, since the caller may
-# change the values, those that the database computes (MADE), and those left at their defaults (UNSAID).
-COLUMNS = [field.attname for field in Message._meta.concrete_fields]
-COPIED = {"payload", "headers", "errors"}
+# What the database computes of a new message, and what its other columns are, unless the row says more.
 MADE = ("enqueued_at", "visible_at", "deadline")
-SAID = [field.name for field in fields(NewRow) if field.name in {*COLUMNS} - {*MADE} - COPIED]
-UNSAID = {
-    field.attname: field.get_default()
-    for field in Message._meta.concrete_fields
-    if field.attname not in {"id", *SAID, *MADE, *COPIED}
+DEFAULTS = {
+    field.attname: field.get_default() for field in Message._meta.concrete_fields if field.attname not in MADE
 }
+
+# Half of json.loads(): in what was just written nothing is around the value.
+_read = json.JSONDecoder().raw_decode
 
 OnConflict = Literal["return", "replace", "raise"]
 
@@ -97,7 +95,7 @@ def enqueue(
         type=type, payload=payload, delay=delay, visible_at=visible_at, queue=queue, priority=priority,
         max_attempts=max_attempts, deadline=deadline, unique_key=unique_key, headers=headers,
     )  # fmt: skip
-    return _insert(row_of(given, carried), on_conflict, using or settings().database)
+    return _send(row_of(given, carried), on_conflict, using or settings().database)
 
 
 @private(Error, TypeError)
@@ -132,7 +130,7 @@ def enqueue_many(messages: Iterable[Any], *, using: str | None = None, **default
     if not rows:
         return []
     with transaction.atomic(using=alias):
-        return _insert_rows(rows, alias)
+        return _send_rows(rows, alias, is_batch=True)[1]
 
 
 def occurrence_row(
@@ -150,9 +148,11 @@ def occurrence_row(
         queue=job.queue, priority=job.priority, max_attempts=job.max_attempts,
     )  # fmt: skip
     row = row_of(given, {"schedule": job.name, **headers})
+    # Each planned time has a message of its own, even if its type has one for each payload.
     return replace(
-        row, visible_at=visible_at, deadline=deadline, scheduled_job_id=job.pk, planned_at=planned_at
-    )
+        row, visible_at=visible_at, deadline=deadline, scheduled_job_id=job.pk, planned_at=planned_at,
+        unique_key=None,
+    )  # fmt: skip
 
 
 def enqueue_occurrences(rows: Sequence[NewRow], using: str, now: datetime | None = None) -> list[Message]:
@@ -160,17 +160,48 @@ def enqueue_occurrences(rows: Sequence[NewRow], using: str, now: datetime | None
 
     Their moments are read from the database when they are asked for.
     """
-    ids = _insert_rows([(row, "return") for row in rows], using, now) if rows else []
-    made = [_in_hand(row, id, {}, using) for row, id in zip(rows, ids, strict=True)]
+    if not rows:
+        return []
+    sent, ids = _send_rows([(row, "return") for row in rows], using, now)
+    made = [_in_hand(row, id, {}, using) for (row, _), id in zip(sent, ids, strict=True)]
     for message in made:
         _say_enqueued(message, using)
     return made
 
 
+# -- the INSERT, and the carriers around it ------------------------------------------------------------------
+
+# A row, and how to treat a live twin of its key.
+Rows = Sequence[tuple[NewRow, str]]
+
+
+def _send(row: NewRow, on_conflict: str, alias: str) -> Message:
+    around = context.senders()
+    if not around:
+        return _insert(row, on_conflict, alias)
+    with context.sending(around, [row]) as sending:
+        message = _insert(sending.rows[0], on_conflict, alias)
+        sending.ids, sending.created = [message.pk], bool(message.created)
+    return message
+
+
+def _send_rows(
+    rows: Rows, alias: str, now: datetime | None = None, *, is_batch: bool = False
+) -> tuple[Rows, list[int]]:
+    """Insert rows; return them as they were written, and their ids."""
+    around = context.senders()
+    if not around:
+        return rows, _insert_rows(rows, alias, now)
+    with context.sending(around, [row for row, _ in rows], is_batch=is_batch) as sending:
+        rows = [(row, on_conflict) for row, (_, on_conflict) in zip(sending.rows, rows, strict=True)]
+        sending.ids = ids = _insert_rows(rows, alias, now)
+    return rows, ids
+
+
 _length = attrgetter("length")
 
 
-def _insert_rows(rows: Sequence[tuple[NewRow, str]], alias: str, now: datetime | None = None) -> list[int]:
+def _insert_rows(rows: Rows, alias: str, now: datetime | None = None) -> list[int]:
     ids: list[int] = []
     waiting: list[NewRow] = []
     engine = engine_for(alias)
@@ -188,7 +219,7 @@ def _insert_rows(rows: Sequence[tuple[NewRow, str]], alias: str, now: datetime |
             ids.append(_insert(row, on_conflict, alias, now).pk)
     flush()
     for queue, priority in {(row.queue, row.priority) for row, _ in rows}:
-        _notify_on_commit(alias, queue, priority)
+        _notify_on_commit(engine.connection, queue, priority)
     return ids
 
 
@@ -205,7 +236,7 @@ def _insert(row: NewRow, on_conflict: str, alias: str, now: datetime | None = No
                 raise
             continue
         if inserted is not None:
-            return _announce(row, inserted, alias)
+            return _announce(row, inserted, engine.connection)
         twin = _twin_of(row, on_conflict, alias)
         if twin is not None:
             return twin
@@ -213,33 +244,40 @@ def _insert(row: NewRow, on_conflict: str, alias: str, now: datetime | None = No
     raise DuplicateMessage(row.type, row.unique_key, why="it kept changing while enqueue() retried")
 
 
-def _announce(row: NewRow, inserted: Inserted, alias: str) -> Message:
-    made = {}
-    if inserted.enqueued_at is not None:
-        # MySQL has no RETURNING: there these columns are deferred, and read on access.
-        made = {name: getattr(inserted, name) for name in MADE}
-    message = _in_hand(row, inserted.id, made, alias)
+def _announce(row: NewRow, inserted: Inserted, connection: BaseDatabaseWrapper) -> Message:
+    made = {
+        "enqueued_at": inserted.enqueued_at,
+        "visible_at": inserted.visible_at,
+        "deadline": inserted.deadline,
+    }
+    # MySQL has no RETURNING: there these columns are deferred, and read on access.
+    known = {} if inserted.enqueued_at is None else made
+    message = _in_hand(row, inserted.id, known, connection.alias)
     if not inserted.notified:
-        _notify_on_commit(alias, row.queue, row.priority)
-    _say_enqueued(message, alias)
+        _notify_on_commit(connection, row.queue, row.priority)
+    _say_enqueued(message, connection.alias)
     return message
 
 
 def _in_hand(row: NewRow, id: int, made: Mapping[str, Any], alias: str) -> Message:
     """Return the message that was written as this row; what the database made, if not given, is deferred."""
     facts = {
-        **UNSAID,
-        **{name: getattr(row, name) for name in SAID},
-        "id": id,
-        # Read from the text: what the caller gave is the caller's, and reading is the fastest copy.
-        "payload": json.loads(row.payload),
-        "headers": {} if row.headers == "{}" else json.loads(row.headers),
-        "errors": [],
+        **DEFAULTS,
         **made,
+        "id": id,
+        "type": row.type,
+        # Read from the text: what the caller gave is the caller's, and reading is the fastest copy.
+        "payload": _read(row.payload)[0],
+        "headers": {} if row.headers == "{}" else _read(row.headers)[0],
+        "queue": row.queue,
+        "priority": row.priority,
+        "max_attempts": row.max_attempts,
+        "unique_key": row.unique_key,
+        "scheduled_job_id": row.scheduled_job_id,
+        "planned_at": row.planned_at,
+        "errors": [],
     }
-    known = [name for name in COLUMNS if name in facts]
-    texts = {"payload": row.payload, "headers": row.headers, "errors": "[]"}
-    message = Message.in_hand(alias, known, facts, **texts)
+    message = Message.in_hand(alias, facts, payload=row.payload, headers=row.headers, errors="[]")
     message.created = True
     return message
 
@@ -285,8 +323,7 @@ def _replace(row: NewRow, alias: str) -> Message | None:
     engine = engine_for(alias)
     with transaction.atomic(using=alias):
         twins = Message.objects.using(alias).filter(type=row.type, unique_key=row.unique_key)
-        locked = twins.select_for_update(skip_locked=True) if engine.skip_locked else twins
-        twin = locked.first()
+        twin = twins.select_for_update(skip_locked=True).first()
         if twin is None:
             _refuse_locked_twin(row, alias)
             return None
@@ -330,18 +367,18 @@ class _Notify:
 
 
 def _notify(alias: str, queue: str, priority: int) -> None:
-    if connections[alias].in_atomic_block:
-        _notify_on_commit(alias, queue, priority)
+    connection = connections[alias]
+    if connection.in_atomic_block:
+        _notify_on_commit(connection, queue, priority)
     else:
         engine_for(alias).notify(queue, priority)
 
 
-def _notify_on_commit(alias: str, queue: str, priority: int) -> None:
+def _notify_on_commit(connection: BaseDatabaseWrapper, queue: str, priority: int) -> None:
     """Check again at commit: inside a transaction the INSERT saw the idle workers of that moment."""
-    connection = connections[alias]
     if connection.vendor != "postgresql" or not connection.in_atomic_block:
         return
-    call = _Notify(alias, queue, priority)
+    call = _Notify(connection.alias, queue, priority)
     last = connection.run_on_commit[-1:]
     if not last or last[0][1] != call or last[0][0] != set(connection.savepoint_ids):
-        transaction.on_commit(call, using=alias, robust=True)
+        transaction.on_commit(call, using=connection.alias, robust=True)

@@ -1,4 +1,4 @@
-"""Maintenance of messages: prune old ones, expire those nobody claims, give up those of unknown types.
+"""Maintenance of messages: purge queues, expire what nobody claims, give up what is of unknown types.
 
 Everything goes in batches, so that no statement holds many rows; when they run is decided elsewhere.
 """
@@ -9,15 +9,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db import DatabaseError, transaction
 
 from .. import counts, failures
 from ..conf import settings
-from ..engines import ARCHIVE, Engine, Fault, engine_for, in_short
+from ..engines import Engine, Fault, engine_for, in_short
 from ..errors import UnknownType
-from ..models import ArchivedMessage, Message, Occurrence, Process
+from ..models import Message, Process
 from ..outcomes import dotted, error_entry, fingerprint, with_entry
 from ..signals import message_died
 from .operations import archive
@@ -29,58 +29,6 @@ logger = logging.getLogger("django_letsgo_worker.maintenance")
 BATCH = 1_000
 # How long a type may be unknown to every worker before its messages are given up.
 UNKNOWN_FOR = timedelta(hours=24)
-
-
-def prune(*, now: datetime | None = None, using: str | None = None) -> int:
-    """Delete archived messages and occurrences that are older than the settings say; return how many.
-
-    `now` is an aware datetime in place of the database's clock, `using` a database alias, DATABASE of the
-    settings if None.
-    """
-    total = 0
-    while batch := prune_batch(now=now, using=using):
-        total += batch
-    return total
-
-
-def prune_batch(*, now: datetime | None = None, using: str | None = None) -> int:
-    """Delete at most 1,000 old rows of one kind; return how many, 0 when nothing is old."""
-    alias = using or settings().database
-    keep, engine = settings(), engine_for(alias)
-    clock = now or engine.clock()
-    before = {
-        outcome: _ago(clock, keep.keep_dead_for if outcome == "dead" else keep.keep_succeeded_for)
-        for outcome in ("succeeded", "cancelled", "expired", "dead")
-    }
-    runs_before = _ago(clock, keep.keep_occurrences_for)
-    if not _is_anything_older(engine, before, runs_before):
-        return 0
-    for outcome, moment in before.items():
-        rows = ArchivedMessage.objects.using(alias).filter(outcome=outcome, finished_at__lt=moment)
-        ids = list(rows.order_by("finished_at").values_list("pk", flat=True)[:BATCH])
-        if ids:
-            return ArchivedMessage.objects.using(alias).filter(pk__in=ids).delete()[0]
-    runs = Occurrence.objects.using(alias).filter(fired_at__lt=runs_before)
-    ids = list(runs.order_by("fired_at").values_list("pk", flat=True)[:BATCH])
-    return Occurrence.objects.using(alias).filter(pk__in=ids).delete()[0] if ids else 0
-
-
-def _is_anything_older(engine: Engine, before: dict[str, datetime], runs_before: datetime) -> bool:
-    """Ask in one statement, since an idle worker asks each minute."""
-    some = "EXISTS (SELECT 1 FROM {} WHERE {})"
-    asked = [
-        some.format(ARCHIVE, f"outcome = '{outcome}' AND finished_at < %({outcome})s") for outcome in before
-    ]
-    asked.append(some.format(Occurrence._meta.db_table, "fired_at < %(runs)s"))
-    params = {name: engine.moment(moment) for name, moment in {**before, "runs": runs_before}.items()}
-    return any(engine.execute(f"SELECT {', '.join(asked)}", params)[0])
-
-
-def _ago(clock: datetime, days: float) -> datetime:
-    try:
-        return clock - timedelta(days=days)
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC)
 
 
 def purge_batch(queue: str, *, until: datetime, using: str | None = None) -> int:
@@ -95,7 +43,7 @@ def purge_batch(queue: str, *, until: datetime, using: str | None = None) -> int
         )
         # Where rows have no locks, a transaction that reads first cannot write once another has written.
         with transaction.atomic(using=alias) if engine.skip_locked else nullcontext():
-            free = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
+            free = rows.select_for_update(skip_locked=True)
             held = dict(free.order_by("visible_at").values_list("pk", "leased_by")[:BATCH])
             deleted = Message.objects.using(alias).filter(pk__in=list(held)).delete()[0]
             engine.tell_revoked({process for process in held.values() if process is not None})
@@ -116,7 +64,7 @@ def expire(*, now: datetime | None = None, using: str | None = None) -> int:
     if not rows.exists():
         return 0
     with transaction.atomic(using=alias):
-        late = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
+        late = rows.select_for_update(skip_locked=True)
         ended: list[tuple[str, str]] = []
         for message in late[:BATCH]:
             with _refusal_said(message, engine):
@@ -151,11 +99,11 @@ def give_up_unknown_types(*, now: datetime | None = None, using: str | None = No
     engine = engine_for(alias)
     clock = now or engine.clock()
     processes = Process.objects.using(alias).filter(kind="worker", heartbeat_at__gte=clock - UNKNOWN_FOR)
-    facts = list(processes.values_list("queues", "types"))
-    known = {type for _, types in facts for type in types} | set(paused_types(using=alias))
+    workers = list(processes.only("queues", "excluded_queues", "types"))
+    known = {type for worker in workers for type in worker.types} | set(paused_types(using=alias))
     count = 0
     for lane in engine.lanes():
-        if any(queues is None or lane.queue in queues for queues, _ in facts):
+        if any(worker.serves(lane.queue) for worker in workers):
             count += _give_up_in_lane(lane.queue, lane.priority, known, clock, alias)
     return count
 
@@ -166,7 +114,7 @@ def _give_up_in_lane(queue: str, priority: int, known: set[str], clock: datetime
     with transaction.atomic(using=alias):
         rows = Message.objects.using(alias).filter(queue=queue, priority=priority, leased_by=None)
         rows = rows.filter(visible_at__lte=clock - UNKNOWN_FOR).exclude(type__in=known).order_by("visible_at")
-        old = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
+        old = rows.select_for_update(skip_locked=True)
         for message in old[:BATCH]:
             message_id = message.pk
             with _refusal_said(message, engine):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import transaction
-from django.db.models import JSONField, QuerySet
+from django.db.models import JSONField
 
 from .. import counts
 from ..conf import settings
@@ -23,8 +23,6 @@ from ..outcomes import redrive_entry, with_entry
 from ..validation import exact_json
 from .enqueueing import enqueue
 from .settlements import kept_outcomes
-
-Row = TypeVar("Row", Message, DeadLetter)
 
 BATCH = 500
 # Of a redrive: the payload that the dead letter has.
@@ -94,16 +92,11 @@ def cancel(message_id: int, *, using: str | None = None) -> ArchivedMessage:
 def lock_live(message_id: int, alias: str) -> Message:
     """Lock a live message without waiting, inside the current transaction."""
     rows = Message.objects.using(alias).filter(pk=message_id)
-    for message in lock_free(rows, alias):
+    if message := rows.select_for_update(skip_locked=True).first():
         return message
     if engine_for(alias).skip_locked and rows.exists():
         raise MessageInTransaction(message_id)
     raise MessageNotFound(message_id, "live message")
-
-
-def lock_free(rows: QuerySet[Row], alias: str) -> list[Row]:
-    """Lock those of the rows that no other transaction has, inside the current one."""
-    return list(rows.select_for_update(skip_locked=True) if engine_for(alias).skip_locked else rows)
 
 
 def cancel_locked(messages: Sequence[Message], clock: datetime, alias: str) -> None:
@@ -234,7 +227,7 @@ def _redrive_batch(message_ids: Sequence[int], alias: str, by: str, reason: str)
 def lock_dead(message_ids: Sequence[int], alias: str) -> list[DeadLetter]:
     """Lock those of the dead letters that nobody else is redriving, inside the current transaction."""
     rows = DeadLetter.objects.using(alias).filter(pk__in=_possible(message_ids)).order_by("pk")
-    return lock_free(rows, alias)
+    return list(rows.select_for_update(skip_locked=True))
 
 
 def redrive_locked(

@@ -83,7 +83,7 @@ def lock_waiting(message_ids: Sequence[int], alias: str, engine: Engine) -> list
         # A transaction that reads first cannot write once another has written.
         Message.objects.using(alias).filter(pk=message_ids[0]).update(receipt=F("receipt"))
     rows = Message.objects.using(alias).filter(pk__in=message_ids).order_by("pk")
-    found = rows.select_for_update(skip_locked=True) if engine.skip_locked else rows
+    found = rows.select_for_update(skip_locked=True)
     return [message for message in found if message.leased_by is None]
 
 

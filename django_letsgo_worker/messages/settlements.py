@@ -16,11 +16,12 @@ from django.db import DatabaseError
 
 from .. import registry
 from ..conf import settings
-from ..delivery import Control, Delivery
+from ..delivery import Control, Delivery, delivery_with
 from ..engines import Claimed, NewRow, Settlement, in_short
 from ..errors import InvalidMessage, WorkerDied
 from ..models import Message, Process
 from ..outcomes import Outcome, dotted, error_entry, fingerprint, lost_entry, lost_fingerprint, with_entry
+from ..registry import Handler
 from ..validation import MAX_TEXT, exact_json, storable
 from .arguments import Given, row_of
 
@@ -57,7 +58,7 @@ def _errors_of(claimed: Claimed) -> list[Any]:
 def delivery_of(claimed: Claimed, control: Control | None = None) -> Delivery:
     """Return the value that a handler is given for a claimed message."""
     payload, headers = _contents_of(claimed)
-    return Delivery(
+    return delivery_with(
         message_id=claimed.id,
         type=claimed.type,
         payload=payload,
@@ -99,12 +100,11 @@ def settlement_of(
     seconds: float,
     ended_seconds_ago: float = 0.0,
     process: str,
-    on_dead: str | None = None,
+    handler: Handler | None = None,
 ) -> Settlement:
-    """Return the settlement of an attempt that ended.
+    """Return the settlement of an attempt of `handler` that ended.
 
-    `seconds` is how long the handler ran; `process` names the worker in the record of a failure;
-    `on_dead` is the handler's.
+    `seconds` is how long the handler ran; `process` names the worker in the record of a failure.
     """
     entry = errors = mark = None
     if outcome.recorded and outcome.exception is not None:
@@ -125,12 +125,18 @@ def settlement_of(
         seconds=seconds,
         error_class=entry["class"] if entry else "",
         error_fingerprint=mark or "",
-        on_dead=followers_of(claimed, on_dead, entry) if entry and outcome.name == "dead" else (),
+        on_dead=followers_of(claimed, handler, entry) if entry and outcome.name == "dead" else (),
         max_attempts=outcome.max_attempts,
+        keep=None if outcome.name == "dead" else _kept_by(handler),
     )
     if outcome.result is not None:
         _keep_result(settlement, outcome, claimed)
     return settlement
+
+
+def _kept_by(handler: Handler | None) -> bool | None:
+    """Whether a type keeps what did not die; None where the settings say it for all."""
+    return None if handler is None or handler.keep_for is None else handler.keep_for > 0
 
 
 def _keep_result(settlement: Settlement, outcome: Outcome, claimed: Claimed) -> None:
@@ -210,15 +216,16 @@ def _last_heard_of(processes: set[UUID], using: str) -> dict[UUID, tuple[str, da
         return {}
 
 
-def refusal_of(claimed: Claimed, process: str, on_dead: str | None = None) -> Settlement | None:
+def refusal_of(claimed: Claimed, process: str, handler: Handler | None = None) -> Settlement | None:
     """Return the settlement of a claimed message that must not run: attempts exhausted, or past its deadline.
 
-    The claim that found this out does not count as an attempt. `on_dead` is the handler's.
+    The claim that found this out does not count as an attempt. `handler` is the one that would have run.
     """
     if claimed.deadline is not None and claimed.deadline <= claimed.leased_at:
         return Settlement(
-            id=claimed.id, receipt=claimed.receipt, outcome="expired", attempts=claimed.attempts - 1
-        )
+            id=claimed.id, receipt=claimed.receipt, outcome="expired", attempts=claimed.attempts - 1,
+            keep=_kept_by(handler),
+        )  # fmt: skip
     if not claimed.has_exhausted_attempts:
         return None
     error = WorkerDied(max(1, claimed.deaths))
@@ -235,19 +242,20 @@ def refusal_of(claimed: Claimed, process: str, on_dead: str | None = None) -> Se
         deaths=claimed.deaths,
         error_class=dotted(error),
         error_fingerprint=fingerprint(error),
-        on_dead=followers_of(claimed, on_dead, entry),
+        on_dead=followers_of(claimed, handler, entry),
     )
 
 
 def followers_of(
-    dead: Claimed | Message, on_dead: str | None, entry: Mapping[str, Any]
+    dead: Claimed | Message, handler: Handler | None, entry: Mapping[str, Any]
 ) -> tuple[NewRow, ...]:
-    """Return the messages that follow the death of a message; `on_dead` is what its handler says.
+    """Return the messages that follow the death of a message, by its `handler` and by what follows all.
 
     `entry` is the last one of its errors. They have the headers of the dead one, and so continue its context.
     One that cannot be made is logged: whatever is wrong with it, the death is recorded.
     """
     headers = _headers_of(dead)
+    on_dead = handler.on_dead if handler is not None else None
     types = registry.following(dead.type, headers.get("schedule"), on_dead)
     payload = {
         "message": dead.id,

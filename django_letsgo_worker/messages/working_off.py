@@ -25,7 +25,6 @@ from .operations import (
     cancel_locked,
     discard_many,
     lock_dead,
-    lock_free,
     redrive_locked,
     restore_dead,
 )
@@ -190,7 +189,7 @@ class _Batch:
 
     def _cancel(self, ids: list[int]) -> int:
         rows = Message.objects.using(self.alias).filter(pk__in=ids).order_by("pk")
-        found = lock_free(rows, self.alias)
+        found = list(rows.select_for_update(skip_locked=True))
         cancel_locked(found, self.clock, self.alias)
         return len(found)
 

@@ -14,6 +14,7 @@ from .process import (
     Pause,
     PausedType,
     Process,
+    Progress,
     Queue,
     SchedulesPause,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "Pause",
     "PausedType",
     "Process",
+    "Progress",
     "Queue",
     "ScheduledJob",
     "SchedulesPause",

@@ -11,20 +11,26 @@ from django.db import models
 
 
 class PartialIndex(models.Index):
-    """An index over the rows that match `where`, or over all rows where partial indexes are unknown."""
+    """An index over the rows that match `where`, or over all rows where partial indexes are unknown.
 
-    def __init__(self, *, where: models.Q, **kwargs: Any) -> None:
+    It holds the columns of `covers` too where an index can, so that a count need not read the rows.
+    """
+
+    def __init__(self, *, where: models.Q, covers: tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.where = where
+        self.where, self.covers = where, covers
 
     def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
-        condition = self.where if schema_editor.connection.features.supports_partial_indexes else None
-        index = models.Index(fields=self.fields, name=self.name, condition=condition)
+        features = schema_editor.connection.features
+        condition = self.where if features.supports_partial_indexes else None
+        covered = self.covers if features.supports_covering_indexes else ()
+        index = models.Index(fields=self.fields, name=self.name, condition=condition, include=covered)
         return index.create_sql(model, schema_editor, using=using, **kwargs)
 
     def deconstruct(self) -> Any:
         path, args, kwargs = super().deconstruct()
-        return path, args, {**kwargs, "where": self.where}
+        covers = {"covers": self.covers} if self.covers else {}
+        return path, args, {**kwargs, "where": self.where, **covers}
 
 
 class PartialUniqueConstraint(models.UniqueConstraint):

@@ -5,17 +5,26 @@ The live table holds only what waits or runs, so that a claim costs the same wha
 
 from __future__ import annotations
 
+import time
+from asyncio import sleep
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from django.db import models
+from asgiref.sync import sync_to_async
+from django.db import connections, models
 from django.utils.translation import gettext_lazy as _
 
+from ..conf import settings
+from ..errors import WaitInTransaction
+from ..validation import check_delay
 from .clock import Clock
 from .fields import BytewiseCharField, ExactJSONField, JSONText, MomentField
 from .indexes import PartialIndex, PartialUniqueConstraint
 from .saving import Rows, WrittenWhereChanged
+
+# Pauses between the looks of one that waits for a message's end, in seconds.
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.25
 
 
 class MessageFacts(WrittenWhereChanged):
@@ -50,6 +59,26 @@ class MessageFacts(WrittenWhereChanged):
 
     def __str__(self) -> str:
         return f"{self.type} {self.pk}"
+
+    def wait(self, timeout: float | timedelta | str | None = None) -> ArchivedMessage | None:
+        """Wait until this message has ended, and return what became of it: its outcome, result and errors.
+
+        `timeout` is how long to wait at most, in seconds, as a timedelta or as text such as 90s; None is for
+        ever. Returns None where nothing of it was kept, by the settings or since it was deleted. Raises
+        TimeoutError when the time is over, and WaitInTransaction, unless the message has ended already, in a
+        transaction: no worker sees there what it enqueued.
+        """
+        waiting = Waiting(self, timeout)
+        while not waiting.is_over():
+            time.sleep(waiting.pause())
+        return waiting.ended
+
+    async def wait_async(self, timeout: float | timedelta | str | None = None) -> ArchivedMessage | None:
+        """Wait as wait() does, for at most `timeout`, and let other coroutines go on meanwhile."""
+        waiting = Waiting(self, timeout)
+        while not await sync_to_async(waiting.is_over)():
+            await sleep(waiting.pause())
+        return waiting.ended
 
 
 class Message(MessageFacts):
@@ -178,8 +207,50 @@ class ArchivedMessage(MessageFacts):
                 fields=["error_fingerprint", "finished_at"],
                 name="letsgo_archive_fingerprint",
                 where=models.Q(outcome="dead"),
+                # The dead letters of a failure are counted by both.
+                covers=("type",),
             ),
         ]
+
+
+class Waiting:
+    """One that waits for the end of a message: it looks, pauses and looks again, until its time is over."""
+
+    def __init__(self, message: MessageFacts, timeout: float | timedelta | str | None) -> None:
+        self.message = message
+        self.ended: ArchivedMessage | None = None
+        self._using = message._state.db or settings().database
+        self._seconds = None if timeout is None else check_delay("timeout", timeout)
+        self._began, self._pause = _steady_clock(), FIRST_PAUSE
+
+    def is_over(self) -> bool:
+        """Look, and return whether the message has ended; `ended` is what is kept of it."""
+        live = Message.objects.using(self._using).filter(pk=self.message.pk)
+        while not live.exists():
+            self.ended = ArchivedMessage.objects.using(self._using).filter(pk=self.message.pk).first()
+            # One that was redriven between the two looks is in neither of their answers.
+            if self.ended is not None or not live.exists():
+                return True
+        if connections[self._using].in_atomic_block:
+            raise WaitInTransaction(self.message.pk)
+        return False
+
+    def pause(self) -> float:
+        """Return for how many seconds to pause before the next look; TimeoutError if the time is over."""
+        pause, self._pause = self._pause, min(LONGEST_PAUSE, 1.5 * self._pause)
+        if self._seconds is None:
+            return pause
+        left = self._seconds - (_steady_clock() - self._began)
+        if left <= 0:
+            raise TimeoutError(
+                f"Message {self.message.pk} ({self.message.type}) has not ended within {self._seconds:g} s."
+            )
+        return min(pause, left)
+
+
+def _steady_clock() -> float:
+    # In a way that no test's frozen time reaches.
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 class DeadLetterManager(models.Manager["DeadLetter"]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -14,6 +15,13 @@ from django.utils.translation import gettext_lazy as _
 from .clock import Clock
 from .fields import BytewiseCharField, ExactJSONField, JSONText, MomentField
 from .saving import WrittenWhereChanged
+
+
+class Progress(NamedTuple):
+    """How far a running message is, in its handler's own words."""
+
+    fraction: float
+    text: str
 
 
 class Process(WrittenWhereChanged):
@@ -35,6 +43,8 @@ class Process(WrittenWhereChanged):
     pid = models.IntegerField(_("pid"))
     # A list of names; null means all.
     queues = ExactJSONField(_("queues"), null=True, blank=True)
+    # A list of names that it leaves to others, whatever `queues` says.
+    excluded_queues = ExactJSONField(_("excluded queues"), default=list, db_default=JSONText("[]"))
     types = ExactJSONField(_("types"), default=list, db_default=JSONText("[]"))
     seats = models.IntegerField(_("seats"), default=0, db_default=0)
     busy = models.IntegerField(_("busy"), default=0, db_default=0)
@@ -47,6 +57,8 @@ class Process(WrittenWhereChanged):
     stop_requested = models.BooleanField(_("stop requested"), default=False, db_default=False)
     # A worker: the messages whose code it runs though they are its own no longer, such as cancelled ones.
     overrunning = ExactJSONField(_("overrunning"), default=list, db_default=JSONText("[]"))
+    # A worker: how far its running messages are, as {message id: [receipt, fraction, text]}.
+    progress = ExactJSONField(_("progress"), default=dict, db_default=JSONText("{}"))
     # A scheduler: since when it has fired whatever was due, without a break.
     awake_since = MomentField(_("awake since"), null=True, blank=True)
 
@@ -58,6 +70,22 @@ class Process(WrittenWhereChanged):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+    @property
+    def named_queues(self) -> list[str] | None:
+        """The queues that it serves, by name; None for all but its `excluded_queues`."""
+        if self.queues is None:
+            return None
+        return [queue for queue in self.queues if queue not in self.excluded_queues]
+
+    def serves(self, queue: str) -> bool:
+        """Return whether it claims from a queue."""
+        return (self.queues is None or queue in self.queues) and queue not in self.excluded_queues
+
+    def progress_of(self, message_id: int, receipt: int) -> Progress | None:
+        """Return how far a message is that this process runs under this receipt; None if it has not said."""
+        said_under, *said = (self.progress or {}).get(str(message_id)) or (None,)
+        return Progress(*said) if said_under == receipt else None
 
 
 class Housekeeping(models.Model):
@@ -164,13 +192,16 @@ class SchedulesPause(Pause):
 
 
 class IdleQueue(models.Model):
-    """Whether a worker waits for this queue, so that an INSERT need not notify a busy one.
+    """Whether workers wait for this queue, and which: an INSERT tells a few of them, and no busy one.
 
     PostgreSQL only, where the table is unlogged: a crash empties it, and a missing row counts as idle.
     """
 
     name = BytewiseCharField(max_length=64, primary_key=True)
     waiting = models.BooleanField(default=True, db_default=True)
+    # The names of a few waiting workers, separated by spaces: each listens on a channel named after it. Where
+    # nobody is listed, all that listen are told on the common channel.
+    listeners = models.TextField(default="", db_default="", blank=True)
 
     class Meta:
         default_permissions = ()

@@ -5,7 +5,7 @@ Nothing here knows what a column means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Self, TypeVar
 
@@ -64,19 +64,20 @@ class WrittenWhereChanged(models.Model):
         return row
 
     @classmethod
-    def in_hand(cls, db: str, names: Sequence[str], facts: Mapping[str, Any], **texts: str) -> Self:
-        """Return a row that was just written, from its facts in the columns' order and the texts of its JSON.
+    def in_hand(cls, db: str, facts: Mapping[str, Any], **texts: str) -> Self:
+        """Return a row just written, from its columns and the texts of its JSON; the rest is deferred.
 
         For hot paths: nothing is looked up, and no JSON is encoded again.
         """
-        if pre_init.has_listeners(cls) or post_init.has_listeners(cls):
+        if (pre_init.receivers or post_init.receivers) and _is_listened_to(cls):
+            names = [field.attname for field in cls._meta.concrete_fields if field.attname in facts]
             row = super().from_db(db, names, [facts[name] for name in names])
         else:
             row = cls.__new__(cls)
-            row._state = ModelState()
-            row._state.adding, row._state.db = False, db
+            row._state = state = ModelState()
+            state.adding, state.db = False, db
             row.__dict__.update(facts)
-        row._read = {**facts, **texts, "pk": row.pk}
+        row._read = {**facts, **texts, "pk": facts[cls._meta.pk.attname]}
         return row
 
     def refresh_from_db(
@@ -120,6 +121,10 @@ class WrittenWhereChanged(models.Model):
             for field in self._meta.concrete_fields
             if field.attname in values and (wanted is None or field.name in wanted or field.attname in wanted)
         }
+
+
+def _is_listened_to(model: type[models.Model]) -> bool:
+    return pre_init.has_listeners(model) or post_init.has_listeners(model)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The table of metrics that are served: name, kind, labels and meaning, as in docs/metrics.md.
+"""The table of metrics that are served: name, kind, labels and meaning, as in docs/reference/metrics.md.
 
 Nothing is counted here.
 """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
-from .. import typed
+from .. import payloads, typed
 from ..conf import settings
 from ..errors import InvalidMessage, InvalidSchedule
 from ..hints import nearest
@@ -21,7 +21,6 @@ from ..validation import (
     check_name,
     check_priority,
     check_seconds,
-    encode,
     show,
 )
 from .plans import Plannable, plan
@@ -90,6 +89,8 @@ def as_columns(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name in LENGTHS:
         if columns.get(name) is not None:
             columns[name] = timedelta(seconds=check_seconds(name, columns[name]))
+    if "payload" in columns:
+        columns["payload"] = payloads.as_json(columns["payload"])
     return columns
 
 
@@ -142,7 +143,7 @@ def _check_type(type: Any) -> None:
 
 
 def _check_payload(type: Any, payload: Any) -> None:
-    text = encode("payload", payload, settings().max_payload_bytes)
+    text = payloads.encode(payload, settings().max_payload_bytes)
     if isinstance(type, str):
         typed.check(type, text)
 

@@ -45,12 +45,11 @@ def lock_free(using: str, ids: Sequence[int]) -> list[ScheduledJob]:
 def _locking(
     rows: QuerySet[ScheduledJob], using: str, *, skip_locked: bool = False
 ) -> QuerySet[ScheduledJob]:
-    if engine_for(using).skip_locked:
-        return rows.select_for_update(skip_locked=skip_locked)
-    # Where rows have no locks, a write takes the turn, were it of no row: a read that becomes a write fails
-    # at once when another process wrote in between.
-    ScheduledJob.objects.using(using).filter(pk=-1).update(version=F("version"))
-    return rows
+    if not engine_for(using).skip_locked:
+        # Where rows have no locks, a write takes the turn, were it of no row: a read that becomes a write
+        # fails at once when another process wrote in between.
+        ScheduledJob.objects.using(using).filter(pk=-1).update(version=F("version"))
+    return rows.select_for_update(skip_locked=skip_locked)
 
 
 def move(

@@ -6,6 +6,7 @@ Each changes one row, or refuses with one sentence and changes nothing; firing i
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
@@ -13,7 +14,7 @@ from django.apps import apps
 from django.db import Error, IntegrityError
 from django.db.models import CharField
 
-from .. import messages, planning
+from .. import declarations, messages, planning
 from ..engines import engine_for
 from ..errors import AppsNotReady, InvalidSchedule, ScheduleNotFound
 from ..hints import no_option
@@ -30,20 +31,16 @@ DECIDED = ScheduledJob.decided_columns()
 
 @private(Error, TypeError)
 def add(
-    name: str,
-    schedule: str,
-    type: str,
-    payload: Any = None,
-    *,
-    using: str | None = None,
-    now: datetime | None = None,
+    name: str, schedule: str, type: Any, payload: Any = None, *, args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None, using: str | None = None, now: datetime | None = None,
     **fields: Unpack[planning.AddedFields],
-) -> ScheduledJob:
+) -> ScheduledJob:  # fmt: skip
     """Add a schedule and plan its first run.
 
     `name` is unique text of 1 to 200 characters; `schedule` an expression such as rate(5 minutes), @daily or
     30 2 * * MON-FRI, on the clock of `timezone` (an IANA name, UTC by default); `type` and `payload` are its
-    messages'. `using` is a database alias, `now` an aware datetime that stands in for its clock.
+    messages'. `type` may be a task or a handler's function, too, and a task has `args` and `kwargs` instead
+    of a payload. `using` is a database alias, `now` an aware datetime that stands in for its clock.
 
     Of the further `fields`, `queue`, `priority` (-100 to 100, larger is sooner) and `max_attempts` (1 to
     32,000) are the messages' too; None is what the type's handler says at each run. `deadline` is a timedelta
@@ -64,7 +61,8 @@ def add(
     alias = alias_for("add", using)
     job = ScheduledJob(name=name)
     clock = now or engine_for(alias).clock()
-    _set(job, {"schedule": schedule, "type": type, "payload": payload, **fields}, clock)
+    given = {"schedule": schedule, "type": type, "payload": payload, "args": args, "kwargs": kwargs}
+    _set(job, _as_columns({**given, **fields}), clock)
     _insert(job, alias, clock)
     return job
 
@@ -94,6 +92,7 @@ def update(
     by default the clock of the database `using`. Raises ScheduleNotFound, InvalidSchedule or
     InvalidMessage.
     """
+    fields = _as_columns(fields)
     _check_names(fields)
     alias = alias_for("update", using)
     clock = now or engine_for(alias).clock()
@@ -109,7 +108,7 @@ def update(
 def ensure(
     name: str,
     schedule: str | None = None,
-    type: str | None = None,
+    type: Any = None,
     *,
     using: str | None = None,
     now: datetime | None = None,
@@ -124,6 +123,7 @@ def ensure(
     alias = alias_for("ensure", using)
     given = {"schedule": schedule, "type": type}
     wanted = {**{field: value for field, value in given.items() if value is not None}, **fields}
+    wanted = _as_columns(wanted)
     _check_names(wanted)
     job = _row(name, alias) or _add_or_find(name, wanted, alias, now)
     wanted.pop("enabled", None)
@@ -329,6 +329,17 @@ def _check_names(fields: dict[str, Any]) -> None:
     for field in fields:
         if field not in planning.FIELDS:
             raise InvalidSchedule(no_option("A schedule", [field], planning.FIELDS), field=field)
+
+
+def _as_columns(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields with the type and the payload of a task in the place of the task and its arguments."""
+    columns = {**fields}
+    args, kwargs = columns.pop("args", None), columns.pop("kwargs", None)
+    if args is not None or kwargs is not None:
+        columns["payload"] = declarations.payload_of(columns.get("payload"), args, kwargs)
+    if callable(columns.get("type")) or hasattr(columns.get("type"), "func"):
+        columns["type"] = declarations.type_of(columns["type"])
+    return columns
 
 
 def _set(job: ScheduledJob, fields: dict[str, Any], clock: datetime) -> None:

@@ -62,7 +62,7 @@ def earlier_messages(jobs: Sequence[ScheduledJob], using: str) -> dict[int, Earl
     for message in _live(counted, using).only("scheduled_job_id", "visible_at"):
         _of(message, found).add(is_held=message.visible_at == HELD)
     replacing = [job.pk for job in jobs if job.overlap == REPLACE]
-    locked = messages.lock_free(_live(replacing, using), using) if replacing else []
+    locked = list(_live(replacing, using).select_for_update(skip_locked=True)) if replacing else []
     for message in locked:
         earlier = _of(message, found)
         earlier.replaced.append(message)

@@ -20,7 +20,7 @@ from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from ..inspection import ERROR, NOTICE, WARNING, Problem, spoken
+from ..inspection import ERROR, NOTICE, WARNING, Problem, manage, spoken
 
 if TYPE_CHECKING:
     from django.contrib.admin.helpers import Fieldset
@@ -58,6 +58,12 @@ def letsgo_problems(context: Context) -> list[Problem]:
     from ..admin.overview import MOST_SHOWN, found_problems
 
     return found_problems(context["request"])[:MOST_SHOWN] if _may_see(context) else []
+
+
+@register.simple_tag
+def letsgo_command(*words: str) -> str:
+    """Return a command of ours, on the database that this page shows."""
+    return manage(*words)
 
 
 def _may_see(context: Context) -> bool:

@@ -21,7 +21,7 @@ from django.db import connections
 from django.db.models import Min
 
 from .. import counts, failures, registry, schedules, validation
-from ..conf import settings
+from ..conf import on_database, settings
 from ..delivery import Control
 from ..engines import Claimed, ClaimRequest, Lane, Settlement, engine_for
 from ..errors import InvalidMessage, LetsGoError
@@ -62,7 +62,8 @@ def drain(
     Raises LetsGoError if there is still work after `at_most` deliveries, InvalidMessage for an invalid queue
     or moment.
     """
-    return _Drain(_names(queues), now, using or settings().database, at_most).run()
+    with on_database(using):
+        return _Drain(_names(queues), now, settings().database, at_most).run()
 
 
 def _names(queues: Iterable[str] | None) -> frozenset[str] | None:
@@ -174,11 +175,11 @@ class _Drain:
     def _take_in(self, claimed: Claimed) -> InFlight:
         payload = settlements.payload_of(claimed) if registry.is_narrowed(claimed.type) else None
         entry = InFlight(claimed, registry.choose(claimed.type, payload), Control())
-        entry.refusal = settlements.refusal_of(claimed, self.name, entry.handler.on_dead)
+        entry.refusal = settlements.refusal_of(claimed, self.name, entry.handler)
         if not entry.handler.is_async:
             # An event loop has no connection, and nobody else takes what it has in flight here.
-            entry.control.extend = lambda seconds: bool(
-                self.engine.renew(self.process, [entry.lease], seconds, self.now)
+            entry.control.extend = lambda lease, seconds: bool(
+                self.engine.renew(self.process, [lease], seconds, self.now)
             )
         return entry
 
@@ -214,7 +215,7 @@ class _Drain:
             entry.outcome,
             seconds=entry.seconds,
             process=self.name,
-            on_dead=entry.handler.on_dead,
+            handler=entry.handler,
         )
         return entry.settlement
 

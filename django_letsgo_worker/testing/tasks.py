@@ -34,7 +34,7 @@ class _Checking(LetsGoBackend):
         self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskResult[..., Any]:
         """TypeError or ValueError for arguments that JSON or a database cannot hold, as in production."""
-        arguments = {"args": handlers.as_json(args), "kwargs": handlers.as_json(kwargs)}
+        arguments = handlers.payload_of(args, kwargs)
         validation.encode("payload", arguments, settings().max_payload_bytes)
         return self.django.enqueue(self, task, **arguments)
 

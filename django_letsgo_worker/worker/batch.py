@@ -97,6 +97,7 @@ class Batch:
         self._let_go(last, written)
         self._take_in([message for timed in claims for message in timed.claim.rows])
         self._find_missing(last, written)
+        claims += self._claim_rest(wanted, lanes, claims)
         claims = [self._look_further(timed) for timed in claims]
         claimed = sum(len(claim.rows) for _, claim, _ in claims)
         return BatchResult(
@@ -126,25 +127,24 @@ class Batch:
         self, outcomes: Sequence[Settlement], wanted: Wanted, lanes: Sequence[Lane]
     ) -> tuple[dict[int, str], Claims]:
         """Settle and claim; where one statement does it all, that statement is the transaction."""
-        alone = (
-            self.engine.settles_and_claims_at_once
-            and len(lanes) <= 1
-            and not any(settlement.has_more for settlement in outcomes)
-        )
+        if not outcomes and not lanes:
+            return {}, []
+        alone = self.engine.settles_and_claims_at_once and not any(s.has_more for s in outcomes)
         asked_at = time.monotonic()
         with nullcontext() if alone else self.engine.transaction():
             if not alone:
                 self.engine.begin_round()
                 self._renew_if_it_waited(time.monotonic() - asked_at)
-            if not outcomes:
-                return {}, self._claim(wanted, lanes)
             keep = settlements.kept_outcomes()
             if not lanes:
                 return self.engine.settle(self.process, outcomes, keep=keep), []
-            request = self._request(lanes[0], wanted)
-            written, claim = self.engine.settle_and_claim(self.process, outcomes, keep, request)
-            first = TimedClaim(request, claim, time.monotonic() - asked_at)
-            return written, [first, *self._claim(wanted.after(claim), lanes[1:])]
+            request = self._request(wanted, lanes)
+            written: dict[int, str] = {}
+            if outcomes:
+                written, claim = self.engine.settle_and_claim(self.process, outcomes, keep, request)
+            else:
+                claim = self.engine.claim_within(request, request.limit)
+            return written, self._timed(claim, wanted, lanes, time.monotonic() - asked_at)
 
     def _renew_if_it_waited(self, seconds: float) -> None:
         """Renew our own leases after a long wait: where writers queue for one lock, they may have lapsed."""
@@ -182,17 +182,28 @@ class Batch:
 
     # -- claim --------------------------------------------------------------------------------------
 
-    def _claim(self, wanted: Wanted, lanes: Sequence[Lane]) -> Claims:
-        claims: Claims = []
-        for lane in lanes:
-            if not any(wanted):
+    def _timed(self, claim: Claim, wanted: Wanted, lanes: Sequence[Lane], seconds: float) -> Claims:
+        """Return a claim from lanes in turn as one of each that it reached, with what was wanted there."""
+        of_lanes: Claims = []
+        claims = [claim, *claim.further]
+        for lane, one in zip(lanes, claims, strict=False):
+            of_lanes.append(TimedClaim(self._request(wanted, [lane]), one, seconds / len(claims)))
+            wanted = wanted.after(one)
+        return of_lanes
+
+    def _claim_rest(self, wanted: Wanted, lanes: Sequence[Lane], claims: Sequence[TimedClaim]) -> Claims:
+        """Claim from lanes that were not reached, because of what may not be taken in those before them."""
+        rest: Claims = []
+        while claims:
+            lanes = lanes[len(claims) :]
+            for timed in claims:
+                wanted = wanted.after(timed.claim)
+            if not lanes or not any(wanted):
                 break
-            asked_at = time.monotonic()
-            request = self._request(lane, wanted)
-            claim = self.engine.claim_within(request, request.limit)
-            claims.append(TimedClaim(request, claim, time.monotonic() - asked_at))
-            wanted = wanted.after(claim)
-        return claims
+            claims = self._attempt((), wanted, lanes, False)[1]
+            self._take_in([message for timed in claims for message in timed.claim.rows])
+            rest += claims
+        return rest
 
     def _claim_singly(self, wanted: Wanted, lanes: Sequence[Lane], refused: Refused) -> Claims:
         """Claim one message of each lane, since the database refused the whole claim.
@@ -210,7 +221,7 @@ class Batch:
             except Refused as again:
                 refused = again
                 self.refusals.say_lane(lane, refused)
-                claims.append(TimedClaim(self._request(lane, one), Claim(), 0.0))
+                claims.append(TimedClaim(self._request(one, [lane]), Claim(), 0.0))
             else:
                 is_served = True
                 wanted = wanted.after(claims[-1].claim)
@@ -218,9 +229,11 @@ class Batch:
             raise refused.__cause__
         return claims
 
-    def _request(self, lane: Lane, wanted: Wanted) -> ClaimRequest:
+    def _request(self, wanted: Wanted, lanes: Sequence[Lane]) -> ClaimRequest:
+        lane, *further = lanes
         return ClaimRequest(
             lane=lane,
+            further=further,
             types=registry.types(),
             process=self.process,
             lease_seconds=self.options.lease_seconds,
@@ -264,9 +277,10 @@ class Batch:
     def _entry(self, claimed: Claimed, handler: Handler | None) -> InFlight:
         if handler is None:
             handler = registry.choose(claimed.type, settlements.payload_of(claimed))
-        control = Control(partial(self._extend, (claimed.id, claimed.receipt)))
-        refusal = settlements.refusal_of(claimed, self.options.name, handler.on_dead)
-        return InFlight(claimed, handler, control, refusal=refusal, is_suspect=claimed.is_poison_suspect)
+        refusal = settlements.refusal_of(claimed, self.options.name, handler)
+        return InFlight(
+            claimed, handler, Control(self._extend), refusal=refusal, is_suspect=claimed.is_poison_suspect
+        )
 
     def _extend(self, lease: tuple[int, int], seconds: float) -> bool:
         def extend(seconds: float) -> bool:

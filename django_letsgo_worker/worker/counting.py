@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 
 from ..counts import Count, Place
 from ..engines import Claimed
@@ -20,6 +21,8 @@ SPREAD = 10.0
 # While attempts fail, counts are written so soon, in seconds: somebody may be watching.
 SOON = 5.0
 MINUTE = 60.0
+# So many are written at once: where queues are thousands, the loop sees to its messages in between.
+MOST_AT_ONCE = 100
 # Minutes that could not be written are kept, up to so many rows.
 MOST_KEPT = 100_000
 
@@ -94,14 +97,15 @@ class Counting:
     def take_due(self) -> Mapping[Place, Count]:
         """Return the counts that are to be written now: once a minute, sooner while attempts fail."""
         if self._failing_since is not None and time.monotonic() - self._failing_since >= SOON:
-            return self.take_all()
-        if self._open and self._current_minute() != self._minute:
+            self._close()
+            self._write_at = time.monotonic()
+        elif self._open and self._current_minute() != self._minute:
             self._close()
             if self._write_at == float("inf"):
                 self._write_at = time.monotonic() + random.uniform(0, SPREAD)
         if time.monotonic() < self._write_at:
             return {}
-        return self._take()
+        return self._take(MOST_AT_ONCE)
 
     @property
     def due_in(self) -> float:
@@ -117,7 +121,7 @@ class Counting:
     def take_all(self) -> Mapping[Place, Count]:
         """Return all counts, those of the open minute too."""
         self._close()
-        return self._take()
+        return self._take(len(self._closed))
 
     def put_back(self, counts: Mapping[Place, Count]) -> None:
         """Keep what could not be written for the next minute, as far as that is bounded."""
@@ -126,9 +130,12 @@ class Counting:
                 self._keep(place, count)
             self._write_at = time.monotonic() + MINUTE
 
-    def _take(self) -> Mapping[Place, Count]:
-        counts, self._closed = self._closed, {}
-        self._write_at, self._failing_since = float("inf"), None
+    def _take(self, most: int) -> Mapping[Place, Count]:
+        places = list(islice(self._closed, most))
+        counts = {place: self._closed.pop(place) for place in places}
+        if not self._closed:
+            self._write_at = float("inf")
+        self._failing_since = None
         return counts
 
     def _close(self) -> None:

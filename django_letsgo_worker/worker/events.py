@@ -75,6 +75,8 @@ class Events:
         self.ended[name] += 1
         if entry.outcome.recorded:
             self.failures.note(entry.claimed, entry.settlement)
+        if name == "succeeded" and not delivery_finished.is_wanted:
+            return
         delivery_finished.send_robust(
             sender=Delivery,
             delivery=entry.delivery,

@@ -20,13 +20,15 @@ from django.db import DatabaseError, Error, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 from ..conf import settings
-from ..context import restored
+from ..context import begin, restored
 from ..delivery import Delivery
 from ..engines import AtomicScope, Engine, Fault, Settlement, engine_for, in_short
 from ..errors import LeaseLost, OutcomeRefused
 from ..functions import lazy_kind
 from ..messages import settlements
 from ..outcomes import Outcome, Policy, decide
+from ..policies import classes_of
+from ..registry import Handler
 from ..signals import delivery_failed, delivery_started
 from ..validation import without_frames
 from .inflight import InFlight
@@ -56,6 +58,7 @@ def announce(entry: InFlight) -> bool:
 
 
 def _run_plain(entry: InFlight, call: Call) -> Outcome:
+    begin(entry.delivery)
     result, error = attempt(entry, call)
     return outcome_of(entry, error, result)
 
@@ -117,6 +120,7 @@ async def attempt_async(
 
     `note` is called with what it raised, on the thread of its ORM calls.
     """
+    begin(entry.delivery)
     try:
         with restored(entry.delivery):
             result, error = await _awaited(entry, entry.handler.function(entry.delivery))
@@ -157,14 +161,25 @@ def outcome_of(
     """Decide about an attempt; a handler's rules for exceptions apply only to those that it raised itself."""
     if error is not None and entry.decided is not None and entry.decided.exception is error:
         return entry.decided
-    handler = entry.handler
-    backoff = handler.backoff if handler.backoff is not None else settings().backoff
-    if by_handler:
-        policy = Policy(backoff=backoff, retry_on=handler.retry_on, give_up_on=handler.give_up_on)
-    else:
-        policy = Policy(backoff=backoff)
     assert entry.delivery is not None
+    policy = ANY_POLICY if error is None else _policy_of(entry.handler, by_handler)
     return decide(entry.delivery, error, policy, result)
+
+
+# Of a success none is asked.
+ANY_POLICY = Policy()
+
+
+def _policy_of(handler: Handler, by_handler: bool) -> Policy:
+    backoff = handler.backoff if handler.backoff is not None else settings().backoff
+    if not by_handler:
+        return Policy(backoff=backoff)
+    return Policy(
+        backoff=backoff,
+        retry_on=None if handler.retry_on is None else classes_of(handler.retry_on),
+        give_up_on=classes_of(handler.give_up_on),
+        succeed_on=classes_of(handler.succeed_on),
+    )
 
 
 def unhanded(entry: InFlight, error: BaseException) -> Outcome:
@@ -193,7 +208,7 @@ def settlement_of(entry: InFlight, process_name: str) -> Settlement:
             seconds=entry.seconds,
             ended_seconds_ago=time.monotonic() - entry.ended,
             process=process_name,
-            on_dead=entry.handler.on_dead,
+            handler=entry.handler,
         )
     return entry.settlement
 
@@ -215,6 +230,7 @@ class _AtomicRun:
         self.raised: BaseException | None = None
 
     def run(self) -> tuple[Outcome, bool]:
+        begin(self.entry.delivery)
         try:
             with transaction.atomic(using=self.using):
                 self.outcome = self._run_and_settle()
@@ -240,7 +256,7 @@ class _AtomicRun:
             outcome,
             seconds=seconds,
             process=self.process_name,
-            on_dead=self.entry.handler.on_dead,
+            handler=self.entry.handler,
         )
         self.entry.settlement = settlement
         if not engine.skip_locked:

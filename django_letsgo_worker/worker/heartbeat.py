@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from django.db import Error, connections
 
 from .. import processes, registry
+from ..conf import on_database
 from ..engines import Engine, Refused, adopt_own_connection, in_short
 from ..models import Process
 from .events import Events
@@ -27,6 +29,12 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 
 # After a failed heartbeat the next is tried this soon, in seconds.
 TRY_AGAIN = 0.5
+
+
+def _progress_of(running: Sequence[InFlight]) -> dict[str, Any]:
+    """Return what handlers said of how far they are, as the column has it."""
+    said = ((entry.lease, entry.control.progress) for entry in running)
+    return {str(id): [receipt, *progress] for (id, receipt), progress in said if progress is not None}
 
 
 class Heartbeat(threading.Thread):
@@ -80,6 +88,10 @@ class Heartbeat(threading.Thread):
         self._kick.set()
 
     def run(self) -> None:
+        with on_database(self.options.using):
+            self._run()
+
+    def _run(self) -> None:
         engine = adopt_own_connection(self.options.using)
         next_beat = time.monotonic() + self.options.lease_seconds / 3
         try:
@@ -120,6 +132,7 @@ class Heartbeat(threading.Thread):
             processes.tell_types(self.process, registry.types(), self.options.using)
             running = self.inflight.in_state(RUNNING)
             self.process.overrunning = [entry.claimed.id for entry in running if entry.lost]
+            self.process.progress = _progress_of(running)
             if processes.beat(self.process, busy=len(running), using=self.options.using):
                 self.on_stop()
         except Error as error:

@@ -113,16 +113,20 @@ class InFlightTable:
     _held: dict[int, InFlight] = field(default_factory=dict)
     _finished: list[InFlight] = field(default_factory=list)
     _aside: list[InFlight] = field(default_factory=list)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
     # How many deliveries have begun since the process started.
     begun: int = 0
     # A moving average of how long a delivery keeps a thread, in seconds; long until the first has ended.
     seconds_each: float = 1.0
     _is_watched: bool = False
+    _changed: threading.Condition = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._changed = threading.Condition(self._lock)
 
     def add(self, entries: Iterable[InFlight]) -> None:
         """Take in what was claimed: it begins as seats become free, and what must not run is finished."""
-        with self._changed:
+        with self._lock:
             for entry in entries:
                 self.taken += 1
                 self._held[entry.claimed.id] = entry
@@ -149,12 +153,12 @@ class InFlightTable:
 
     def close(self) -> None:
         """Let nothing begin that is added from here on."""
-        with self._changed:
+        with self._lock:
             self.is_closed = True
 
     def begin(self, entry: InFlight) -> bool:
         """Mark a waiting message as running; False when it was taken back meanwhile."""
-        with self._changed:
+        with self._lock:
             if self._held.get(entry.claimed.id) is not entry or entry.state != WAITING:
                 return False
             entry.state, entry.started = RUNNING, time.monotonic()
@@ -163,7 +167,7 @@ class InFlightTable:
 
     def finish(self, entry: InFlight, outcome: Outcome, *, settled: bool = False) -> None:
         """Mark a running message as finished; its seat is free."""
-        with self._changed:
+        with self._lock:
             if self._held.get(entry.claimed.id) is entry and not entry.interrupted:
                 entry.state, entry.ended = FINISHED, time.monotonic()
                 entry.outcome, entry.settled = outcome, settled
@@ -177,7 +181,7 @@ class InFlightTable:
 
     def take_finished(self) -> list[InFlight]:
         """Return what has finished since the last call."""
-        with self._changed:
+        with self._lock:
             if self._aside:
                 self._finish_aside(time.monotonic())
             finished, self._finished = self._finished, []
@@ -185,7 +189,7 @@ class InFlightTable:
 
     def set_aside(self, entry: InFlight, seconds: float) -> None:
         """Keep a finished message whose outcome is refused out of the batches, for this many seconds."""
-        with self._changed:
+        with self._lock:
             entry.state, entry.again_at = UNWRITTEN, time.monotonic() + seconds
             self._aside.append(entry)
             self._let_suspect_begin()
@@ -193,7 +197,7 @@ class InFlightTable:
 
     def try_again(self) -> None:
         """Put all that is set aside into the next batch."""
-        with self._changed:
+        with self._lock:
             self._finish_aside(float("inf"))
 
     def _finish_aside(self, until: float) -> None:
@@ -206,17 +210,17 @@ class InFlightTable:
     @property
     def next_try_in(self) -> float:
         """The seconds until the first refused outcome is to be tried again."""
-        with self._changed:
+        with self._lock:
             return min((entry.again_at for entry in self._aside), default=float("inf")) - time.monotonic()
 
     def put_back(self, entries: Iterable[InFlight]) -> None:
         """Return finished messages that could not be settled yet, to be settled with the next batch."""
-        with self._changed:
+        with self._lock:
             self._finished[:0] = [entry for entry in entries if self._held.get(entry.claimed.id) is entry]
 
     def drop(self, entries: Iterable[InFlight]) -> None:
         """Let go of messages that are settled, released or lost."""
-        with self._changed:
+        with self._lock:
             for entry in entries:
                 if self._held.get(entry.claimed.id) is entry:
                     del self._held[entry.claimed.id]
@@ -225,7 +229,7 @@ class InFlightTable:
 
     def take_back_waiting(self) -> list[InFlight]:
         """Take what has not begun out of the pool's reach, to be released."""
-        with self._changed:
+        with self._lock:
             waiting = [entry for entry in self._held.values() if entry.state == WAITING]
             for entry in waiting:
                 entry.state = FINISHED
@@ -233,7 +237,7 @@ class InFlightTable:
 
     def interrupt_running(self) -> list[InFlight]:
         """Mark running messages as finished without an outcome, so that they are given back."""
-        with self._changed:
+        with self._lock:
             running = [entry for entry in self._held.values() if entry.state == RUNNING]
             for entry in running:
                 entry.interrupted, entry.state, entry.ended = True, FINISHED, time.monotonic()
@@ -245,7 +249,7 @@ class InFlightTable:
 
         One that waits never begins; one that runs continues, and its outcome is not recorded.
         """
-        with self._changed:
+        with self._lock:
             if self._held.get(entry.claimed.id) is not entry or entry.state in (FINISHED, UNWRITTEN):
                 return False
             if entry.state == WAITING:
@@ -259,7 +263,7 @@ class InFlightTable:
             self._changed.notify_all()
 
     def in_state(self, *states: str) -> list[InFlight]:
-        with self._changed:
+        with self._lock:
             return [entry for entry in self._held.values() if entry.state in states]
 
     def count_stuck(self, seconds: float) -> int:
@@ -269,25 +273,25 @@ class InFlightTable:
 
     def count_waiting_sync(self, most: int) -> int:
         """Return how many wait for a thread that runs their handlers, counting no further than `most`."""
-        with self._changed:
+        with self._lock:
             held = self._held.values()
             waiting = (1 for entry in held if entry.state == WAITING and not entry.handler.is_async)
             return sum(islice(waiting, most))
 
     def leases(self) -> list[InFlight]:
         """Return all messages whose leases this process must renew."""
-        with self._changed:
+        with self._lock:
             return [entry for entry in self._held.values() if not entry.lost]
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is in flight but what the database refuses."""
-        with self._changed:
+        with self._lock:
             return all(entry.state == UNWRITTEN for entry in self._held.values())
 
     @property
     def load(self) -> Load:
-        with self._changed:
+        with self._lock:
             held = [entry for entry in self._held.values() if entry.state in (WAITING, RUNNING)]
             return Load(len(held), any(entry.is_suspect for entry in held), len(self._aside))
 
@@ -299,7 +303,7 @@ class InFlightTable:
     def wait_until_idle(self, timeout: float, hurry: threading.Event) -> bool:
         """Wait until nothing waits or runs, at most `timeout` seconds or until told to hurry; True if so."""
         end = time.monotonic() + timeout
-        with self._changed:
+        with self._lock:
             self._is_watched = True
             while any(entry.state in (WAITING, RUNNING) for entry in self._held.values()):
                 left = end - time.monotonic()

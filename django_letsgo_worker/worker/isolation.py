@@ -6,6 +6,7 @@ Time zone, language and other context variables are isolated by running each del
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ class ConnectionKeeper:
         # All that there can be: looking them up after each delivery costs more than the rest of it.
         self._connections = list(connections.all())
         for connection in self._connections:
-            watch_session(connection)
+            _take_over(connection)
         # The state that a project's own wrappers add to Django's, as on a new connection: the tenant, say.
         self._own = {c.alias: _own_state(c) for c in self._connections if _extends_djangos(c)}
 
@@ -62,9 +63,17 @@ class ConnectionKeeper:
             return connection
         let_go(connection)
         connections[alias] = new = connections.create_connection(alias)
-        watch_session(new)
+        _take_over(new)
         self._own[alias] = _own_state(new)
         return new
+
+
+def _take_over(connection: BaseDatabaseWrapper) -> None:
+    """Watch a connection for what handlers leave on it, and for a server that is gone without a word."""
+    watch_session(connection)
+    # Other databases than the queue's may be of kinds that it does not know.
+    with contextlib.suppress(NotReady):
+        engine_on(connection).notice_silence()
 
 
 def _extends_djangos(connection: BaseDatabaseWrapper) -> bool:

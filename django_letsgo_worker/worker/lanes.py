@@ -1,20 +1,28 @@
-"""The lanes that a worker claims from: their order, where in each a claim begins, when to look again.
+"""The lanes that a worker claims from: where in each a claim begins, when to look again.
 
-Priorities are strict; lanes of one priority take turns, so that no queue starves another.
+The order in which they are asked is in turns.py.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from ..engines import Claim, ClaimRequest, Engine, Lane
+from ..engines import Claim, ClaimRequest, Engine, Lane, Rest
+from ..registry import DEFAULT_QUEUE
+from .options import Options
+from .turns import Turns
 
-# How long a found list of lanes is believed while there is work, in seconds.
+# How long a found list of lanes is believed while there is work, in seconds; longer, up to so many seconds,
+# where looks would take more than this share of the time.
 BELIEVED_FOR = 1.0
+BELIEVED_AT_MOST = 5.0
+SHARE_OF_LOOKS = 0.05
+# As many lanes as are asked at once, if there are not more messages wanted.
+ASKED_AT_ONCE = 100
 # The step from one moment that a database can store to the next.
 RIGHT_AFTER = timedelta(microseconds=1)
 # A transaction may commit this much later than it enqueued, and still be found by a claim at the mark.
@@ -43,34 +51,50 @@ class NotForUs(NamedTuple):
 
 
 class Lanes:
-    """The lanes that a worker knows of, found at most once a second while it is busy."""
+    """The lanes that a worker knows of, found once a second while it is busy; less often if they are many."""
 
-    def __init__(self, engine: Engine, queues: tuple[str, ...] | None, watermarks: Watermarks) -> None:
+    def __init__(self, engine: Engine, options: Options, watermarks: Watermarks) -> None:
         self.engine = engine
-        self.queues = queues
+        self.options = options
         self.watermarks = watermarks
-        # When each lane has a message that is due, by this process's clock.
-        self._due_at: dict[tuple[str, int], float] = {}
+        self._turns = Turns()
         # The database's clock when each lane was looked at.
         self._read_at: dict[tuple[str, int], datetime] = {}
         # By lane: a claim found nothing for this process there, only unknown or paused types, and what others
         # have locked.
         self._not_for_us: dict[tuple[str, int], NotForUs] = {}
         self._looked_at = float("-inf")
-        self._turn = 0
+        # How long the last look took, in seconds.
+        self._look_took = 0.0
+        # Whether more lanes were due than were asked.
+        self.has_unasked = False
         # Whether the earliest message of every lane that had any at the last look is still known.
         self.are_all_known = False
-        # Whether this worker has said in the database that it waits for work.
+        # Whether this worker has said in the database that it waits for work, and as which listener.
         self.said_waiting = False
+        self.listener: str | None = None
+        # Whether somebody must listen for its queues, and too few others do.
+        self.is_needed = True
+        # The queues for which that can be said, and those for which it is to be made possible.
+        self._named: set[str] = set()
+        self._unnamed = {DEFAULT_QUEUE} if options.queues is None else set(options.queues)
 
     @property
     def is_stale(self) -> bool:
-        return time.monotonic() - self._looked_at >= BELIEVED_FOR
+        believed_for = max(BELIEVED_FOR, min(self._look_took / SHARE_OF_LOOKS, BELIEVED_AT_MOST))
+        return time.monotonic() - self._looked_at >= believed_for
 
     def forget(self) -> None:
         """Look again before the next rest: something became visible that no look has seen."""
         self._looked_at = float("-inf")
         self.are_all_known = False
+
+    def forget_all(self) -> None:
+        """Look again, and say anew that this worker waits: the database may have crashed."""
+        self.forget()
+        self.said_waiting = False
+        self._unnamed |= self._named
+        self._named.clear()
 
     def learned(self) -> None:
         """Note that types are known now that were passed over until here."""
@@ -78,54 +102,65 @@ class Lanes:
         self.watermarks.forget()
         self.forget()
 
-    def look(self, *, waiting: bool) -> None:
-        """Find the lanes that are not paused; `waiting` says that this worker rests if nothing is due."""
+    def look(self, *, rest: Rest | None = None) -> None:
+        """Find the lanes that are not paused; with `rest` the worker rests unless one is due, and says so."""
+        if rest and self._unnamed:
+            self.engine.name_queues(self._unnamed)
+            self._named |= self._unnamed
+            self._unnamed = set()
         asked_at, marked = time.monotonic(), self.watermarks.of_lanes()
-        found = self.engine.lanes(waiting=waiting, queues=self.queues, marked=marked)
+        if rest is None:
+            found = self.engine.lanes(marked)
+        else:
+            found, self.is_needed = self.engine.last_look(rest, marked)
+            self.said_waiting, self.listener = True, rest.listener
         self._looked_at = time.monotonic()
         if marked is None:
             self.watermarks.note_full_look(self._looked_at - asked_at)
-            self._due_at.clear()
-        for lane in marked or ():
-            self._due_at.pop(lane.key, None)
         # A look from the marks passes over lanes that have none.
         self.are_all_known = marked is None
-        self.said_waiting = self.said_waiting or waiting
-        self._know([lane for lane in found if self._serves(lane)])
+        due_at = self._due_at([lane for lane in found if self._takes(lane)])
+        looked_at = self._turns if marked is None else [lane.key for lane in marked]
+        for key in looked_at:
+            if key not in due_at:
+                self._turns.discard(key)
+        self._know(due_at)
+        self._look_took = time.monotonic() - asked_at
 
     def look_for_known(self, types: Sequence[str]) -> bool:
         """Whether any message of these types is due, locked or not: the truth, whatever is remembered."""
-        lanes = [lane for lane in self.engine.lanes() if self._serves(lane) and not lane.due_in]
+        lanes = [lane for lane in self.engine.lanes() if self._takes(lane) and not lane.due_in]
         due = [lane for lane in lanes if self.engine.has_due(lane, types)]
         self._not_for_us.clear()
         self.watermarks.forget()
-        self._know(due)
+        self._know(self._due_at(due))
         return bool(due)
 
-    def _serves(self, lane: Lane) -> bool:
-        return (self.queues is None or lane.queue in self.queues) and not lane.is_paused
+    def _takes(self, lane: Lane) -> bool:
+        return self.options.serves(lane.queue) and not lane.is_paused
 
-    def _know(self, found: Sequence[Lane]) -> None:
+    def _know(self, due_at: Mapping[tuple[str, int], float]) -> None:
+        for key, moment in due_at.items():
+            self._turns.put(key, moment)
+
+    def _due_at(self, found: Sequence[Lane]) -> dict[tuple[str, int], float]:
+        """Return when each of the lanes that were found has a message for this process."""
+        due_at: dict[tuple[str, int], float] = {}
         past = [lane for lane in (self._past_what_is_not_for_us(lane) for lane in found) if lane is not None]
-        behind = {lane.key: lane for lane in self.engine.lanes(marked=past)} if past else {}
+        behind = {lane.key: lane for lane in self.engine.lanes(past)} if past else {}
         passed = {lane.key for lane in past}
         for lane in found:
             first = behind.get(lane.key) if lane.key in passed else lane
             if first is not None:
-                self._due_at[lane.key] = self._looked_at + first.due_in
-            if lane.key in passed:
-                self._claim_again_in_full(lane.key)
+                due_at[lane.key] = self._looked_at + first.due_in
+            if lane.key in passed and not self._not_for_us[lane.key].is_full:
+                # Only a claim from its mark found nothing. What it passed may be a message that committed
+                # late: nobody else would look before the next poll.
+                again_at = self.watermarks.full_claim_at(lane.key)
+                due_at[lane.key] = min(again_at, due_at.get(lane.key, again_at))
             if lane.read_at is not None:
                 self._read_at[lane.key] = lane.read_at
-
-    def _claim_again_in_full(self, key: tuple[str, int]) -> None:
-        """Claim from the start of a lane that is passed over, if only a claim from its mark found nothing.
-
-        What it passed may be a message that committed late: nobody else would look before the next poll.
-        """
-        if not self._not_for_us[key].is_full:
-            due_at = self.watermarks.full_claim_at(key)
-            self._due_at[key] = min(due_at, self._due_at.get(key, due_at))
+        return due_at
 
     def _past_what_is_not_for_us(self, lane: Lane) -> Lane | None:
         """Return from where to look for this process's first message in a lane; None where that is it."""
@@ -145,25 +180,28 @@ class Lanes:
 
     def add(self, queue: str, priority: int) -> None:
         """Take in a lane that a wake-up named."""
-        if self.queues is None or queue in self.queues:
-            self._due_at[queue, priority] = time.monotonic()
+        if self.options.serves(queue):
+            self._turns.put((queue, priority), time.monotonic())
             self._not_for_us.pop((queue, priority), None)
 
     def note(self, claims: Iterable[TimedClaim]) -> None:
         """Learn from claims where the next ones may begin, and which lanes are empty."""
         for request, claim, seconds in claims:
+            if request.lane.queue not in self._named:
+                self._unnamed.add(request.lane.queue)
+            self._turns.asked(request.lane.key)
             is_full = self.watermarks.note(request, claim, seconds=seconds)
             if claim.saw_all and not claim.left:
                 self.drained(request.lane, claim, is_full=is_full)
 
     def say_busy(self, queues: set[str]) -> None:
         """Take back that this worker waits for these queues: it has as many messages as it can take."""
-        self.engine.set_waiting(queues, False)
+        self.engine.say_busy(queues, self.listener)
         self.said_waiting = False
 
     def drained(self, lane: Lane, claim: Claim, *, is_full: bool = True) -> None:
         """Note that a claim left nothing in a lane that it could have taken."""
-        self._due_at.pop(lane.key, None)
+        self._turns.discard(lane.key)
         self.are_all_known = False
         until = claim.looked_until or self._read_at.get(lane.key)
         if not claim.rows and until is not None:
@@ -171,35 +209,23 @@ class Lanes:
 
     @property
     def has_due(self) -> bool:
-        now = time.monotonic()
-        return any(due_at <= now for due_at in self._due_at.values())
+        return bool(self._turns.due)
 
-    def due(self) -> list[Lane]:
-        """Return the lanes that may have due messages, best first, each from where a claim may begin."""
-        now = time.monotonic()
-        due = [key for key, due_at in self._due_at.items() if due_at <= now]
-        if not due:
-            return []
-        self._turn += 1
-        return [Lane(*key, next_visible_at=self.watermarks.of(key)) for key in self._in_turn(due)]
+    def due(self, wanted: int = 0) -> list[Lane]:
+        """Return lanes that may have due messages, best first, each from where a claim may begin.
 
-    def _in_turn(self, keys: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-        by_priority: dict[int, list[tuple[str, int]]] = {}
-        for key in sorted(keys):
-            by_priority.setdefault(key[1], []).append(key)
-        ordered: list[tuple[str, int]] = []
-        for priority in sorted(by_priority, reverse=True):
-            peers = by_priority[priority]
-            first = self._turn % len(peers)
-            ordered += peers[first:] + peers[:first]
-        return ordered
+        Not all of them: enough for as many messages as are wanted, if each has one.
+        """
+        keys = self._turns.first(max(wanted, ASKED_AT_ONCE))
+        self.has_unasked = len(keys) < self._turns.due
+        return [Lane(*key, next_visible_at=self.watermarks.of(key)) for key in keys]
 
     def next_due_in(self) -> float | None:
         """Return the seconds until there may be something to claim; None when nothing is known of."""
-        known = [due_at - time.monotonic() for due_at in self._due_at.values()]
+        due_in = self._turns.next_at - time.monotonic()
         if not self.are_all_known:
-            known.append(self.watermarks.full_look_in())
-        return max(0.0, min(known)) if known else None
+            due_in = min(due_in, self.watermarks.full_look_in())
+        return None if due_in == float("inf") else max(0.0, due_in)
 
 
 class Watermarks:

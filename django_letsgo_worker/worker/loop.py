@@ -17,7 +17,8 @@ from uuid import UUID
 from django.db import Error, connections
 
 from .. import counts, registry
-from ..engines import Engine, Fault, Lane, Refused, adopt_own_connection, in_short
+from ..conf import on_database
+from ..engines import MOST_LISTENERS, Engine, Fault, Lane, Refused, Rest, adopt_own_connection, in_short
 from ..maintenance import Maintenance
 from .batch import Batch, BatchResult
 from .events import Events
@@ -34,6 +35,8 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 # A worker that went idle looks once more after this many seconds: a transaction that began while it was
 # busy may have committed between its last look and its saying so.
 SECOND_LOOK = 0.05
+# So many listeners stay on the list of a queue although they are at work: the others are at rest.
+SPARE_LISTENERS = 2
 # How soon to try again what another session has locked, in seconds.
 LOCKED_PAUSE = 0.05
 # How soon to see whether messages wait behind one that takes longer than the last ones did.
@@ -122,9 +125,13 @@ class WorkerLoop(threading.Thread):
     # -- the loop -----------------------------------------------------------------------------------
 
     def run(self) -> None:
+        with on_database(self.options.using):
+            self._run()
+
+    def _run(self) -> None:
         try:
             self.engine = adopt_own_connection(self.options.using)
-            self.lanes = Lanes(self.engine, self.options.queues, Watermarks())
+            self.lanes = Lanes(self.engine, self.options, Watermarks())
             self.batch = Batch(self.engine, self.options, self.process, self.inflight, self.events)
             self.maintenance = Maintenance(self.options.using)
             while not self._is_over():
@@ -157,7 +164,7 @@ class WorkerLoop(threading.Thread):
             self.pool.wake()
             self._learn(result, wanted)
             self._write_failures()
-            busy = self._maintain() or result.more
+            busy = self._maintain() or result.more or (bool(lanes) and self.lanes.has_unasked)
             self._write_counts(self.events.counting.take_due())
             self._idle_turns = 0 if busy or result.settled else self._idle_turns + 1
             if not busy and not self._finds_work(wanted):
@@ -187,12 +194,14 @@ class WorkerLoop(threading.Thread):
             return ()
         # A named lane has a message that somebody waits for: the look for all others can wait a turn.
         if not named and self.lanes.is_stale:
-            self._look(waiting=False)
-        return self.lanes.due()
+            # A worker that has said it waits learns at each look whether it is still needed on the list.
+            self._look(self._said_at_rest() if self.lanes.said_waiting else None)
+        return self.lanes.due(sum(wanted))
 
-    def _look(self, *, waiting: bool) -> None:
+    def _look(self, rest: Rest | None = None) -> None:
         self.wakeup.note_version(self.engine)
-        self.lanes.look(waiting=waiting)
+        self.lanes.look(rest=rest)
+        self.wakeup.is_needed = self.lanes.is_needed
 
     def _finished(self) -> list[InFlight]:
         finished = self.inflight.take_finished()
@@ -239,7 +248,7 @@ class WorkerLoop(threading.Thread):
         """Do a batch of a bulk operation, if one waits."""
         if self.wakeup.take_operation():
             self.maintenance.expect_operation()
-        if not self.maintenance.work_off(is_told=self.wakeup.listening):
+        if not self.maintenance.work_off(is_told=self.wakeup.is_told):
             return False
         self.lanes.forget()
         return True
@@ -283,11 +292,18 @@ class WorkerLoop(threading.Thread):
             return False
         if self.options.until_empty and self.inflight.is_empty:
             return not self._end_if_empty()
-        if self.lanes.said_waiting and self.lanes.are_all_known:
+        has_said = self.lanes.said_waiting and self.lanes.listener == self.wakeup.listener
+        if has_said and self.lanes.are_all_known:
             return False
-        self._second_look = not self.lanes.said_waiting
-        self._look(waiting=True)
+        self._second_look = not has_said
+        self._look(self._said_at_rest())
         return self.lanes.has_due
+
+    def _said_at_rest(self) -> Rest:
+        """Return what this worker says while it waits for work."""
+        # One whose handler takes long leaves the list to workers that are idle, if there are any.
+        most = SPARE_LISTENERS if self.inflight.count_stuck(SECOND_LOOK) else MOST_LISTENERS
+        return Rest(self.options.queues, self.options.excluded_queues, self.wakeup.listener, most)
 
     def _end_if_sated(self) -> None:
         """End a worker that has taken as many messages as it was told to, or that cannot claim any longer."""
@@ -318,7 +334,8 @@ class WorkerLoop(threading.Thread):
             # The waiting messages were expected to take no time; if they do, more threads are needed soon.
             seconds = min(seconds, WAKE_SECONDS)
         to_write = min(self.events.failures.due_in, self.events.counting.due_in)
-        seconds = max(0.0, min(seconds, self.inflight.next_try_in, to_write))
+        to_prune = float("inf") if self.inflight.is_closed else self.maintenance.due_in
+        seconds = max(0.0, min(seconds, self.inflight.next_try_in, to_write, to_prune))
         # With nothing to claim there is nothing to look for.
         ended_by = self.wakeup.wait(seconds, self.engine if any(wanted) else None)
         if ended_by == "written":
@@ -326,7 +343,7 @@ class WorkerLoop(threading.Thread):
         self.lanes.look_after_rest(ended_by)
 
     def _poll_seconds(self, wanted: Wanted) -> float:
-        poll = self.options.poll_seconds or (self.engine.poll_seconds if self.wakeup.listening else 1.0)
+        poll = self.options.poll_seconds or (self.engine.poll_seconds if self.wakeup.is_told else 1.0)
         next_due = self.lanes.next_due_in() if any(wanted) else None
         return poll if next_due is None else min(poll, max(next_due, 0.001))
 
@@ -344,5 +361,4 @@ class WorkerLoop(threading.Thread):
         if self._outage_since is not None:
             logger.warning("The database is back after %.1f s.", time.monotonic() - self._outage_since)
             self._outage_since = None
-            self.lanes.forget()
-            self.lanes.said_waiting = False
+            self.lanes.forget_all()

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import connections
 
+from ..conf import on_database
 from ..messages import settlements
 from ..outcomes import Outcome
 from . import executor
@@ -126,13 +127,17 @@ class HandlerPool:
                     self._resting -= 1
 
     def _sit(self) -> None:
-        keeper = ConnectionKeeper()
         try:
-            while (entry := self._next()) is not None:
-                if self.inflight.begin(entry) and not self._serve(entry, keeper) and not self._find_seat():
-                    return
+            # What a handler does without naming a database is done on that of its message.
+            with on_database(self.options.using):
+                self._serve_all(ConnectionKeeper())
         finally:
             connections.close_all()
+
+    def _serve_all(self, keeper: ConnectionKeeper) -> None:
+        while (entry := self._next()) is not None:
+            if self.inflight.begin(entry) and not self._serve(entry, keeper) and not self._find_seat():
+                return
 
     def _find_seat(self) -> bool:
         """Take another seat for this thread, whose own went to the event loop; False when it is to end."""

@@ -19,6 +19,8 @@ logger = logging.getLogger("django_letsgo_worker.worker")
 
 # Seconds between looks whether another process wrote to a SQLite file; a look takes some microseconds.
 GLANCE_SECONDS = 0.005
+# How soon a process listens once it is needed, or tries again, in seconds.
+PAUSE_SECONDS = 1.0
 
 
 class Wakeup:
@@ -26,11 +28,20 @@ class Wakeup:
 
     def __init__(self) -> None:
         self.listening = False
+        # By which name this process alone is told; None where it is not, or does not listen.
+        self.listener: str | None = None
+        # Whether the queues of this process lack listeners without it.
+        self.is_needed = True
         self._set_off = threading.Event()
         self._lock = threading.Lock()
         self._named: set[tuple[str, int]] = set()
         self._version: int | None = None
         self._told_of_operation = False
+
+    @property
+    def is_told(self) -> bool:
+        """Whether this process hears of new messages, or enough others do."""
+        return self.listening or not self.is_needed
 
     def wake(self) -> None:
         """End the rest."""
@@ -96,13 +107,15 @@ class Listener(threading.Thread):
         self.engine = adopt_own_connection(self.using)
         try:
             while not self.stopping.is_set():
-                self._listen(self.engine)
+                if self.wakeup.is_needed:
+                    self._listen(self.engine)
+                self.stopping.wait(PAUSE_SECONDS)
         finally:
             connections.close_all()
 
     def _listen(self, engine: Engine) -> None:
         try:
-            for named in engine.listen(self.stopping, self._heard):
+            for named in engine.listen(self._is_over, self._heard):
                 if named is None:
                     self.wakeup.tell_of_operation()
                 elif not isinstance(named, UUID):
@@ -114,12 +127,14 @@ class Listener(threading.Thread):
             if self.wakeup.listening and not self.stopping.is_set():
                 logger.info("Notifications are interrupted, polling goes on: %s", str(error).strip())
         finally:
-            self.wakeup.listening = False
+            self.wakeup.listening, self.wakeup.listener = False, None
             engine.connection.close()
-        self.stopping.wait(1.0)
 
-    def _heard(self) -> None:
-        self.wakeup.listening = True
+    def _is_over(self) -> bool:
+        return self.stopping.is_set() or not self.wakeup.is_needed
+
+    def _heard(self, listener: str | None) -> None:
+        self.wakeup.listening, self.wakeup.listener = True, listener
         # Notifications that were sent before are lost: the loop looks for what they were about.
         self.wakeup.tell_of_operation()
 

@@ -195,10 +195,10 @@ class Worker:
 
     def _due_types(self) -> Counter[str]:
         """Count the due messages of the queues that this worker served by type, up to a bound."""
-        engine, queues = engine_for(self.options.using), self.options.queues
+        engine = engine_for(self.options.using)
         due: Counter[str] = Counter()
         for lane in engine.lanes():
-            if (queues is not None and lane.queue not in queues) or lane.is_paused or lane.due_in:
+            if not self.options.serves(lane.queue) or lane.is_paused or lane.due_in:
                 continue
             rows = Message.objects.using(self.options.using).filter(queue=lane.queue, priority=lane.priority)
             rows = rows.filter(visible_at__lte=lane.read_at).order_by("visible_at")
@@ -216,6 +216,7 @@ def _process_row(options: Options) -> Process:
         host=socket.gethostname()[:255],
         pid=getpid(),
         queues=None if options.queues is None else list(options.queues),
+        excluded_queues=list(options.excluded_queues),
         types=registry.types(),
         seats=options.seats,
         version=__version__,

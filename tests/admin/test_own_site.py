@@ -2,32 +2,79 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin import AdminSite
-from django.urls import include, path
+from django.urls import include, path, reverse
 
-from django_letsgo_worker import enqueue
+from django_letsgo_worker import enqueue, inspection, messages
 from django_letsgo_worker.admin import formatting, overview, register
 from django_letsgo_worker.models import Message
 from django_letsgo_worker.templatetags import letsgo_admin
-from tests.browser.rows import archived
+from tests.browser.pages import pages
+from tests.browser.rows import archived, process
+from tests.inspection.troubles import TROUBLES
 from tests.support import ROOT
 
 pytestmark = pytest.mark.django_db
 
 site = AdminSite("ops")
 register(site)
-urlpatterns = [path("ops/", site.urls), path("", include("testproject.urls"))]
+urlpatterns = [path("", include("testproject.urls")), path("ops/", site.urls)]
 
 
-@pytest.fixture(autouse=True)
-def own_urls(settings):
-    settings.ROOT_URLCONF = __name__
+class Alone:
+    """The URLs of a project whose one site of the admin is its own."""
+
+    urlpatterns = [path("ops/", site.urls)]
+
+
+@pytest.fixture(params=["beside the default site", "alone"], autouse=True)
+def own_urls(request, settings):
+    settings.ROOT_URLCONF = Alone if request.param == "alone" else __name__
+
+
+@pytest.fixture
+def troubled():
+    """Rows of all kinds, and problems whose actions are links."""
+    with ExitStack() as stack:
+        for code in ("queue_unserved", "dead_letters", "type_paused", "schedule_broken", "type_failing"):
+            stack.enter_context(TROUBLES[code][0]())
+        enqueue("mail.send", delay=60)
+        messages.operate("redrive", type="mail.send", reason="it is mended")
+        archived()
+        process(name="ops-1")
+        yield
+
+
+def test_every_page_is_there_and_leads_to_no_other_site(admin_client, troubled):
+    found = pages(admin_client, "ops")
+
+    assert len(found) > 40, [page.name for page in found]
+    for page in found:
+        html = admin_client.get(page.path, follow=True).content.decode()
+        assert page.path.startswith("/ops/")
+        for link in re.findall(r'(?:href|action|formaction|src|data-[a-z-]+)="(/[^"]*)"', html):
+            assert link.startswith(("/ops/", "/static/")) or link == "/", f"{page.path} leads to {link}"
+
+
+def test_the_actions_of_problems_lead_to_its_own_pages(admin_client, troubled):
+    for address in ("/ops/", "/ops/django_letsgo_worker/"):
+        page = admin_client.get(address).content.decode()
+        links = re.findall(r'<a class="button lg-button" href="([^"]+)"', page)
+        assert len(links) > 3
+        assert [link for link in links if not link.startswith("/ops/")] == []
+    # What is asked elsewhere leads to the default site, where there is one.
+    asked = {
+        action["url"] for problem in inspection.problems() for action in problem.actions if action["url"]
+    }
+    assert all(link.startswith(reverse("admin:index")) for link in asked)
 
 
 def test_all_pages_are_there():

@@ -146,6 +146,17 @@ def test_the_state_of_a_process_follows_from_its_heartbeat(admin_client):
     assert {"Living and silent 3", "Stopped 1"} <= set(tabs)
 
 
+def test_a_process_shows_the_queues_that_it_leaves_out(admin_client):
+    process(name="most", excluded_queues=["mail", "videos"])
+    process(name="few", queues=["mail", "orders"], excluded_queues=["mail", "videos"])
+
+    assert "all but mail, videos" in words(admin_client, "process", "most")
+    few = words(admin_client, "process", "few")
+    assert "orders" in few and "mail" not in few
+    # A queue that is only left out is not named by anything.
+    assert names(admin_client.get(list_url("queue"))) == ["orders"]
+
+
 def test_a_process_is_asked_to_stop(admin_client):
     running, ended = process(), process(state="stopped")
     data = {"action": "stop", "_selected_action": [str(running.pk), str(ended.pk)], "index": "0"}

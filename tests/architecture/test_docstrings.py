@@ -1,6 +1,6 @@
 """What help() shows of the public names: a promise for each, with each of its parameters named in it.
 
-The names are those of docs/reference.md. A parameter is named where it stands in backticks: `delay`,
+The names are those of docs/reference/api.md. A parameter is named where it stands in backticks: `delay`,
 `atomic=True`.
 """
 
@@ -33,7 +33,7 @@ REFERENCE = [
         ("sent", "arguments"),
         ("the fact",),
     )
-    for name in names("reference.md", "name", *columns)
+    for name in names("reference/api.md", "name", *columns)
     if not name.endswith("__version__")
 ]
 SIGNALS = {name: value for name, value in vars(signals).items() if isinstance(value, Signal)}
@@ -78,7 +78,9 @@ def documented(name: str) -> Iterator[tuple[str, str | None, list[str]]]:
 
 def arguments_of(signal: str) -> list[str]:
     """Return what the page says that a signal is sent with."""
-    (arguments,) = [row[2] for row in table("reference.md", "name", "sent", "arguments") if signal in row[0]]
+    (arguments,) = [
+        row[2] for row in table("reference/api.md", "name", "sent", "arguments") if signal in row[0]
+    ]
     return re.findall(r"`(\w+)`", arguments)
 
 

@@ -18,10 +18,12 @@ EVERYBODYS = {"__module__", "__doc__", "__dict__", "__weakref__", "__annotations
 DIFFERS = (
     "dialect", "display_name", "skip_locked", "can_return_updated", "poll_seconds", "chunk", "most_text",
     "can_listen", "lapse_grace", "own_options", "clock_sql", "clock", "execute", "prepare_own_connection",
-    "begin_round",
+    "notice_silence", "begin_round",
     "insert", "insert_many", "has_leftovers", "reset_session", "remember_session", "abort_connection",
-    "data_version", "listen", "tell_revoked", "notify", "set_waiting", "lanes", "lock_held", "claim_within",
-    "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked", "atomic_scope",
+    "data_version", "listen", "tell_revoked", "notify", "name_queues", "say_busy", "last_look",
+    "lanes", "lock_held",
+    "claim_within", "settles_and_claims_at_once", "settle_and_claim", "settle", "settle_locked",
+    "atomic_scope",
     "old_snapshots", "bloated_tables", "tell_of_operation", "known_occurrences", "move_schedules",
     "insert_occurrences", "rest", "tell_of_schedules",
 )  # fmt: skip

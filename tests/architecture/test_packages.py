@@ -29,11 +29,15 @@ PART_OF_THE_APP = re.compile(
 PART_OF_THE_REPOSITORY = {
     NAME: PART_OF_THE_APP,
     "testproject": re.compile(r"testproject/([a-z_]+/)*(\w+\.py|\w+\.html)"),
-    "tests": re.compile(r"tests/(README\.md|([a-z0-9_]+/)*(\w+\.py|events/[\w.]+\.json))"),
-    "deploy": re.compile(
-        r"deploy/([a-z-]+/)*([\w.@-]+\.(yaml|service|md|json|tpl|txt)|Procfile|Dockerfile(\.dockerignore)?)"
+    "tests": re.compile(
+        r"tests/(README\.md|([a-z0-9_]+/)*(\w+\.py|[\w.]+\.test\.yml|(events|importsources)/[\w.]+\.json))"
     ),
-    "docs": re.compile(r"docs/([a-z-]+/)*[\w-]+\.md|docs/images/[a-z-]+\.webp"),
+    "deploy": re.compile(
+        r"deploy/([a-z-]+/)*([\w.@-]+\.(ya?ml|service|md|json|tpl|txt)|Procfile|Dockerfile(\.dockerignore)?)"
+    ),
+    "docs": re.compile(
+        r"docs/([a-z-]+/)*[\w-]+\.md|docs/images/[a-z-]+\.webp|docs/(conf|_ext/\w+)\.py|docs/_static/\w+\.css"
+    ),
     "script": re.compile(r"script/(\w+|\w+\.py)"),
 }
 
@@ -69,12 +73,12 @@ def strangers_in_the_sdist(names: set[str]) -> list[str]:
     return sorted(n for n in names - ALWAYS - files if not any(rule.fullmatch(n) for rule in rules))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(ROOT, "sdist", tmp_path_factory.mktemp("sdist"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(ROOT, "wheel", tmp_path_factory.mktemp("wheel"))
 
@@ -118,7 +122,7 @@ STRAYS_OF_THE_APP = [
     f"{NAME}/static/{NAME}/admin.css~",
     f"{NAME}/tests/test_it.py",
 ]
-OTHER_STRAYS = ["docs/settings.md.orig", "script/test.rej", "tests/unit/test_conf.py.orig"]
+OTHER_STRAYS = ["docs/reference/settings.md.orig", "script/test.rej", "tests/unit/test_conf.py.orig"]
 
 
 def test_control_files_that_got_in_by_mistake_are_found(sdist, tmp_path):

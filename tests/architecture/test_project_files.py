@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shlex
 import subprocess
 from collections.abc import Iterator
 from importlib import import_module
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from django.db.migrations.operations import AlterField
+from django.db.migrations.operations import AddIndex, AlterField, RemoveIndex
 
 from django_letsgo_worker import migrations
 from tests.architecture.source import PYPROJECT
@@ -73,7 +74,10 @@ def test_a_workflow_may_read_the_repository_and_no_more(path):
 
 def test_only_what_publishes_may_prove_who_it_is():
     more = {name: job["permissions"] for name, job in jobs() if "permissions" in job}
-    assert more == {"release.yml:publish": {"id-token": "write"}}
+    assert more == {
+        "release.yml:publish": {"id-token": "write"},
+        "pages.yml:publish": {"pages": "write", "id-token": "write"},
+    }
 
 
 def test_each_job_ends():
@@ -113,7 +117,35 @@ def test_the_matrix_is_that_of_the_script_for_one_machine():
         assert all(f'"{end} {engine}"' in script for engine in matrix["engine"])
 
 
-@pytest.mark.parametrize("part", ["everythin", "old", "new oracle", "lint demo"])
+def test_other_peoples_packages_are_looked_at_each_week_each_of_them():
+    job = dict(jobs())["ci.yml:compatibility"]
+    assert "github.event_name == 'schedule'" in job["if"]
+    matrix = job["strategy"]["matrix"]
+    usage = subprocess.run(["bash", "script/compatibility"], cwd=ROOT, capture_output=True, text=True)
+    assert usage.returncode == 2
+    named = re.findall(r"^([a-z]+(?:-[a-z0-9.]+)?) {3,}", usage.stderr, re.MULTILINE)
+    assert sorted(named) == sorted(matrix["name"]) == sorted(row["name"] for row in matrix["include"])
+
+
+def test_a_run_leaves_nothing_out_that_no_other_run_has():
+    """What "everything" leaves out of a run is there, and a run at each end is whole."""
+    script = (ROOT / ".ci" / "run").read_text()
+    lists = dict(re.findall(r"^(once|outside|doors)=\((.+)\)$", script, re.MULTILINE))
+    assert lists.keys() == {"once", "outside", "doors"}
+    for left_out in lists.values():
+        for pattern in shlex.split(left_out):
+            assert list((ROOT / "tests").glob(pattern)), f"{pattern} is not there"
+    everything = script[script.index("everything() {") :]
+    assert re.findall(r'^ +(?:old|new) (\S+) "\$\{(\w+)\[@\]', everything, re.MULTILINE) == [
+        ("sqlite", "once"),
+        ("mariadb", "outside"),
+        ("postgres", "doors"),
+    ]
+    assert re.search(r"^ +old postgres$", everything, re.MULTILINE)
+    assert re.search(r"^ +new sqlite$", everything, re.MULTILINE)
+
+
+@pytest.mark.parametrize("part", ["everythin", "old", "new oracle", "lint demo", "alone", "compatibility"])
 def test_a_part_that_there_is_not_is_refused_with_those_that_there_are(part):
     done = subprocess.run(["bash", ".ci/run", *part.split()], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
@@ -146,6 +178,9 @@ def test_migrations_only_add():
     modules = [import_module(name) for name in names if "._" not in name]
     operations = [operation for module in modules for operation in module.Migration.operations]
     inner = [one for outer in operations for one in getattr(outer, "database_operations", [outer])]
+    # An index may be made anew, with further columns.
+    anew = {one.index.name for one in inner if isinstance(one, AddIndex)}
+    assert {one.name for one in inner if isinstance(one, RemoveIndex)} <= anew
     # The first gives columns a default in the database, the second changes how PostgreSQL keeps a table. A
     # column may take further values: its rule is made anew, under another name.
     wider = {"AlterColumns", "RunPython"} | {
@@ -157,6 +192,7 @@ def test_migrations_only_add():
         "CreateModel",
         "AddField",
         "AddIndex",
+        "RemoveIndex",
         "AddConstraint",
         # Permissions: no table is changed.
         "AlterModelOptions",
@@ -187,8 +223,8 @@ def test_an_owner_is_found():
         ("SECURITY.md", "README.md"),
         ("CODE_OF_CONDUCT.md", "CONTRIBUTING.md"),
         ("RELEASING.md", "CONTRIBUTING.md"),
-        ("docs/upgrading.md", "RELEASING.md"),
-        ("docs/upgrading.md", "docs/operating.md"),
+        ("docs/howto/upgrading.md", "RELEASING.md"),
+        ("docs/howto/upgrading.md", "docs/howto/operating.md"),
     ],
 )
 def test_a_page_is_linked(page, linked_from):

@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--engines", type=chosen(ENGINES), default=ENGINES, help="postgres,sqlite")
     add("--rounds", type=int, help="how often everything is measured")
     add("--json", type=Path, help="a file for the JSON lines, too")
-    add("--table", type=Path, help="the page whose tables are to be written, docs/benchmarks.md")
+    add("--table", type=Path, help="the page whose tables are to be written, docs/explanation/benchmarks.md")
     add("--read", type=Path, help="JSON lines of an earlier run, to be shown without measuring")
     return parser.parse_args(arguments)
 

@@ -79,15 +79,26 @@ class Client:
 
         return measured(loop)
 
-    def fill(self, number: int, handler: str) -> dict[str, Any]:
+    def fill(self, number: int, handler: str, queues: int = 0) -> dict[str, Any]:
+        """Enqueue so many, in turn into as many queues as are said."""
         for start in range(0, number, CHUNK):
             chunk = [payload(n) for n in range(start, min(start + CHUNK, number))]
-            self.contestant.enqueue_many(handler, chunk)
+            if queues:
+                self.contestant.enqueue_across(queues, handler, chunk)
+            else:
+                self.contestant.enqueue_many(handler, chunk)
         return {"filled_at": time.monotonic_ns()}
 
     def archive(self, number: int) -> dict[str, Any]:
         self.contestant.archive(number)
         return {}
+
+    def archive_by_age(self, number: int) -> dict[str, Any]:
+        self.contestant.archive_by_age(number)
+        return {}
+
+    def prune(self) -> dict[str, Any]:
+        return measured(self.contestant.prune)
 
     def schedule(self, number: int, due: str) -> dict[str, Any]:
         self.contestant.schedule(number, datetime.fromisoformat(due))

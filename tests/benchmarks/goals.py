@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .contestants import POSTGRES, SQLITE
 from .figures import Cell, Record, middle, ratio
 
 MILLION = "a million"
+PRUNE = Cell(POSTGRES, "prune", "ours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ def two_by_one(engine: str, workload: str, limit: float) -> Goal:
     return Goal(title, Cell(engine, f"{workload}2", "ours"), limit, Cell(engine, workload, "ours"))
 
 
+FLEET = Cell(POSTGRES, "fleet", "ours", "32")
+
 GOALS = (
     beside(POSTGRES, "drain", "pgqueuer", 1.1),
     beside(POSTGRES, "drain", "django-tasks-db", 75),
@@ -90,6 +93,12 @@ GOALS = (
     between(SQLITE, "backlog", MILLION, "ten thousand", 0.9),
     between(POSTGRES, "archive", MILLION, "none", 0.9),
     between(SQLITE, "archive", MILLION, "none", 0.9),
+    between(POSTGRES, "lanes", "100", "1", 0.7),
+    between(POSTGRES, "lanes", "5,000", "1", 0.3),
+    between(SQLITE, "lanes", "100", "1", 0.7),
+    between(SQLITE, "lanes", "5,000", "1", 0.3),
+    Goal("prune, postgres: rows a second beside a drain", PRUNE, 20_000, None, "pruned_per_second"),
+    Goal("prune, postgres: the drain beside it by one without", PRUNE, 0.8, None, "rate_kept"),
     between(POSTGRES, "snapshot", "held", "none", 0.7),
     between(POSTGRES, "snapshot", "held", "none", 0.5, ours="ours, one seat"),
     at_most(POSTGRES, "idle", "statements_per_minute", 45, "statements a minute"),
@@ -97,6 +106,10 @@ GOALS = (
     at_most(SQLITE, "idle", "cpu_seconds_per_minute", 0.12, "CPU seconds in 30 s", times=0.5),
     at_most(POSTGRES, "drain", "memory_mb", 70, "peak memory in MB"),
     at_most(SQLITE, "drain", "memory_mb", 70, "peak memory in MB"),
+    Goal("fleet, postgres: workers woken by a message, p95", FLEET, 3, figure="woken", is_ceiling=True),
+    Goal(
+        "fleet, postgres: p99 of 32 by one", FLEET, 2, replace(FLEET, case="one"), "p99_ms", is_ceiling=True
+    ),
     beside(POSTGRES, "schedules", "raw, our tables", 0.2),
     beside(POSTGRES, "schedules", "procrastinate", 10),
     beside(POSTGRES, "schedules", "django-q2", 10),

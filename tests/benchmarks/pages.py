@@ -3,12 +3,13 @@
     python -m tests.benchmarks.pages [--ended 10000000] [--live 200000]
 
 It fills the database that DATABASE_URL names, PostgreSQL, which must be empty, and prints a table for
-docs/benchmarks.md.
+docs/explanation/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from typing import Any
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--ended", type=int, default=10_000_000)
     parser.add_argument("--live", type=int, default=200_000)
     options = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.testapp.settings")
     django.setup()
     settings.ALLOWED_HOSTS = ["testserver"]
     call_command("migrate", verbosity=0)

@@ -19,6 +19,10 @@ class Scale:
     # The share of them that a producer must be able to keep waiting.
     least_left: float
     archived: int
+    # Queues that a backlog is spread over.
+    queues: dict[str, int]
+    # Archived messages that are old, to be pruned.
+    old: int
     # How long a snapshot is held, under which load.
     hold_seconds: float
     hold_per_second: int
@@ -48,6 +52,8 @@ FULL = Scale(
     waiting={"ten thousand": 10_000, "a hundred thousand": 100_000, "a million": 1_000_000},
     least_left=0.2,
     archived=1_000_000,
+    queues={"1": 1, "100": 100, "5,000": 5_000},
+    old=10_000_000,
     hold_seconds=60.0,
     hold_per_second=2_000,
     calm_seconds=5.0,
@@ -69,6 +75,8 @@ QUICK = Scale(
     waiting={"ten thousand": 1_000, "a hundred thousand": 2_000, "a million": 4_000},
     least_left=0.0,
     archived=2_000,
+    queues={"1": 1, "100": 10, "5,000": 50},
+    old=20_000,
     hold_seconds=0.9,
     hold_per_second=200,
     calm_seconds=0.2,

@@ -32,11 +32,11 @@ class Stage:
         self.workers: list[Started] = []
         self.client = client_of(contestant, database.url, directory)
 
-    def start_worker(self, workload: str, *, every: int = 1) -> Started:
-        """Start a worker as a user would; one mark is made for so many messages."""
+    def start_worker(self, workload: str, *, every: int = 1, **variables: str) -> Started:
+        """Start a worker as a user would, with further variables; one mark is made for so many messages."""
         command = self.contestant.worker(self.database.url, workload=workload)
         tallies = {"LETSGO_BENCH_TALLIES": str(self.directory), "LETSGO_BENCH_EVERY": str(every)}
-        return self._start(command, tallies)
+        return self._start(command, {**tallies, **variables})
 
     def start_scheduler(self, number: int, due: datetime) -> Started:
         """Start a scheduler as a user would; one whose schedules are code is told of them."""
@@ -48,6 +48,11 @@ class Stage:
         worker = Started(command, environment, self.directory / f"worker-{len(self.workers)}.log")
         self.workers.append(worker)
         return worker
+
+    def end(self, worker: Started) -> None:
+        """End a worker at once, when it is no longer wanted."""
+        worker.kill()
+        self.workers.remove(worker)
 
     def wait(self, condition: Callable[[], Any], what: str) -> None:
         """Wait for something that the workers do, for as long as they live."""

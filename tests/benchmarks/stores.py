@@ -35,6 +35,9 @@ class Database:
     def moment(self, sql: str) -> float:
         return float(self.connection.execute(sql).fetchone()[0])
 
+    def execute(self, sql: str) -> None:
+        self.connection.execute(sql)
+
     def analyze(self) -> None:
         self.connection.execute("ANALYZE")
 

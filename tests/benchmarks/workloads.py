@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from .contestants import ENGINES, POSTGRES
 from .figures import Figures, percentile
+from .fleet import at_rest as fleet_at_rest
+from .fleet import drain as fleet_drain
+from .pruning import prune
 from .scheduling import crowd, crowd2, look
 from .scheduling import idle as scheduler_idle
 from .stage import Stage
@@ -54,15 +57,22 @@ def archive(stage: Stage, case: str) -> Figures:
     return drain(stage, case)
 
 
+def lanes(stage: Stage, case: str) -> Figures:
+    number = _backlog(stage, stage.contestant.pace * stage.scale.drain_seconds)
+    return _drain(stage, "lanes", number, queues=stage.scale.queues[case])
+
+
 def _backlog(stage: Stage, wanted: float) -> int:
     """Return a number of messages that the marks divide."""
     number = max(int(wanted), stage.scale.fewest)
     return number if number < MARKS else -(-number // MARKS) * MARKS
 
 
-def _drain(stage: Stage, workload: str, number: int, *, handler: str = "noop", workers: int = 1) -> Figures:
+def _drain(
+    stage: Stage, workload: str, number: int, *, handler: str = "noop", workers: int = 1, queues: int = 0
+) -> Figures:
     every = max(1, number // MARKS)
-    stage.client.do("fill", number=number, handler=handler)
+    stage.client.do("fill", number=number, handler=handler, queues=queues)
     for _ in range(workers):
         stage.start_worker(workload, every=every)
     stage.wait(lambda: stage.tallies.handled() > 0, "the first message to be handled")
@@ -206,8 +216,12 @@ WORKLOADS = (
     Workload("load", load),
     Workload("backlog", backlog, ("ten thousand", "a hundred thousand", "a million")),
     Workload("archive", archive, ("none", "a million")),
+    Workload("lanes", lanes, ("1", "100", "5,000")),
+    Workload("prune", prune, most_rounds=1, engines=(POSTGRES,)),
     Workload("snapshot", snapshot, ("none", "held"), most_rounds=2),
     Workload("idle", idle, most_rounds=1, logged=True),
+    Workload("fleet", fleet_at_rest, ("one", "32"), most_rounds=2, engines=(POSTGRES,)),
+    Workload("fleet-drain", fleet_drain, ("2", "8", "32"), most_rounds=2, engines=(POSTGRES,)),
     Workload("schedules", crowd, ceiling="raw, our tables"),
     Workload("schedules2", crowd2),
     Workload("schedules-idle", scheduler_idle, most_rounds=1, logged=True, engines=(POSTGRES,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import shutil
 from pathlib import Path
@@ -60,6 +61,20 @@ def make_wide(driver: Any, width: int, height: int = 1000) -> None:
     """Give the page so many pixels; a window of Chromium itself has at least five hundred."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def photograph(
+    driver: Any, file: Path, *, width: int, tallest: int, quality: int, part: str = "html"
+) -> None:
+    """Write a picture of a page that wide, or of a part of it, at most as tall as that, in WebP."""
+    make_wide(driver, width)
+    tall = driver.execute_script("return document.documentElement.scrollHeight")
+    make_wide(driver, width, min(tall, tallest) if part == "html" else tall)
+    box = driver.find_element(By.CSS_SELECTOR, part).rect
+    clip = {**box, "height": min(box["height"], tallest), "scale": 1}
+    options = {"format": "webp", "quality": quality, "clip": clip}
+    shot = driver.execute_cdp_cmd("Page.captureScreenshot", options)["data"]
+    file.write_bytes(base64.b64decode(shot))
 
 
 def prefer(driver: Any, scheme: str) -> None:

@@ -30,12 +30,13 @@ class Page:
     tab: str = ""
 
 
-def pages(client: Client) -> list[Page]:
+def pages(client: Client, current_app: str | None = None) -> list[Page]:
     """Return one page of each kind: each list and tab, one row of it, each form and question.
 
-    `client` is logged in. A link that leads nowhere, or into an error, raises AssertionError.
+    `client` is logged in, `current_app` the name of the admin's site, if it is not the default one. A link
+    that leads nowhere, or into an error, raises AssertionError.
     """
-    beginnings = list(_beginnings())
+    beginnings = list(_beginnings(current_app))
     waiting = deque((path, "", "") for path in beginnings)
     found: dict[str, Page] = {}
     while waiting:
@@ -48,15 +49,16 @@ def pages(client: Client) -> list[Page]:
             continue
         assert response.status_code == 200, f"{page.path}: {response.status_code}"
         # Django's answer to the address of a row that is gone.
-        if reverse("admin:index") in dict(response.redirect_chain):
+        if reverse("admin:index", current_app=current_app) in dict(response.redirect_chain):
             # Processes may be at work: it may have gone since the link was read, but then the link has, too.
-            now = _links(_text(client.get(linked_from, follow=True)), linked_from) if linked_from else [path]
+            again = _text(client.get(linked_from, follow=True)) if linked_from else ""
+            now = _links(again, linked_from, current_app) if linked_from else [path]
             assert path not in now, f"{page.path} leads to the index"
             continue
         # A part of a page, or data, is none.
         if "</html>" in (text := _text(response)):
             found[page.name] = page
-            waiting.extend((link, page.tab, page.path) for link in _links(text, page.path))
+            waiting.extend((link, page.tab, page.path) for link in _links(text, page.path, current_app))
     return list(found.values())
 
 
@@ -64,14 +66,14 @@ def _text(response: HttpResponse) -> str:
     return response.content.decode(errors="replace")
 
 
-def _beginnings() -> Iterator[str]:
+def _beginnings(current_app: str | None) -> Iterator[str]:
     """Return the addresses that need no row: the two indexes, and all that each model's admin adds."""
-    yield reverse("admin:index")
-    yield reverse("admin:app_list", args=[APP])
+    yield reverse("admin:index", current_app=current_app)
+    yield reverse("admin:app_list", args=[APP], current_app=current_app)
     for one in _admins().values():
         for pattern in one.get_urls():
             try:
-                yield reverse(f"admin:{pattern.name}")
+                yield reverse(f"admin:{pattern.name}", current_app=current_app)
             except NoReverseMatch:
                 continue
 
@@ -115,9 +117,9 @@ def _parameter_of_tabs(spec: object) -> str | None:
     return getattr(spec, "parameter_name", None) if getattr(spec, "is_tabs", False) else None
 
 
-def _links(text: str, path: str) -> Iterator[str]:
+def _links(text: str, path: str, current_app: str | None) -> Iterator[str]:
     """Return where a page leads among our own."""
-    ours = reverse("admin:app_list", args=[APP])
+    ours = reverse("admin:app_list", args=[APP], current_app=current_app)
     for link in re.findall(r'<a\b[^>]*?\bhref="([^"]*)"', text):
         address = urljoin(path, unescape(link).partition("#")[0])
         if address.startswith(ours):

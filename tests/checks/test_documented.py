@@ -1,4 +1,4 @@
-"""The table of docs/checks.md and the code say the same: which checks there are, and when they are made."""
+"""The table of docs/reference/checks.md and the code agree: which checks there are, when they are made."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from django_letsgo_worker.checks import configuration
 from tests.docs.test_documented_tables import table
 
 PACKAGE = Path(django_letsgo_worker.__file__).parent
-ROWS = table("checks.md", "id", "made", "what is wrong")
+ROWS = table("reference/checks.md", "id", "made", "what is wrong")
 MADE = {configuration.AT_START: "at start", configuration.PROJECT: "always", Tags.database: "`--database`"}
 
 
 def test_each_check_has_its_row_and_its_own_number_in_order():
     source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
-    rows = [*ROWS, *table("checks.md", "id", "of", "what is wrong")]
+    rows = [*ROWS, *table("reference/checks.md", "id", "of", "what is wrong")]
     ids = [row[0].strip("`") for row in rows]
 
     assert sorted(ids) == sorted(re.findall(r'id="(letsgo_[a-z_]+\.[EW]\d{3})"', source))

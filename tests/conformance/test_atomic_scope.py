@@ -115,6 +115,26 @@ def test_an_error_takes_back_the_effect_and_keeps_the_lock(hold_of, worker, begi
     assert Message.objects.filter(leased_by=None).exists() == (outcome == "again")
 
 
+def test_an_error_takes_back_the_callbacks_of_the_handler_alone(hold_of, worker):
+    called = []
+    enqueue("job")
+    claimed = worker.claim_one()
+
+    with transaction.atomic():
+        transaction.on_commit(lambda: called.append("before"))
+        hold = hold_of(claimed)
+        hold.open()
+        with pytest.raises(ZeroDivisionError), hold:
+            transaction.on_commit(lambda: called.append("within"))
+            with transaction.atomic():
+                transaction.on_commit(lambda: called.append("further within"))
+            raise ZeroDivisionError
+        transaction.on_commit(lambda: called.append("behind"))
+        hold.settle(done(claimed, "dead", errors="[]"), keep=KEPT)
+
+    assert called == ["before", "behind"]
+
+
 def test_a_sql_error_takes_back_the_effect_and_the_transaction_goes_on(hold_of, worker, archived):
     enqueue("job")
     claimed = worker.claim_one()

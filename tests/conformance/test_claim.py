@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from django_letsgo_worker import enqueue, enqueue_many
-from django_letsgo_worker.engines import Lane, engine_for
-from django_letsgo_worker.models import Message
+from django_letsgo_worker.engines import Lane, Rest, engine_for
+from django_letsgo_worker.models import IdleQueue, Message
 
 from .conftest import Worker
 
@@ -93,16 +93,26 @@ class TestLanes:
 
     def test_there_are_no_lanes_without_messages(self):
         assert engine_for("default").lanes() == []
-        assert engine_for("default").lanes(waiting=True, queues=["a"]) == []
+        assert engine_for("default").last_look(Rest(["a"]))[0] == []
 
     def test_saying_that_one_waits_changes_no_lane(self):
         enqueue("job", queue="a")
         engine = engine_for("default")
 
         for queues in (None, ["a"], ["b"], []):
-            assert [(lane.queue, lane.priority) for lane in engine.lanes(waiting=True, queues=queues)] == [
-                ("a", 0)
-            ]
+            assert [(lane.queue, lane.priority) for lane in engine.last_look(Rest(queues))[0]] == [("a", 0)]
+
+    @pytest.mark.parametrize(
+        ("queues", "excluded", "told"),
+        [(None, [], "abc"), (None, ["a", "d"], "bc"), (["a", "b"], ["a"], "b"), ([], ["a"], "")],
+    )
+    def test_one_waits_for_the_queues_that_one_serves_and_no_others(self, queues, excluded, told):
+        IdleQueue.objects.bulk_create([IdleQueue(name=name, waiting=False) for name in "abc"])
+        engine = engine_for("default")
+        engine.last_look(Rest(queues, excluded, "1"))
+
+        waiting = IdleQueue.objects.filter(waiting=True).values_list("name", flat=True)
+        assert "".join(sorted(waiting)) == (told if engine.can_listen else "")
 
 
 class TestMoments:

@@ -8,7 +8,7 @@ import threading
 import psycopg
 import pytest
 from django.core.signals import request_started
-from django.db import DatabaseError, connection, connections, transaction
+from django.db import DatabaseError, OperationalError, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.utils.asyncio import async_unsafe
@@ -371,6 +371,34 @@ def test_control_where_nobody_watches_the_fast_ways_are_taken(instead, worker):
     assert type(hold) is not AtomicScope
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite only")
+def test_control_on_sqlite_too_where_nobody_watches_and_no_transaction_is_open(instead, monkeypatch):
+    from django.db.backends.sqlite3.base import SQLiteCursorWrapper
+
+    seen, execute = Seen(), SQLiteCursorWrapper.execute
+
+    def note(self, query, params=None):
+        seen.append(query)
+        return execute(self, query, params)
+
+    instead()
+    monkeypatch.setattr(SQLiteCursorWrapper, "execute", note)
+    first = enqueue("job", unique_key="one")
+    assert enqueue("job", unique_key="one").pk == first.pk
+    assert not seen.has("INSERT", INTO)
+
+    with transaction.atomic():
+        enqueue("job")
+    assert seen.has("INSERT", INTO)
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {Message._meta.db_table} RENAME TO away")
+        try:
+            with pytest.raises(OperationalError):
+                enqueue("job")
+        finally:
+            cursor.execute(f"ALTER TABLE away RENAME TO {Message._meta.db_table}")
+
+
 @postgresql_only
 @pytest.mark.parametrize("module", ["contrib.gis.db.backends.postgis", "db.backends.postgresql"])
 def test_what_is_part_of_django_counts_as_its_own(module):
@@ -410,7 +438,6 @@ def is_gone(cursor, pid):
     return cursor.fetchone() is None
 
 
-@postgresql_only
 def test_a_connection_of_another_thread_is_refused(instead):
     engine = engine_on(instead())
     row = NewRow(type="job", payload="1", queue="default", priority=0, max_attempts=1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection, transaction
+from django.db.models.signals import post_init
 
 from django_letsgo_worker import aenqueue, enqueue
 from django_letsgo_worker.engines import engine_for
@@ -56,6 +58,38 @@ def test_the_returned_message_holds_what_the_row_holds(row, options):
 
     assert values(message) == row(message.pk)
     assert message.created is True
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outside_a_transaction_it_holds_that_too(row):
+    for options in OPTIONS.values():
+        message = enqueue("job", **options)
+        assert values(message) == row(message.pk)
+
+
+@pytest.mark.parametrize("is_listened_to", [False, True])
+def test_the_returned_message_is_a_whole_object_of_its_model(row, is_listened_to):
+    told = []
+
+    def note(sender, **kwargs):
+        told.append(sender)
+
+    if is_listened_to:
+        post_init.connect(note, sender=Message)
+    try:
+        message = enqueue("job", {"a": 1}, headers={"b": 2}, delay=60)
+    finally:
+        post_init.disconnect(note, sender=Message)
+
+    # By the way that pickle goes, too.
+    twin = copy.deepcopy(message)
+    assert told == [Message] * is_listened_to
+    assert (message._state.adding, message._state.db) == (False, "default")
+    assert values(twin) == values(message) == row(message.pk)
+    assert twin == message == Message.objects.get(pk=message.pk)
+    twin.queue = "other"
+    twin.save()
+    assert row(message.pk) == values(message) | {"queue": "other"}
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)

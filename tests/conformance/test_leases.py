@@ -91,7 +91,7 @@ def test_what_is_still_held_can_be_asked(worker, rival, at):
 def test_a_handler_that_extends_a_lost_lease_is_told(worker, rival, at):
     enqueue("job")
     claimed = worker.claim_one(now=at(0))
-    control = Control(lambda seconds: worker.renew(claimed, seconds, now=at(61)))
+    control = Control(lambda lease, seconds: worker.renew(claimed, seconds, now=at(61)))
     delivery = settlements.delivery_of(claimed, control)
     delivery.extend(60)
     rival.claim_one(now=at(200))

@@ -1,89 +1,20 @@
-"""Housekeeping: prune what is old, expire what nobody claims, give up what nobody knows."""
+"""Housekeeping: expire what nobody claims, give up what nobody knows, in turns and by steps."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
-from django_letsgo_worker import enqueue, enqueue_many, messages
-from django_letsgo_worker.models import ArchivedMessage, Message, Process
+from django_letsgo_worker import enqueue, enqueue_many, maintenance, messages, queues
+from django_letsgo_worker.messages import pruning
+from django_letsgo_worker.models import ArchivedMessage, Housekeeping, Message, Process, Queue
 from django_letsgo_worker.signals import message_died
-
-from .conftest import KEPT
 
 pytestmark = pytest.mark.django_db
 
 DAY = 86_400
-
-
-class TestPrune:
-    @pytest.fixture
-    def ended(self, worker):
-        """Archive messages with these outcomes at a moment; their ids by outcome."""
-
-        def make(now, *outcomes):
-            ids = {}
-            for outcome in outcomes:
-                ids[outcome] = enqueue("job").pk
-                worker.settle(worker.claim_one(now=now), outcome, now=now)
-            return ids
-
-        return make
-
-    def test_each_outcome_is_kept_for_its_time(self, ended, at, settings):
-        settings.LETSGO_WORKER = {"KEEP_SUCCEEDED_FOR": 2, "KEEP_DEAD_FOR": 5}
-        ended(at(0), *sorted(KEPT))
-
-        assert messages.prune(now=at(2 * DAY)) == 0
-        assert messages.prune(now=at(2 * DAY + 1)) == 3
-        assert ArchivedMessage.objects.get().outcome == "dead"
-        assert messages.prune(now=at(5 * DAY)) == 0
-        assert messages.prune(now=at(5 * DAY + 1)) == 1
-
-    def test_the_defaults_are_a_week_and_thirty_days(self, ended, at):
-        ended(at(0), *sorted(KEPT))
-
-        assert messages.prune(now=at(7 * DAY - 1)) == 0
-        assert messages.prune(now=at(7 * DAY + 1)) == 3
-        assert messages.prune(now=at(30 * DAY - 1)) == 0
-        assert messages.prune(now=at(30 * DAY + 1)) == 1
-
-    def test_half_a_day_is_a_time_too(self, ended, at, settings):
-        settings.LETSGO_WORKER = {"KEEP_SUCCEEDED_FOR": 0.5}
-        ended(at(0), "succeeded")
-
-        assert messages.prune(now=at(DAY / 2 + 1)) == 1
-
-    def test_zero_keeps_none_and_sweeps_what_was_kept(self, ended, at, settings):
-        ended(at(0), *sorted(KEPT))
-        settings.LETSGO_WORKER = {"KEEP_SUCCEEDED_FOR": 0, "KEEP_DEAD_FOR": 0}
-
-        assert messages.prune(now=at(1)) == 4
-
-    def test_a_hundred_years_are_no_trouble(self, ended, at, settings):
-        settings.LETSGO_WORKER = dict.fromkeys(
-            ("KEEP_SUCCEEDED_FOR", "KEEP_DEAD_FOR", "KEEP_OCCURRENCES_FOR"), 36_500
-        )
-        ended(at(0), *sorted(KEPT))
-
-        assert messages.prune(now=at(DAY)) == 0
-
-    def test_it_goes_in_batches_of_a_thousand(self, worker, at):
-        ids = enqueue_many(("job", n) for n in range(1_005))
-        for claimed in worker.claim(free=1_005, now=at(0)):
-            worker.settle(claimed, now=at(0))
-        assert len(ids) == ArchivedMessage.objects.count() == 1_005
-
-        assert messages.prune_batch(now=at(8 * DAY)) == 1_000
-        assert messages.prune_batch(now=at(8 * DAY)) == 5
-        assert messages.prune_batch(now=at(8 * DAY)) == 0
-
-    def test_live_messages_are_never_pruned(self, at):
-        enqueue("job")
-
-        assert messages.prune(now=at(1000 * DAY)) == 0
-        assert Message.objects.exists()
 
 
 class TestExpire:
@@ -183,6 +114,14 @@ class TestGiveUp:
         process(queues=["mail"])
         assert given_up() == 1
 
+    def test_not_in_a_queue_that_all_had_excluded(self, process, given_up):
+        enqueue("stranger", queue="mail")
+        process(excluded_queues=["mail"])
+        process(queues=["mail", "orders"], excluded_queues=["mail"])
+        assert given_up() == 0
+        process(excluded_queues=["orders"])
+        assert given_up() == 1
+
     def test_not_without_any_process(self, given_up):
         enqueue("stranger")
 
@@ -209,3 +148,99 @@ class TestGiveUp:
         process()
 
         assert given_up() == 1
+
+
+class TestSteps:
+    """One process's part: maintenance.Maintenance, a batch a step."""
+
+    @pytest.fixture
+    def old(self, at, monkeypatch):
+        """Archive so many old messages, which are pruned one by one."""
+
+        def make(number):
+            facts = {"type": "job", "outcome": "succeeded"}
+            ArchivedMessage.objects.bulk_create(
+                ArchivedMessage(id=id, finished_at=at(-9 * DAY - id), **facts) for id in range(1, number + 1)
+            )
+            monkeypatch.setattr(pruning, "BATCH", 1)
+
+        return make
+
+    @pytest.fixture
+    def house(self):
+        return maintenance.Maintenance("default")
+
+    @staticmethod
+    def steps(house):
+        while house.step():
+            pass
+
+    def test_no_chore_waits_for_all_that_is_old(self, old, house, at, monkeypatch):
+        old(5)
+        monkeypatch.setattr(maintenance, "PRUNING_SHARE", 1e-9)
+        queues.pause("mail")
+        Queue.objects.update(resume_at=at(-DAY))
+        self.steps(house)
+
+        assert not Queue.objects.filter(paused_at__isnull=False).exists()
+        assert ArchivedMessage.objects.count() == 4
+
+    def test_a_step_is_a_batch_with_a_pause_behind_it(self, old, house, monkeypatch):
+        old(5)
+        monkeypatch.setattr(maintenance, "PRUNING_SHARE", 1e-9)
+        self.steps(house)
+        assert ArchivedMessage.objects.count() == 4
+        assert 0 < house.due_in < float("inf")
+
+        assert house.step() is False
+        assert ArchivedMessage.objects.count() == 4
+
+    def test_a_step_is_as_many_batches_as_its_share_of_the_time_allows(self, old, house, monkeypatch):
+        old(5)
+        monkeypatch.setattr(maintenance, "PRUNING_SHARE", 1e-9)
+        self.steps(house)
+        monkeypatch.setattr(maintenance, "LONGEST_PRUNING", 3600)
+        house._prunes_at, house._pruned_at = 0, -1e15
+        assert house.step() is False
+        assert not ArchivedMessage.objects.exists()
+
+    def test_without_a_pause_it_goes_on(self, old, house, monkeypatch):
+        """The control: it was the pause that left messages."""
+        old(5)
+        monkeypatch.setattr(maintenance, "PRUNING_SHARE", 1)
+        self.steps(house)
+
+        assert not ArchivedMessage.objects.exists()
+        assert house.due_in == float("inf")
+
+    def test_who_has_not_pruned_all_keeps_the_turn(self, old, house, monkeypatch):
+        old(5)
+        monkeypatch.setattr(maintenance, "PRUNING_SHARE", 1e-9)
+        self.steps(house)
+        (first,) = Housekeeping.objects.values_list("taken_at", flat=True)
+
+        house._asked_at -= maintenance.GOES_ON_EVERY
+        self.steps(house)
+        assert Housekeeping.objects.get().taken_at > first
+        assert house.due_in < float("inf")
+
+    def test_who_lost_the_turn_prunes_no_more(self, old, house, monkeypatch):
+        old(5)
+        monkeypatch.setattr(maintenance, "PRUNING_SHARE", 1e-9)
+        self.steps(house)
+        Housekeeping.objects.update(taken_at=Housekeeping.objects.get().taken_at + timedelta(seconds=1))
+
+        house._asked_at -= maintenance.GOES_ON_EVERY
+        self.steps(house)
+        assert house.due_in == float("inf")
+
+    def test_what_was_put_behind_goes_when_a_process_begins_anew(self, old, house, monkeypatch):
+        old(3)
+        monkeypatch.setattr(maintenance, "PRUNING_SHARE", 1)
+        self.steps(house)
+        old(3)
+        for _ in range(maintenance.SELDOM):
+            house._asked_at -= maintenance.EVERY
+            self.steps(house)
+
+        assert not ArchivedMessage.objects.exists()

@@ -277,5 +277,5 @@ def test_the_housekeeping_does_not_wait_for_a_moment_that_a_wrong_clock_wrote():
     maintenance = Maintenance("default")
     assert maintenance._take_turn(clock + 8 * HOUR)
     assert maintenance._take_turn(clock)
-    assert not maintenance._take_turn(clock + timedelta(seconds=30))
+    assert not Maintenance("default")._take_turn(clock + timedelta(seconds=30))
     assert Housekeeping.objects.get().taken_at == clock

@@ -197,7 +197,7 @@ class TestTheTables:
         assert page.read_text() == "# Mine\n"
 
     def test_our_own_page_has_the_markers(self):
-        text = (ROOT / "docs" / "benchmarks.md").read_text()
+        text = (ROOT / "docs" / "explanation" / "benchmarks.md").read_text()
         assert text.count(report.BEGIN) == text.count(report.END) == 1
 
 

@@ -23,13 +23,13 @@ from tests.support import MANAGE, ROOT, wait_until
 ONCE = [sys.executable, str(MANAGE), "demo", "--once"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def new_database(tmp_path_factory):
     """The environment of a process whose database is a file that does not exist before these tests."""
     return {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('demo') / 'shop.sqlite3'}"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def first(new_database):
     """The first run on a new database, which the tests share: it takes seconds."""
     return run(new_database)

@@ -10,7 +10,7 @@ import pytest
 from tests.support import ROOT
 
 DOCS = ROOT / "docs"
-INDEX = DOCS / "README.md"
+INDEX = DOCS / "index.md"
 LINK = re.compile(r"\]\(([^)#]+)\)")
 
 
@@ -33,7 +33,7 @@ def test_its_links_to_other_folders_lead_somewhere() -> None:
 
 def test_the_readme_leads_to_the_index_and_to_pages_that_there_are() -> None:
     links = LINK.findall((ROOT / "README.md").read_text())
-    assert "docs/README.md" in links
+    assert "docs/index.md" in links
     assert [link for link in links if link.startswith("docs/") and not (ROOT / link).exists()] == []
 
 

@@ -1,4 +1,4 @@
-"""The newcomer's walk: an empty folder, the README's start as it stands there, then the mistakes one makes.
+"""The newcomer's walk: an empty folder, the tutorial up to the first message, then the mistakes one makes.
 
 Each mistake is answered with what to write instead, and tested by these words. All of it happens in the
 newcomer's own project; what needs no command of its own is done there in one process for all.
@@ -18,11 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.test_snippets import PAGES, Snippet, snippets_of
+from tests.docs.test_snippets import Snippet, snippets_of
 from tests.support import ROOT, Managed
 from tests.taskapp import BACKEND
 
-README = PAGES[0]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+# A reader's shell and environment, which are there already; what the page shows is awaited elsewhere.
+DONE = ("mkdir", "cd", "python3", ".", "python -m pip")
 TASKS = f"TASKS = {{'default': {{'BACKEND': {BACKEND!r}, 'OPTIONS': {{'MAX_ATTEMPT': 3}}}}}}"
 # Reads {name: code}, and answers {name: what it raised, logged and printed}.
 ASKING = """
@@ -85,6 +87,8 @@ class Project:
 
     def follow(self, snippet: Snippet) -> None:
         """Do what a snippet of the start says: run its lines, or put it into the file that it names."""
+        if snippet.language == "text":
+            return
         if snippet.language != "shell":
             named = re.match(r"# (\S+\.py)", snippet.text)
             assert named, f"{snippet} does not say which file it is of."
@@ -95,8 +99,9 @@ class Project:
             if " runworker " in line:
                 self.worker = self.start(*shlex.split(line)[2:])
                 self.worker.wait_for_line("to stop")
-            elif " pip install " not in line:  # it is on the path already
-                self.said[line] = self.run(line)
+            elif not line.startswith(DONE):
+                variables, command = re.fullmatch(r"((?:[A-Z_]+=\S+ )*)(.+)", line).groups()
+                self.said[command] = self.run(command, **dict(re.findall(r"(\w+)=(\S+)", variables)))
 
     @contextmanager
     def also_in_handlers(self, text: str) -> Iterator[None]:
@@ -109,18 +114,17 @@ class Project:
             file.write_text(before)
 
 
-def start_of_readme() -> list[Snippet]:
-    source = README.read_text()
-    begin = source.index("\n## Start\n")
-    first, last = (source.count("\n", 0, at) for at in (begin, source.index("\n## ", begin + 1)))
-    return [snippet for snippet in snippets_of(README) if first < snippet.line <= last]
+def start_of_tutorial() -> list[Snippet]:
+    source = TUTORIAL.read_text()
+    last = source.count("\n", 0, source.index("\n## 3. "))
+    return [snippet for snippet in snippets_of(TUTORIAL) if snippet.line <= last]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def project(tmp_path_factory) -> Project:
-    """The project that one has who followed the README's start."""
+    """The project that one has who followed the tutorial to its first message."""
     project = Project(tmp_path_factory.mktemp("newcomer"))
-    for snippet in start_of_readme():
+    for snippet in start_of_tutorial():
         project.follow(snippet)
     try:
         project.worker.wait_for_line("succeeded: message 1 (order:new) in default, attempt 1 of 10")
@@ -130,7 +134,7 @@ def project(tmp_path_factory) -> Project:
     return project
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def waiting(project) -> None:
     """A message for no order, and one of a mistyped type."""
     project.ask({"both": "enqueue('order:new', {'order': 0}); enqueue('ordr:new', {'order': 1})"})
@@ -145,6 +149,7 @@ class TestTheStart:
             "python manage.py startapp shop",
             "python manage.py makemigrations shop",
             "python manage.py migrate",
+            "python manage.py createsuperuser --noinput --username ada --email ada@example.com",
             "python manage.py shell",
         ]
         assert "Create model Invoice" in said["python manage.py makemigrations shop"]
@@ -199,7 +204,8 @@ IN_CODE = {
         "The type 'letsgo:mine' is refused: types that begin with 'letsgo:' are reserved for "
         "django_letsgo_worker. Choose another prefix.",
     "@handler('order:new')\ndef e(delivery): ...": "Give one of them another type, or another where=.",
-    "@handler('f')\ndef f(): ...": "The handler of 'f' is called with a delivery and nothing else: ",
+    "@handler('f')\ndef f(delivery, order): ...":
+        "The handler of 'f' is called with a delivery and nothing else: ",
     "@handler('g', every='5m')\ndef g(delivery): ...":
         "@handler has no option 'every': write @schedule('rate(5 minutes)') above @handler.",
     "@handler('h')\n@schedule('rate(5 minutes)')\ndef h(delivery): ...":
@@ -218,7 +224,7 @@ IN_CODE = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def answers(project) -> dict[str, str]:
     return project.ask({code: code for code in IN_CODE})
 

@@ -4,15 +4,26 @@ The words behind the three backticks choose the rule:
 
     python             a module of the shop, run against the test database
     python frozen      the same, where freezegun is installed
+    python otel        the same, where OpenTelemetry's SDK is installed
+    python elsewhere   code for another system, which is not here: it must at least be Python
+    python signature   made by script/reference
     python tasks       the same, where TASKS names our backend; on Django 5.2 of the backport
+    python databases   the same in a project with a second database, `reports`
     python tenants     the same in a project of django-tenants, whose settings are `tenants settings`
     python settings    a piece of settings.py: what it sets must be accepted
+    diff               lines of Python that go and come
     python models      a models.py of the shop, in a register of models that is thrown away
+    python structlog   a module of the shop, where structlog is installed
     shell              commands, each with arguments that its own parser takes
     schedules          expressions, one a line, with a remark behind #
+    crontab            lines whose five fields a schedule takes as they are
     ini, yaml, procfile    parsed; the manage.py commands in them are checked like those of a shell
     mermaid            a diagram of states: exactly those of the code
     text               what a process writes: in words that the code has
+    json, javascript   parsed, the second where Node.js is
+    yaml prometheus    a configuration of Prometheus, read by promtool
+    sql postgresql     run in a transaction that is rolled back, on that engine; so for mariadb and sqlite
+    plpgsql            the same on PostgreSQL
 """
 
 from __future__ import annotations
@@ -24,6 +35,7 @@ import dis
 import os
 import re
 import shlex
+import textwrap
 import tomllib
 import types
 import unittest
@@ -45,20 +57,32 @@ from django_letsgo_worker import conf
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.recurrence import Recurrence
 from tests.architecture.source import modules
+from tests.docs import other_languages
+from tests.integration.conftest import ALIAS, Everywhere
 from tests.support import ROOT
 from tests.taskapp import BACKEND
 from tests.taskapp.framework import NAME as FRAMEWORK
 from tests.taskapp.framework import TAKES_OPTIONS
 
-INDEX = ROOT / "docs" / "README.md"
-PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").glob("*.md")) if page != INDEX)]
+DOCS = ROOT / "docs"
+# What is only for those who work on this, and a list of links, have tests of their own.
+NO_GUIDES = {DOCS / "index.md", DOCS / "contributing" / "architecture.md"}
+PAGES = [ROOT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if page not in NO_GUIDES)]
+# How-to, reference, explanation and coming-from; what stands beside them has a form of its own.
+PAGES_OF_FOLDERS = [page for page in PAGES if page.parent not in (ROOT, DOCS)]
+# Pages that explain the words of others; and docstrings, which name the arguments of Django's tasks.
+THEIR_WORDS = {
+    DOCS / "glossary.md",
+    DOCS / "reference" / "signatures.md",
+    *(DOCS / "coming-from").glob("*.md"),
+}
 FENCE = re.compile(r"^( *)```(.*?)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 # Variables that a command may be given in front; those of the app are read as settings.
-VARIABLES = {"DATABASE_URL", "DJANGO", "PORT", "PYTHON"}
+VARIABLES = {"DATABASE_URL", "DJANGO", "DJANGO_SUPERUSER_PASSWORD", "PORT", "PYTHON"}
 # Commands of other people: that they exist is all that is known of them here.
-STRANGERS = {"gunicorn"}
+STRANGERS = {".", "cd", "gunicorn", "mkdir", "psql"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +93,11 @@ class Snippet:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.page.name}:{self.line} {self.language}"
+        return f"{name_of(self.page)}:{self.line} {self.language}"
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 def snippets_of(page: Path) -> Iterator[Snippet]:
@@ -117,11 +145,40 @@ def check_frozen(text: str) -> None:
     assert result.testsRun and result.wasSuccessful(), result.errors + result.failures
 
 
+def check_otel(text: str) -> None:
+    pytest.importorskip("opentelemetry.sdk")
+    check_python(text)
+
+
+def check_databases(text: str) -> None:
+    """Run it where `reports` is another name of the test database; test_databases_by_alias has two."""
+    connections.settings[ALIAS] = connections["default"].settings_dict
+    connections[ALIAS] = connections["default"]
+    try:
+        with override_settings(DATABASE_ROUTERS=[f"{Everywhere.__module__}.{Everywhere.__name__}"]):
+            check_python(text)
+    finally:
+        del connections[ALIAS], connections.settings[ALIAS]
+
+
 def check_tasks(text: str) -> None:
     if "max_attempts" in text and not TAKES_OPTIONS:
         pytest.skip("As the page says: Django 6.0 passes no options on.")
     with override_settings(TASKS={"default": {"BACKEND": BACKEND, "QUEUES": []}}):
         check_python(text.replace("from django.tasks import", f"from {FRAMEWORK} import"))
+
+
+def check_elsewhere(text: str) -> None:
+    ast.parse(text)
+
+
+def check_diff(text: str) -> None:
+    """Nothing but a remark, what goes and what comes; test_tutorial applies it."""
+    signs = [line[0] for line in text.splitlines()]
+    assert set(signs) <= {"#", "-", "+"} and {"-", "+"} <= set(signs)
+    for sign in "-+":
+        lines = [line[1:] for line in text.splitlines() if line[0] == sign]
+        ast.parse(textwrap.dedent("\n".join(lines)))
 
 
 # -- settings --------------------------------------------------------------------------------------------
@@ -141,7 +198,9 @@ def check_settings(text: str) -> None:
     for alias, params in namespace.get("TASKS", {}).items():
         import_string(params["BACKEND"])(alias, params)
     if "LOGGING" in namespace:
-        assert set(namespace["LOGGING"]["loggers"]) == {"django_letsgo_worker"}
+        assert set(namespace["LOGGING"].get("loggers", {})) <= {"django_letsgo_worker"}
+        for name in re.findall(r"'\(\)': '(.+?)'", str(namespace["LOGGING"])):
+            import_string(name)
     known = {"DATABASES", "DATABASE_ROUTERS", "INSTALLED_APPS", "LETSGO_WORKER", "LOGGING"}
     known |= {"SILENCED_SYSTEM_CHECKS", "TASKS"}
     assert {name for name in namespace if name.isupper()} - known == {"BASE_DIR"}
@@ -177,6 +236,14 @@ def check_settings_of_tenants(text: str) -> None:
     conf.load(namespace["LETSGO_WORKER"], {})
 
 
+def check_structlog(text: str) -> None:
+    structlog = pytest.importorskip("structlog")
+    try:
+        check_python(text)
+    finally:
+        structlog.reset_defaults()
+
+
 def check_models(text: str) -> None:
     with isolate_apps("testproject.shop"):
         check_python(text)
@@ -200,6 +267,8 @@ def check_command(words: list[str]) -> None:
         check_manage(*arguments)
     elif program.endswith("python") and arguments[:1] == ["manage.py"]:
         check_manage(*arguments[1:])
+    elif program == "python3" and arguments[:2] == ["-m", "venv"]:
+        assert len(arguments) == 3
     elif program.endswith("python") and arguments[:3] == ["-m", "pip", "install"]:
         check_requirement(*arguments[3:])
     elif program.startswith("script/"):
@@ -289,6 +358,14 @@ def check_schedules(text: str) -> None:
         Recurrence.parse(expression.partition("  ")[0].strip())
 
 
+def check_crontab(text: str) -> None:
+    lines = [line for line in text.splitlines() if not re.match(r"#|[A-Z]+=", line)]
+    assert lines
+    for line in lines:
+        *fields, command = line.split(maxsplit=5)
+        assert Recurrence.parse(" ".join(fields)) and command
+
+
 def check_mermaid(text: str) -> None:
     first, *arrows = text.splitlines()
     assert first == "stateDiagram-v2"
@@ -319,18 +396,26 @@ LIVE_STATES = {"ready", "running", "retrying", "scheduled"}
 RULES: dict[str, Callable[[str], object]] = {
     "python": check_python,
     "python frozen": check_frozen,
+    "python otel": check_otel,
+    "python elsewhere": check_elsewhere,
+    "python signature": check_elsewhere,
+    "diff": check_diff,
     "python tasks": check_tasks,
+    "python databases": check_databases,
     "python tenants": check_tenants,
     "python tenants settings": check_settings_of_tenants,
     "python settings": check_settings,
     "python models": check_models,
+    "python structlog": check_structlog,
     "shell": check_shell,
     "schedules": check_schedules,
+    "crontab": check_crontab,
     "ini": check_ini,
     "yaml": check_yaml,
     "procfile": check_procfile,
     "mermaid": check_mermaid,
     "text": check_text,
+    **other_languages.RULES,
 }
 
 
@@ -342,7 +427,7 @@ def test_a_snippet_does_what_it_shows(snippet, own_registry):
     RULES[snippet.language](snippet.text)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_snippet_of_a_page_is_overlooked(page):
     lines = [line for line in page.read_text().splitlines() if line.lstrip(" >").startswith(("```", "~~~"))]
     assert len(lines) == 2 * len(list(snippets_of(page)))
@@ -357,6 +442,11 @@ class TestTheRules:
             ("python", "from django_letsgo_worker import dequeue"),
             ("python", "def work():\n    return enqueue('a')"),
             ("python", "assert False"),
+            ("python elsewhere", "def work(:"),
+            ("diff", "-a = 1\n"),
+            ("diff", "-a = 1\n+a = (\n"),
+            ("shell", "python3 -m venv"),
+            ("python databases", "from django_letsgo_worker import enqueue\nenqueue('t:x', using='report')"),
             ("python tenants", "from django_tenants.utils import schema_contexts"),
             ("python tenants settings", "DATABASE_ROUTERS = ['django_tenants.routers.SyncRouter']"),
             ("python settings", "LETSGO_WORKER = {'CONCURENCY': 2}"),
@@ -380,8 +470,11 @@ class TestTheRules:
             ("yaml", "services:\n      worker:\n    command: python manage.py migrate"),
             ("yaml", "image: shop"),
             ("schedules", "*/90 * * * *   # never"),
+            ("crontab", "MAILTO=ops\n"),
+            ("crontab", "@reboot echo hello and good bye then\n"),
             ("mermaid", "stateDiagram-v2\n    [*] --> ready: enqueue"),
             ("text", "Halted: 12 succeeded; 3 are due."),
+            ("json", '{"a": 1,}'),
         ],
     )
     @pytest.mark.django_db
@@ -405,27 +498,27 @@ class TestTheRules:
 
 
 class TestThePages:
-    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    @pytest.mark.parametrize("page", PAGES, ids=name_of)
     def test_its_links_lead_somewhere(self, page):
         links = re.findall(r"\]\(([^)#]+)", page.read_text())
         local = [link for link in links if not link.startswith("https://")]
         assert [link for link in local if not (page.parent / link).exists()] == []
 
-    @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+    @pytest.mark.parametrize("page", PAGES_OF_FOLDERS, ids=name_of)
     def test_it_asks_one_question_and_ends_with_what_can_go_wrong(self, page):
         headings = re.findall(r"^##? .*$", FENCE.sub("", page.read_text()), re.MULTILINE)
         assert headings[0].startswith("# ") and headings[0].endswith("?")
         assert headings[-1] == "## What can go wrong"
 
-    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    @pytest.mark.parametrize("page", PAGES, ids=name_of)
     def test_exactly_once_is_said_of_one_database_only(self, page):
         text = " ".join(re.sub(r"[*>]", "", page.read_text()).split())
         claims = re.findall(r"(?i)exactly once\b.{0,16}", text)
         assert [c for c in claims if not re.match(r"(?i)exactly once (in one database|by anybody)", c)] == []
 
-    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    @pytest.mark.parametrize("page", [page for page in PAGES if page not in THEIR_WORDS], ids=name_of)
     def test_it_uses_the_words_of_the_project(self, page):
-        prose = FENCE.sub("", page.read_text())
+        prose = re.sub(r"`[^`\n]+`", "", FENCE.sub("", page.read_text()))
         strange = r"(?i)\b(jobs?|consumers?|actors?|topics?|requeued?|nack|dequeue|eta|run_after|ticks?)\b"
         assert (
             re.findall(

@@ -5,7 +5,10 @@ import os
 import django
 
 from tests.testapp.settings import *  # noqa: F403
-from tests.testapp.settings import LOGGING
+from tests.testapp.settings import INSTALLED_APPS, LOGGING
+
+INSTALLED_APPS = [*INSTALLED_APPS, "django_letsgo_worker.contrib.sentry"]
+LETSGO_SENTRY_CHECK_INS = ["*"]
 
 ADMINS = [("Admin", "admin@example.com")]
 BACKEND, FOLDER = "django.core.mail.backends.filebased.EmailBackend", os.environ["ERRORTRACKING_MAILS"]

@@ -212,7 +212,9 @@ def test_a_queue_that_nobody_serves_names_its_last_worker():
     )
     assert commands(found)["run"] == "manage.py runworker --queues search"
 
-    process("web-3", queues=["search"])
+    process("web-3", excluded_queues=["search"])
+    assert explained(message).code == "queue_unserved"
+    process("web-4", queues=["search"])
     assert explained(message).code == "ready"
 
 
@@ -342,7 +344,7 @@ def test_what_is_not_there_is_said_not_to_be_there(id):
 
 
 def test_each_code_is_made_here_and_documented():
-    codes = [code.strip("`") for code, _means in table("operating.md", "code", "the message")]
+    codes = [code.strip("`") for code, _means in table("reference/problems.md", "code", "the message")]
     made = Path(__file__).read_text()
 
     assert [code for code in codes if f'"{code}"' not in made] == []

@@ -164,6 +164,15 @@ class TestQueuesAndTypes:
         process(state="stopped")
         assert found("no_worker")
 
+    def test_a_queue_that_every_worker_excludes_is_unserved(self, well):
+        due("t:x", queue="mails")
+        all_but = process("web-2", excluded_queues=["mails"])
+        process("web-3", queues=["mails", "default"], excluded_queues=["mails"])
+        assert only("queue_unserved").about == "mails"
+        all_but.excluded_queues = ["videos"]
+        all_but.save()
+        assert problems() == []
+
     def test_a_count_beyond_the_cap_says_so(self, well, monkeypatch):
         monkeypatch.setattr(work, "MOST_COUNTED", 3)
         due("t:x", queue="mails", count=5)

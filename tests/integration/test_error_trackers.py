@@ -31,7 +31,7 @@ def seen(request, test_database_url, tmp_path):
         "ERRORTRACKING_SECRET": SECRET,
         "ERRORTRACKING_MAILS": str(mails),
         "ERRORTRACKING_LOCALS": str(int(request.param == "with variables")),
-        "LETSGO_WORKER_CONTEXT": "tracked,tracked-too-much",
+        "LETSGO_WORKER_CONTEXT": "sentry,tracked,tracked-too-much",
     }
     connection.close()
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""docs/tenants.md with the real django-tenants: a site whose settings and handlers are its snippets."""
+"""docs/howto/tenants.md with the real django-tenants: a site whose settings and handlers are its snippets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL only"),
 ]
 
-PAGE = list(snippets_of(ROOT / "docs" / "tenants.md"))
+PAGE = list(snippets_of(ROOT / "docs" / "howto" / "tenants.md"))
 SETTINGS, *HANDLERS = [snippet.text for snippet in PAGE if snippet.language.startswith("python tenants")]
 
 SITE = {

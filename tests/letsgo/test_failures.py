@@ -25,6 +25,10 @@ shop.errors.Declined: card 4242 was declined
 """
 
 
+# An id that no message of these tests is given.
+DEAD = 7_000_000
+
+
 @pytest.fixture
 def two():
     """A failure that is retried and dead, and one that is over."""
@@ -41,13 +45,13 @@ def two():
                     first_at=now - ago,
                     last_at=now - ago,
                     hours={hour_of(now - ago): 2},
-                    message_id=7,
+                    message_id=DEAD,
                 )
             ]
         )
     live = enqueue("t:dead").pk
     Message.objects.filter(pk=live).update(error_fingerprint="aa11")
-    dead_letter(7, error_fingerprint="aa11")
+    dead_letter(DEAD, error_fingerprint="aa11")
     return live
 
 
@@ -99,7 +103,7 @@ def test_one_is_shown_by_the_beginning_of_its_fingerprint_with_own_frames_and_wh
     said = letsgo("failures", "show", "aa")
 
     assert "handlers.py" in said.out and "site-packages" not in said.out
-    assert f"{two}, 7" in said.out
+    assert f"{two}, {DEAD}" in said.out
     assert "letsgo dead redrive --fingerprint aa11 --type t:dead --one-first" in said.err
     assert "letsgo message retry --fingerprint aa11 --type t:dead" in said.err
 
@@ -108,7 +112,7 @@ def test_programs_get_the_whole_traceback_and_the_commands(two):
     shown = letsgo("failures", "show", "aa11", "--json").json
 
     assert shown["last_traceback"] == TRACEBACK
-    assert shown["messages"] == [two, 7]
+    assert shown["messages"] == [two, DEAD]
     assert [command["verb"] for command in shown["commands"]] == ["redrive", "retry"]
     assert letsgo("failures", "show", "bb", "--json").json["commands"] == []
 

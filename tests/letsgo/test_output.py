@@ -219,16 +219,16 @@ class TestWhatAPersonMustRepair:
         assert "CONCURRENCY" in refusal("status")
 
     def test_an_interruption_is_no_traceback(self, monkeypatch):
-        def interrupted(**_):
+        def interrupted(_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(messages, "prune_batch", interrupted)
+        monkeypatch.setattr(messages.Pruning, "batches", interrupted)
         with pytest.raises(CommandError) as stopped:
             letsgo("prune")
         assert stopped.value.returncode == 130
 
     def test_an_error_that_nobody_foresaw_stays_what_it_is(self, monkeypatch):
-        monkeypatch.setattr(messages, "prune_batch", lambda **_: 1 // 0)
+        monkeypatch.setattr(messages.Pruning, "batches", lambda _: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             letsgo("prune")
 

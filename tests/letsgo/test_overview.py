@@ -285,11 +285,18 @@ class TestWorker:
             "web": "living", "asleep": "silent", "ended": "stopped",
         }  # fmt: skip
         assert list(listed[0]) == [
-            "id", "kind", "name", "host", "pid", "queues", "types", "seats", "busy", "version", "started_at",
-            "heartbeat_at", "state", "stop_requested", "liveness",
+            "id", "kind", "name", "host", "pid", "queues", "excluded_queues", "types", "seats", "busy",
+            "version", "started_at", "heartbeat_at", "state", "stop_requested", "liveness",
         ]  # fmt: skip
         table = letsgo("worker", "list").out
         assert "a, b" in table and "all" in table
+
+    def test_the_queues_that_one_leaves_out_are_said(self, process):
+        process("most", excluded_queues=["a", "b"])
+        process("few", queues=["a", "c"], excluded_queues=["a", "b"])
+        table = letsgo("worker", "list").out
+        most, few = (next(line for line in table.splitlines() if name in line) for name in ("most", "few"))
+        assert "all but a, b" in most and "all but" not in few and " c " in few and " a" not in few
 
     def test_asks_one_to_stop_by_name_or_id(self, process):
         by_name, by_id = process("web"), process("mail")
@@ -338,8 +345,7 @@ class TestPrune:
         assert list(ArchivedMessage.objects.values_list("pk", flat=True)) == [2]
 
     def test_goes_on_until_nothing_is_old(self, monkeypatch):
-        batches = iter([1000, 1000, 7, 0])
-        monkeypatch.setattr(messages, "prune_batch", lambda **_: next(batches))
+        monkeypatch.setattr(messages.Pruning, "batches", lambda self: iter([1000, 0, 1000, 7]))
         assert letsgo("prune").out == "deleted 2007\n"
 
 

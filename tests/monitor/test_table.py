@@ -1,4 +1,4 @@
-"""The table of docs/metrics.md and the code say the same; loops that hang are found."""
+"""The table of docs/reference/metrics.md and the code say the same; loops that hang are found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from django_letsgo_worker.monitor.multiprocess import SUFFIX, Ledger, read
 from tests.docs.test_documented_tables import table
 from tests.support import ROOT
 
-ROWS = table("metrics.md", "ours", "kind", "labels", "what", "asyncjobs' name, after `choria_asyncjobs_`")
+ROWS = table(
+    "reference/metrics.md", "ours", "kind", "labels", "what", "asyncjobs' name, after `choria_asyncjobs_`"
+)
 
 THEIRS = (
     "queue_enqueue_count",
@@ -60,7 +62,7 @@ def test_the_names_follow_the_conventions():
 
 
 def test_an_alert_names_only_metrics_and_labels_that_there_are():
-    page = (ROOT / "docs" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     for metric in METRICS:
         page = page.replace(metric.name, "")
     assert "letsgo_" not in page.replace("django_letsgo_worker", "")

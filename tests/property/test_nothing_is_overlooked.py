@@ -20,9 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from django_letsgo_worker import Retry, enqueue, enqueue_many, registry
-from django_letsgo_worker.engines import engine_for
+from django_letsgo_worker.engines import Lane, engine_for
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.worker import Options, Worker, lanes, loop
+from django_letsgo_worker.worker.batch import Batch
+from django_letsgo_worker.worker.events import Events
+from django_letsgo_worker.worker.inflight import InFlightTable
+from django_letsgo_worker.worker.prefetch import Wanted
+from django_letsgo_worker.worker.turns import Turns
 from tests.support import PATIENCE, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -223,6 +228,55 @@ def test_lanes_that_were_not_looked_at_are_not_forgotten(begun, monkeypatch, bel
 
     with working(8):
         wait_until(lambda: not known().exists(), what="the end of 800 messages in 100 queues")
+
+
+@pytest.fixture
+def an_endless_queue():
+    """Fill a queue in which each message enqueues the next; return those that have begun."""
+    begun = []
+
+    @registry.handler("t:endless")
+    def endless(delivery):
+        begun.append(delivery.message_id)
+        enqueue("t:endless", queue="endless")
+
+    enqueue_many([("t:endless", None)] * 2000, queue="endless")
+    yield begun
+    registry.remove("t:endless")
+
+
+def test_no_queue_starves_beside_one_that_is_endless(begun, an_endless_queue):
+    for queue in range(99):
+        enqueue_many([("t:quick", None)] * 20, queue=f"q{queue}")
+
+    with working(8):
+        wait_until(lambda: not known().exclude(queue="endless").exists(), what="the end of 99 queues")
+
+    assert known().filter(queue="endless").count() == 2000
+
+
+def test_without_turns_it_would_be_alone(begun, an_endless_queue, monkeypatch):
+    monkeypatch.setattr(Turns, "asked", lambda self, key: None)
+    # Before all others, by the order in which a look finds them.
+    enqueue("t:quick", queue="z")
+
+    with working(8):
+        wait_until(lambda: len(an_endless_queue) > 3000)
+        assert begun == []
+
+
+def test_what_nobody_knows_holds_up_no_other_lane(begun):
+    """It fills all that the first claim looks at."""
+    enqueue_many([("t:from-the-future", None)] * 30, queue="a")
+    enqueue("t:quick", queue="b")
+    batch = Batch(engine_for("default"), Options(), DEAD_PROCESS, InFlightTable(2), Events())
+
+    result = batch.settle_and_claim([], Wanted(2, 0), [Lane("a", 0), Lane("b", 0)])
+
+    assert [(timed.request.lane.queue, len(timed.claim.rows)) for timed in result.claims] == [
+        ("a", 0),
+        ("b", 1),
+    ]
 
 
 @pytest.mark.parametrize("is_behind_unknown", [False, True])

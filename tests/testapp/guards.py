@@ -34,6 +34,7 @@ def switch_off(guard: str) -> None:
         "one transaction for deaths": without_one_transaction_for_deaths,
         "the fast path": without_the_fast_path,
         "the progress of operations": without_the_progress_of_operations,
+        "the notice of silence": without_the_notice_of_silence,
     }[guard](type(engine_on(connection)))
 
 
@@ -100,7 +101,12 @@ def without_lonely_suspects(engine: type[Engine]) -> None:
     from django_letsgo_worker.engines import records
 
     records._is_suspect = lambda *facts: False  # type: ignore[assignment]
-    _rewrite(engine, lambda sql: sql.replace("(suspects = 0 OR place = 1)", "(suspects >= 0)"))
+    if connection.vendor == "postgresql":
+        from django_letsgo_worker.engines.postgresql.claim import CLAIMING
+
+        is_suspect = "attempts < max_attempts AND (deaths >= 2"
+        assert is_suspect in CLAIMING
+        _rewrite(engine, lambda sql: sql.replace(is_suspect, "FALSE AND (deaths >= 2"))
 
 
 def without_one_transaction_for_deaths(engine: type[Engine]) -> None:
@@ -137,6 +143,13 @@ def without_the_progress_of_operations(engine: type[Engine]) -> None:
 
     _Batch._lock = lock_and_recall  # type: ignore[method-assign]
     _Batch._note_progress = note_in_memory  # type: ignore[method-assign]
+
+
+def without_the_notice_of_silence(engine: type[Engine]) -> None:
+    """Wait for a side that is gone without a word for as long as the systems of both do."""
+    from django_letsgo_worker.engines.postgresql import silence
+
+    silence.notice = lambda connection: None
 
 
 def without_the_fast_path(engine: type[Engine]) -> None:

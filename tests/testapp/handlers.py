@@ -30,6 +30,7 @@ def wait_for_gate(delivery: Delivery) -> None:
 @handler("work:note", max_attempts=1000, backoff=[0.05])
 def write_an_entry(delivery: Delivery) -> None:
     note(delivery)
+    time.sleep(delivery.payload.get("linger", 0))
 
 
 @handler("work:hold", backoff=[0.05])

@@ -1,4 +1,4 @@
-"""The pytest plugin, and docs/testing.md, in a pytest of their own, on SQLite in memory."""
+"""The pytest plugin, and docs/howto/testing.md, in a pytest of their own, on SQLite in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.docs.test_snippets import snippets_of
 from tests.support import ROOT
 
 PLUGIN = "django_letsgo_worker.testing.plugin"
-PAGE = ROOT / "docs" / "testing.md"
+PAGE = ROOT / "docs" / "howto" / "testing.md"
 SNIPPETS = [snippet.text for snippet in snippets_of(PAGE) if snippet.language == "python"]
 
 FIXTURES = """

@@ -12,13 +12,14 @@ from django.test import override_settings
 
 from django_letsgo_worker import conf
 from django_letsgo_worker.conf import load
+from django_letsgo_worker.policies import read as read_policies
 
 
 @pytest.fixture(autouse=True)
 def nothing_remembered():
-    conf.settings.cache_clear()
+    conf._settings_on.cache_clear()
     yield
-    conf.settings.cache_clear()
+    conf._settings_on.cache_clear()
 
 
 class TestDefaults:
@@ -48,13 +49,15 @@ class TestDefaults:
             "imports": (),
             "context": (),
             "close_connections": False,
+            "types": {"patterns": ()},
+            "encoder": "",
         }
         assert {"password", "secret", "token"} <= set(redact)
 
     def test_a_project_without_the_setting_gets_the_defaults(self):
         with override_settings():
             del django_settings.LETSGO_WORKER
-            conf.settings.cache_clear()
+            conf._settings_on.cache_clear()
             assert conf.settings() == load({}, {})
 
     def test_every_default_would_be_accepted_as_a_value(self):
@@ -105,6 +108,12 @@ EVERY_KEY_BY_ENVIRONMENT = [
     ("CONTEXT", "language, trace", ("language", "trace")),
     ("CLOSE_CONNECTIONS", "True", True),
     ("CLOSE_CONNECTIONS", " no", False),
+    ("TYPES", '{"a.*": {"QUEUE": "a"}}', read_policies({"a.*": {"QUEUE": "a"}})),
+    (
+        "ENCODER",
+        "django.core.serializers.json.DjangoJSONEncoder",
+        "django.core.serializers.json.DjangoJSONEncoder",
+    ),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import sys
 from datetime import UTC, datetime
@@ -88,6 +89,17 @@ class TestCorrelationId:
         with correlation_id("4711"):
             assert context.CorrelationFilter().filter(record)
         assert record.correlation_id == "4711"
+
+    def test_within_a_delivery_they_have_its_facts_too_and_what_they_say_themselves_wins(self):
+        record = logging.makeLogRecord({"attempt": 5})
+        found = contextvars.copy_context()
+        found.run(context.begin, delivery(correlation_id="4711"))
+        assert found.run(context.CorrelationFilter().filter, record)
+        assert {name: getattr(record, name) for name in context.FACTS} == {
+            "message_id": 7, "message_type": "t:x", "queue": "default", "attempt": 5,
+            "correlation_id": "4711",
+        }  # fmt: skip
+        assert context.facts() == {}
 
 
 class TestTrace:

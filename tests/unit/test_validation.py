@@ -62,6 +62,23 @@ json_values = st.recursive(
 
 
 class TestEncode:
+    @pytest.mark.parametrize("has_inner_encoder", [True, False])
+    @given(value=json_values)
+    def test_the_text_is_what_the_json_module_writes(self, has_inner_encoder, value):
+        with pytest.MonkeyPatch.context() as patch:
+            if not has_inner_encoder:
+                patch.setattr(validation, "c_make_encoder", None)
+            write = validation._writer.__wrapped__(None)
+
+        assert write(value) == json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    def test_a_value_that_contains_itself_ends(self):
+        circle = []
+        circle.append(circle)
+
+        with pytest.raises(RecursionError):
+            validation.exact_json(circle)
+
     @given(json_values)
     @example({"ключ": "значение", "emoji": "🙂", 'quote"': "\\\u2028\x01\x7f"})
     @example([-0.0, 1e-320, 1.7976931348623157e308, 2**63, -(2**200), 0.1 + 0.2])

@@ -13,7 +13,7 @@ from django.db import connection, connections, transaction
 from django_letsgo_worker import enqueue
 from django_letsgo_worker.models import ArchivedMessage, Message
 from django_letsgo_worker.testing import drain
-from django_letsgo_worker.worker import Options, Worker, lanes
+from django_letsgo_worker.worker import Options, Worker, lanes, turns
 from tests.support import PATIENCE, wait_until
 
 SETTINGS = "tests.testapp.settings"
@@ -95,7 +95,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The process's own clock, as its lanes see it: it stands until the test moves it."""
     clock = SimpleNamespace(seconds=1000.0)
     clock.monotonic = lambda: clock.seconds
-    monkeypatch.setattr(lanes, "time", clock)
+    for module in (lanes, turns):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 

@@ -47,7 +47,7 @@ def outage_in(monkeypatch):
     engine = type(engine_for("default"))
     places = {
         "the look for lanes": (lanes.Lanes, "due"),
-        "the claim": (batch.Batch, "_claim"),
+        "the claim": (batch.Batch, "_request"),
         "the settlement": (engine, "settle", "settle_and_claim"),
         "what follows the commit": (batch.Batch, "_find_missing"),
         "the last look": (loop.WorkerLoop, "_last_look"),

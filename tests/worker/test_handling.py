@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from django_letsgo_worker import Reject, Retry, Snooze, enqueue
 from django_letsgo_worker.models import ArchivedMessage, Message
-from django_letsgo_worker.signals import delivery_finished, delivery_started, message_died
+from django_letsgo_worker.signals import WantedSignal, delivery_finished, delivery_started, message_died
 from tests.support import wait_until
 from tests.testapp.models import Effect, Entry
 
@@ -313,6 +314,16 @@ def test_a_delivery_cannot_be_changed(outcome_of):
     assert outcome_of(handler).errors[0]["class"] == "dataclasses.FrozenInstanceError"
 
 
+def test_a_workers_delivery_is_as_the_constructor_makes_it(outcome_of):
+    seen = []
+
+    outcome_of(seen.append, {"n": 1})
+
+    (given,) = seen
+    made = dataclasses.replace(given)
+    assert (made, repr(made), list(vars(made))) == (given, repr(given), list(vars(given)))
+
+
 def test_ten_errors_are_kept_the_newest(handle, work_off):
     @handle("t:fails", backoff=[0])
     def fails(delivery):
@@ -411,6 +422,37 @@ def test_the_signal_of_the_end_comes_when_the_row_is_written(handle, work_off):
 
     work_off()
     assert found == [True]
+
+
+@pytest.mark.parametrize("level", ["INFO", "WARNING"])
+def test_a_receiver_hears_of_successes_whether_they_are_logged_or_not(handle, work_off, caplog, level):
+    caplog.set_level(level, logger="django_letsgo_worker.worker")
+    heard = []
+
+    def finished(outcome, **_):
+        heard.append(outcome)
+
+    delivery_finished.connect(finished)
+    handle("t:runs")(lambda delivery: None)
+    enqueue("t:runs")
+
+    work_off()
+    assert heard == ["succeeded"]
+    assert ("succeeded: message" in caplog.text) is (level == "INFO")
+
+
+def test_a_receiver_that_is_gone_wants_nothing():
+    signal = WantedSignal("")
+
+    def picky(**_): ...
+
+    def eager(**_): ...
+
+    signal.connect(picky, wants=lambda: False)
+    assert not signal.is_wanted
+    signal.disconnect(picky)
+    signal.connect(eager)
+    assert signal.is_wanted
 
 
 @pytest.mark.parametrize("atomic", [False, True])

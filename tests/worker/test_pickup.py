@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from django.db import connection, connections, transaction
 from django_letsgo_worker import enqueue, enqueue_many, messages, queues
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.messages import redrive
-from django_letsgo_worker.models import ArchivedMessage, Process
+from django_letsgo_worker.models import ArchivedMessage, IdleQueue, Process
 from django_letsgo_worker.worker import lanes
 from tests.support import ROOT, wait_until
 from tests.testapp.models import Entry
@@ -82,6 +83,29 @@ def test_a_message_of_a_longer_transaction_is_handled_after_its_commit(waiting):
         saw(waiting, "inside", "beside")
     else:
         saw(waiting, "inside")
+
+
+def test_a_message_of_the_function_in_sql_is_handled_long_before_the_poll(waiting):
+    if connection.vendor != "postgresql":
+        pytest.skip("Only PostgreSQL has the function.")
+    for n in range(3):
+        with transaction.atomic() if n else nullcontext(), connection.cursor() as cursor:
+            cursor.execute("SELECT letsgo_enqueue('t:see', to_json(%s::int))", [n])
+        saw(waiting, *range(n + 1))
+
+
+def test_what_the_function_in_sql_tells_nobody_of_is_found_by_the_poll(start_worker, handle):
+    if connection.vendor != "postgresql":
+        pytest.skip("Only PostgreSQL has the function.")
+    seen = []
+    handle("t:see")(lambda delivery: seen.append(delivery.payload))
+    working = start_worker(poll_seconds=0.5)
+    wait_until(lambda: working.worker.wakeup.listening, what="LISTEN")
+    with transaction.atomic(), connection.cursor() as cursor:
+        # As if it had still been busy at the call, and had gone to rest before the commit.
+        IdleQueue.objects.update_or_create(name="default", defaults={"waiting": False})
+        cursor.execute("SELECT letsgo_enqueue('t:see', '1')")
+    wait_until(lambda: seen == [1], timeout=SOON, what="the message")
 
 
 def test_messages_enqueued_together_are_handled_long_before_the_poll(waiting):

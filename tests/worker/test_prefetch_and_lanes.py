@@ -12,10 +12,16 @@ from uuid import UUID
 import pytest
 
 from django_letsgo_worker.delivery import Control
-from django_letsgo_worker.engines import Claim, ClaimRequest, Lane
+from django_letsgo_worker.engines import Claim, ClaimRequest, Lane, Rest
 from django_letsgo_worker.outcomes import SUCCEEDED
 from django_letsgo_worker.worker.inflight import FINISHED, RUNNING, WAITING, InFlight, InFlightTable
-from django_letsgo_worker.worker.lanes import Lanes, TimedClaim, Watermarks
+from django_letsgo_worker.worker.lanes import (
+    ASKED_AT_ONCE,
+    BELIEVED_AT_MOST,
+    Lanes,
+    TimedClaim,
+    Watermarks,
+)
 from django_letsgo_worker.worker.options import Options
 from django_letsgo_worker.worker.prefetch import MOST_PREFETCHED, Pace, Prefetch
 
@@ -64,7 +70,13 @@ class Engine:
     def __init__(self, *messages, paused=()):
         self.messages, self.paused, self.now = messages, paused, NOW
 
-    def lanes(self, *, waiting=False, queues=None, marked=None):
+    def name_queues(self, queues):
+        """Do nothing: nobody tells it anything."""
+
+    def last_look(self, rest, marked=None):
+        return self.lanes(marked), True
+
+    def lanes(self, marked=None):
         since = {(lane.queue, lane.priority): lane.next_visible_at for lane in marked or ()}
         first = {}
         for queue, priority, visible_at in self.messages:
@@ -77,16 +89,19 @@ class Engine:
         ]
 
 
-def known(*found, queues=None, paused=()):
+def known(*found, paused=(), **options):
     """What a worker knows that has looked once."""
-    lanes = Lanes(Engine(*found, paused=paused), queues, Watermarks())
-    lanes.look(waiting=False)
+    lanes = Lanes(Engine(*found, paused=paused), Options(**options), Watermarks())
+    lanes.look()
     return lanes
 
 
-def request(start_at=None):
+LANE = Lane("a", 0)
+
+
+def request(start_at=None, lane=LANE):
     return ClaimRequest(
-        lane=Lane("a", 0), types=["job"], process=UUID(int=1), lease_seconds=30, free=8, start_at=start_at
+        lane=lane, types=["job"], process=UUID(int=1), lease_seconds=30, free=8, start_at=start_at
     )
 
 
@@ -118,10 +133,51 @@ class TestLanes:
 
     def test_queues_of_one_priority_take_turns(self, clock):
         lanes = known(*((queue, 0, PAST) for queue in "abc"))
-        first = Counter(due(lanes)[0][0] for _ in range(30))
+        first = Counter()
+        for _ in range(30):
+            assert sorted(due(lanes)) == [("a", 0), ("b", 0), ("c", 0)]
+            lane = lanes.due()[0]
+            lanes.note([TimedClaim(request(lane=lane), Claim(rows=["a message"], saw_all=False), 0.01)])
+            first[lane.queue] += 1
 
         assert first == {"a": 10, "b": 10, "c": 10}
-        assert sorted(due(lanes)) == [("a", 0), ("b", 0), ("c", 0)]
+
+    def test_those_that_were_not_asked_keep_their_turn_whatever_a_look_finds(self, clock):
+        lanes = known(*((f"q{n:03}", 0, PAST) for n in range(300)))
+        asked = []
+        while len(asked) < 300:
+            for lane in lanes.due():
+                lanes.note([TimedClaim(request(lane=lane), Claim(rows=["a message"], saw_all=False), 0.01)])
+                asked.append(lane.queue)
+            assert lanes.has_unasked
+            lanes.watermarks.forget()
+            lanes.look()
+
+        assert len(set(asked)) == 300
+
+    def test_there_are_as_many_as_messages_are_wanted(self, clock):
+        lanes = known(*((f"q{n:03}", 0, PAST) for n in range(300)))
+
+        assert [len(lanes.due(wanted)) for wanted in (1, 299)] == [ASKED_AT_ONCE, 299]
+        assert lanes.has_unasked
+        assert (len(lanes.due(500)), lanes.has_unasked) == (300, False)
+
+    @pytest.mark.parametrize(("takes", "believed_for"), [(0.01, 1.0), (0.1, 2.0), (60, BELIEVED_AT_MOST)])
+    def test_looks_take_a_twentieth_of_the_time(self, clock, takes, believed_for):
+        lanes = known(("a", 0, PAST))
+        look = lanes.engine.lanes
+
+        def look_long(marked=None):
+            clock.seconds += takes
+            return look(marked)
+
+        lanes.engine.lanes = look_long
+        lanes.look()
+
+        clock.seconds += believed_for - 0.001
+        assert not lanes.is_stale
+        clock.seconds += 0.002
+        assert lanes.is_stale
 
     def test_what_is_not_due_is_left_out_and_known(self, clock):
         lanes = known(("a", 0, FUTURE), ("b", 0, NOW + timedelta(hours=1)))
@@ -136,7 +192,7 @@ class TestLanes:
         lanes = known(("a", 0, NOW + timedelta(hours=1)))
         assert due(lanes) == []
         lanes.engine.now = NOW + timedelta(hours=2)
-        lanes.look(waiting=False)
+        lanes.look()
         assert due(lanes) == [("a", 0)]
 
     def test_paused_queues_are_left_out(self, clock):
@@ -146,6 +202,14 @@ class TestLanes:
 
     def test_only_the_queues_served_are_known(self, clock):
         lanes = known(("a", 0, PAST), ("b", 0, PAST), queues=("a",))
+        lanes.add("b", 5)
+        lanes.add("a", 5)
+
+        assert due(lanes) == [("a", 5), ("a", 0)]
+
+    @pytest.mark.parametrize("queues", [None, ("a", "b")])
+    def test_excluded_queues_are_not_known(self, clock, queues):
+        lanes = known(("a", 0, PAST), ("b", 0, PAST), queues=queues, excluded_queues=("b",))
         lanes.add("b", 5)
         lanes.add("a", 5)
 
@@ -163,7 +227,7 @@ class TestLanes:
         lanes.drained(Lane("nowhere", 0), Claim(rows=["a message"]))
         assert due(lanes) == [("b", 0)]
 
-        lanes.look(waiting=False)
+        lanes.look()
         assert sorted(due(lanes)) == [("a", 0), ("b", 0)]
 
     def test_behind_what_is_not_for_this_worker_the_next_that_may_be_is_found(self, clock):
@@ -171,7 +235,7 @@ class TestLanes:
         lanes = known(unknown, later, ("b", 0, PAST))
         lanes.drained(Lane("a", 0), Claim(unknown={"stranger"}, looked=1, looked_until=PAST))
 
-        lanes.look(waiting=True)
+        lanes.look(rest=Rest())
 
         assert due(lanes) == [("b", 0)]
         clock.seconds += 9
@@ -181,7 +245,7 @@ class TestLanes:
         lanes = known(("a", 0, PAST), ("a", 0, NOW), ("a", 0, NOW + timedelta(seconds=9)))
         lanes.drained(Lane("a", 0), Claim())
 
-        lanes.look(waiting=True)
+        lanes.look(rest=Rest())
 
         assert (due(lanes), lanes.next_due_in()) == ([], 9)
 
@@ -189,7 +253,7 @@ class TestLanes:
     def test_what_was_not_for_this_worker_is_tried_again_after(self, clock, how):
         lanes = known(("a", 0, PAST))
         lanes.drained(Lane("a", 0), Claim(unknown={"stranger"}, looked=1, looked_until=PAST))
-        lanes.look(waiting=True)
+        lanes.look(rest=Rest())
         assert due(lanes) == []
 
         if how in ("a poll", "a write"):
@@ -201,7 +265,7 @@ class TestLanes:
         else:
             clock.seconds += 1
         if how != "its name":
-            lanes.look(waiting=True)
+            lanes.look(rest=Rest())
 
         assert due(lanes) == [("a", 0)]
 
@@ -217,7 +281,7 @@ class TestLanes:
         # A message with a moment in the past has come meanwhile; the claim begins behind it.
         lanes.note([TimedClaim(request(start_at=lane.next_visible_at), Claim(), 0.001)])
 
-        lanes.look(waiting=True)
+        lanes.look(rest=Rest())
 
         assert (due(lanes), lanes.are_all_known) == ([], True)
         assert lanes.next_due_in() == pytest.approx(0.2 / 0.05 - 1.5)
@@ -229,7 +293,7 @@ class TestLanes:
         lanes = known(("a", 0, PAST))
         lanes.note([TimedClaim(request(), Claim(unknown={"stranger"}, looked=1, looked_until=PAST), 0.2)])
 
-        lanes.look(waiting=True)
+        lanes.look(rest=Rest())
 
         assert (due(lanes), lanes.are_all_known, lanes.next_due_in()) == ([], True, None)
 
@@ -238,7 +302,7 @@ class TestLanes:
         lanes.watermarks.note(request(), Claim(looked=1, looked_from=PAST), seconds=0.01)
         lanes.watermarks.note_full_look(0.01)
 
-        lanes.look(waiting=True)
+        lanes.look(rest=Rest())
 
         assert sorted(due(lanes)) == [("a", 0), ("b", 0)]
         assert not lanes.are_all_known

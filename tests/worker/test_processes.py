@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_a_worker_says_who_it_is(start_worker):
     before = engine_for("default").clock()
-    start_worker(seats=3, queues=("a", "b"), name="Gutenberg")
+    start_worker(seats=3, queues=("a", "b"), excluded_queues=("b", "c"), name="Gutenberg")
 
     row = wait_until(lambda: Process.objects.first())
     assert (row.kind, row.name, row.host, row.pid) == (
@@ -34,6 +34,7 @@ def test_a_worker_says_who_it_is(start_worker):
         os.getpid(),
     )
     assert (row.queues, row.types, row.seats) == (["a", "b"], registry.types(), 3)
+    assert (row.excluded_queues, row.named_queues) == (["b", "c"], ["a"])
     assert (row.version, row.state, row.stop_requested) == (__version__, "running", False)
     assert before <= row.started_at <= row.heartbeat_at
 
@@ -41,7 +42,8 @@ def test_a_worker_says_who_it_is(start_worker):
 def test_without_queues_it_serves_all(start_worker):
     start_worker()
 
-    assert wait_until(lambda: Process.objects.first()).queues is None
+    row = wait_until(lambda: Process.objects.first())
+    assert (row.queues, row.excluded_queues, row.serves("any")) == (None, [], True)
 
 
 def test_its_id_is_new_at_each_start(work_off):

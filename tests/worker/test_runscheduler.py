@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, connections, transaction
 
-from django_letsgo_worker import processes, schedules
-from django_letsgo_worker.errors import InvalidSchedule
+from django_letsgo_worker import preconditions, processes, schedules
+from django_letsgo_worker.errors import InvalidSchedule, NotReady
 from django_letsgo_worker.maintenance import Maintenance
 from django_letsgo_worker.management import startup
 from django_letsgo_worker.models import Message, Occurrence, Process, ScheduledJob
@@ -135,15 +135,15 @@ class TestCalledFromPython:
     def test_refuses_a_private_database_in_memory_and_names_the_helper(self, name, monkeypatch):
         monkeypatch.setitem(connection.settings_dict, "NAME", name)
         monkeypatch.setattr(connections["default"], "vendor", "sqlite")
-        with pytest.raises(CommandError, match=r"testing\.drain\(\)"):
-            startup.refuse_unfit_connection("default")
+        with pytest.raises(NotReady, match=r"testing\.drain\(\)"):
+            preconditions.refuse_unfit_connection("default")
 
     def test_accepts_one_in_memory_that_is_shared(self, monkeypatch):
         monkeypatch.setitem(
             connection.settings_dict, "NAME", "file:memorydb_default?mode=memory&cache=shared"
         )
         monkeypatch.setattr(connections["default"], "vendor", "sqlite")
-        startup.refuse_unfit_connection("default")
+        preconditions.refuse_unfit_connection("default")
 
 
 class TestSignals:
@@ -191,6 +191,7 @@ class TestTheLoop:
         schedules.add("tick", "@every 1s", "tick")
         running(Scheduler("loop"))
         wait_until(lambda: Message.objects.filter(type="tick").exists(), what="a tick after the outage")
+        wait_until(lambda: "recovered" in caplog.text, what="the word that it is over")
         said = [r.getMessage() for r in caplog.records if r.name == "django_letsgo_worker.scheduler"]
         assert len([line for line in said if "fault" in line or "waits" in line]) == 2
         assert "Scheduler loop has recovered after 3 faults." in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import socket
 
@@ -105,6 +106,60 @@ def test_queues_may_be_given_as_an_argument_from_python(handle, given):
     assert sorted(seen) == ["ab", "c"]
 
 
+def test_all_queues_but_the_excluded_ones_are_served(handle):
+    seen = []
+    handle("t:now")(lambda delivery: seen.append(delivery.queue))
+    for name in ("a", "b", "c", "ab"):
+        enqueue("t:now", queue=name)
+
+    assert "all but a, b" in runworker("--until-empty", "--exclude-queues", "a, b")
+
+    assert sorted(seen) == ["ab", "c"]
+    assert set(Message.objects.values_list("queue", flat=True)) == {"a", "b"}
+
+
+def test_of_the_queues_named_the_excluded_ones_are_left_out(handle, settings):
+    seen = []
+    handle("t:now")(lambda delivery: seen.append(delivery.queue))
+    for name in ("a", "b", "c"):
+        enqueue("t:now", queue=name)
+
+    banner = runworker(until_empty=True, queues="a,b", exclude_queues="b")
+
+    assert (seen, re.search("queues +(.*)", banner)[1]) == (["a"], "a")
+    settings.LETSGO_WORKER = {"QUEUES": ["b", "c"]}
+    runworker(until_empty=True, exclude_queues=["c"])
+    assert seen == ["a", "b"]
+
+
+def test_queues_that_appear_later_are_served_unless_they_are_excluded(handle, start_worker):
+    seen = []
+    handle("t:now")(lambda delivery: seen.append(delivery.queue))
+    worker = start_worker(excluded_queues=("left",))
+    for name in ("new", "left", "newer"):
+        enqueue("t:now", queue=name)
+        if name != "left":
+            wait_until(lambda name=name: name in seen)
+
+    worker.stop()
+    assert (seen, Message.objects.get().queue) == (["new", "newer"], "left")
+    assert worker.worker._due_types().total() == 0
+
+
+def test_with_nothing_left_to_serve_it_refuses():
+    with pytest.raises(CommandError, match="^No queue is left to serve: a, b without the excluded ones.$"):
+        runworker("--queues", "a,b", "--exclude-queues", "b,a,c")
+
+
+def test_an_excluded_queue_that_is_not_in_use_is_likened_to_one_that_is(caplog):
+    enqueue("t:now", queue="videos")
+
+    runworker("--until-empty", "--exclude-queues", "vidoes,videos")
+    assert "did you mean" not in caplog.text
+    runworker("--until-empty", "--exclude-queues", "vidoes")
+    assert "'vidoes' is not in use, but 'videos' has messages: did you mean that one?" in caplog.text
+
+
 @pytest.mark.parametrize("given", [3, "3"])
 def test_concurrency_may_be_given_as_an_argument_from_python(given):
     assert "3 seats" in runworker(until_empty=True, concurrency=given)
@@ -164,6 +219,7 @@ def test_the_banner_says_what_works_here_and_goes_to_stderr(manage):
         ("--concurrency", "-1"),
         ("--queues", "not a queue"),
         ("--queues", "a;b"),
+        ("--exclude-queues", "a;b"),
         ("--no-such-flag",),
         ("positional",),
     ],
@@ -336,7 +392,7 @@ def test_it_is_refused_where_gevent_has_replaced_the_threads(green):
     assert worker.wait() == 1
     assert worker.stderr == [
         "CommandError: A worker needs real threads, but gevent's monkey.patch_all() has replaced them in this"
-        " process: start it with a manage.py that does not call it.\n"
+        " process: run it in one that does not call it.\n"
     ]
     assert Message.objects.exists() and not Process.objects.exists()
 

@@ -1,1 +1,1 @@
-"""A scope of Sentry around each delivery; an optional app, silent until sentry_sdk.init() was called."""
+"""Attempts as Sentry's transactions, schedules as its monitors; optional, silent until sentry_sdk.init()."""

@@ -1,14 +1,12 @@
-"""The Django app, its carrier, and the check that it is used.
+"""The Django app, and the checks that its carrier is used and its setting can be read.
 
-The carrier gives each delivery a scope that knows its message, and that ends with it. Nothing travels with a
-message; what is sent to Sentry is the SDK's business.
+What is sent to Sentry, and how much of it, is the SDK's business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
+from contextlib import nullcontext
 from typing import Any
 
 from django.apps import AppConfig
@@ -18,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ... import context
 from ...conf import settings
-from ...delivery import Delivery
+from . import conf
 
 NAME = "sentry"
 
@@ -32,52 +30,44 @@ class SentryConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_sentry, self.label)
-        context.register(NAME, ScopeOfDelivery())
-
-
-class ScopeOfDelivery:
-    """The carrier that CONTEXT names "sentry"."""
-
-    def capture(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, delivery: Delivery) -> AbstractContextManager[None]:
-        return _scope_of(delivery)
-
-
-@contextmanager
-def _scope_of(delivery: Delivery) -> Iterator[None]:
-    import sentry_sdk
-
-    with sentry_sdk.isolation_scope() as scope:
-        scope.set_tag("message_type", delivery.type)
-        scope.set_tag("queue", delivery.queue)
-        scope.set_tag("attempt", str(delivery.attempt))
-        scope.set_tag("message_id", str(delivery.message_id))
-        yield
+        try:
+            from . import deliveries, monitors
+        except ImportError:
+            context.carrier(NAME, capture=lambda: None, restore=nullcontext)
+            return
+        deliveries.connect(NAME)
+        monitors.connect()
 
 
 def check_sentry(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Report why handlers would run without a scope."""
-    if find_spec("sentry_sdk") is None:
-        return [
-            Error(
-                "django_letsgo_worker.contrib.sentry needs sentry-sdk, which is not installed.",
-                hint="python -m pip install 'django-letsgo-worker[sentry]'",
-                id="letsgo_sentry.E001",
-            )
-        ]
+    """Report why handlers would run without a scope, or a schedule without its monitor."""
+    return [*_check_library(), *_check_settings()]
+
+
+def _check_library() -> Iterator[CheckMessage]:
+    try:
+        import sentry_sdk  # noqa: F401
+    except ImportError:
+        yield Error(
+            "django_letsgo_worker.contrib.sentry needs sentry-sdk, which is not installed.",
+            hint="python -m pip install 'django-letsgo-worker[sentry]'",
+            id="letsgo_sentry.E001",
+        )
+
+
+def _check_settings() -> Iterator[CheckMessage]:
+    try:
+        conf.check_ins()
+    except ImproperlyConfigured as error:
+        yield Error(str(error), id="letsgo_sentry.E002")
     try:
         is_used = NAME in settings().context
     except ImproperlyConfigured:
-        return []
-    if is_used:
-        return []
-    return [
-        Warning(
+        return
+    if not is_used:
+        yield Warning(
             "django_letsgo_worker.contrib.sentry is installed, and LETSGO_WORKER['CONTEXT'] does not name "
             "'sentry': deliveries share one scope.",
             hint="Add 'sentry' to CONTEXT, in the first place.",
             id="letsgo_sentry.W001",
         )
-    ]

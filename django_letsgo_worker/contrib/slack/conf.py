@@ -8,9 +8,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
-
-from .. import setting
+from .. import setting, setting_names
 
 SWITCHES = ("contact", "stripe", "dead", "unknown", "schedules", "problems", "tenant")
 # The events of Stripe's that a person wants to hear of; an invoice alone causes half a dozen more.
@@ -26,17 +24,6 @@ STRIPE_EVENTS = (
     "invoice.payment_failed",
 )
 ALL = "all"
-
-
-def _names(name: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    value = setting(name, default, may_be_empty=True)
-    if value is None:
-        return default
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(v, str) for v in value):
-        raise ImproperlyConfigured(f"{name} must be a list of names.")
-    return tuple(value)
 
 
 def slack_url() -> str:
@@ -76,7 +63,7 @@ def is_loopback(host: str) -> bool:
 
 def switches() -> tuple[str, ...]:
     """Return the kinds of notices that LETSGO_SLACK_NOTIFY names; all by default."""
-    names = _names("LETSGO_SLACK_NOTIFY", SWITCHES)
+    names = setting_names("LETSGO_SLACK_NOTIFY", SWITCHES)
     return SWITCHES if ALL in names else names
 
 
@@ -89,5 +76,5 @@ def notifies_of_stripe(event: str) -> bool:
     """Whether Slack is to hear of this event of Stripe's."""
     if not notifies("stripe"):
         return False
-    events = _names("LETSGO_SLACK_STRIPE_EVENTS", STRIPE_EVENTS)
+    events = setting_names("LETSGO_SLACK_STRIPE_EVENTS", STRIPE_EVENTS)
     return event in events or ALL in events

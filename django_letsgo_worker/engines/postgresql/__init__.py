@@ -20,7 +20,7 @@ from ..base import Engine
 from ..sessions import cut
 from ..upkeep import Bloat, Session
 from . import claim as claiming
-from . import fastpath
+from . import fastpath, silence, waiting
 from . import insert as inserting
 from . import settle as settling
 from .dialect import DIALECT
@@ -49,8 +49,6 @@ RESET = (
 # What decides whether a statement of ours finds its table, may use it, and has the time to. In this order:
 # who is another user gives up a role.
 DEPENDED_ON = ("session_authorization", "role", "search_path", "statement_timeout")
-# A server that vanished without a word is noticed within half a minute.
-KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 # A table is bloated with so many dead rows, if they are so many times the live ones.
 MANY_DEAD, TIMES_LIVE = 100_000, 10
 OLD_SNAPSHOTS = """
@@ -77,8 +75,10 @@ class PostgreSQLEngine(Engine):
     execute = fastpath.execute
     insert = inserting.insert
     insert_many = inserting.insert_many
-    notify = inserting.notify
-    set_waiting = inserting.set_waiting
+    notify = waiting.notify
+    name_queues = waiting.name_queues
+    say_busy = waiting.say_busy
+    last_look = waiting.last_look
     lanes = claiming.lanes
     claim_within = claiming.claim_within
     lock_held = settling.lock_held
@@ -91,8 +91,9 @@ class PostgreSQLEngine(Engine):
     insert_occurrences = schedules.insert_by_arrays
 
     def prepare_own_connection(self) -> None:
+        silence.notice(self.connection)
         settings = self.connection.settings_dict
-        options = {**KEEPALIVES, **settings["OPTIONS"], "application_name": "letsgo_worker"}
+        options = {**settings["OPTIONS"], "application_name": "letsgo_worker"}
         options.pop("pool", None)
         planner = " ".join(f"-c {name}={value}" for name, value in PLANNER.items())
         with_planner = {**options, "options": f"{options.get('options', '')} {planner}".strip()}
@@ -114,6 +115,9 @@ class PostgreSQLEngine(Engine):
             self.connection.settings_dict = with_options
         else:
             self.connection.planner_by_round = True  # type: ignore[attr-defined]
+
+    def notice_silence(self) -> None:
+        silence.notice(self.connection)
 
     def has_leftovers(self) -> bool:
         raw: Any = self.connection.connection
@@ -192,14 +196,17 @@ class PostgreSQLEngine(Engine):
             stop.wait(min(seconds, 1.0))
 
     def listen(
-        self, stopping: threading.Event, heard: Callable[[], None]
+        self, is_over: Callable[[], bool], heard: Callable[[str | None], None]
     ) -> Iterator[tuple[str, int] | UUID | None]:
         self.connection.ensure_connection()
         raw: Any = self.connection.connection
         with self.connection.wrap_database_errors:
-            raw.execute(f"LISTEN {inserting.CHANNEL}; LISTEN {REVOKED}; LISTEN {OPERATIONS}")
-        heard()
-        while not stopping.is_set():
+            # Behind a transaction pooler nobody hears anything, so nobody is named who could be told alone.
+            own = str(raw.info.backend_pid) if fastpath.is_direct(self.connection) else None
+            channels = (waiting.CHANNEL, own and f"{waiting.CHANNEL}_{own}", REVOKED, OPERATIONS)
+            raw.execute("; ".join(f"LISTEN {channel}" for channel in channels if channel))
+        heard(own)
+        while not is_over():
             with self.connection.wrap_database_errors:
                 notes = list(raw.notifies(timeout=1.0, stop_after=1))
             for note in notes:

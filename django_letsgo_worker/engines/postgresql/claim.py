@@ -9,12 +9,11 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from ..base import IDLE, TABLE, Engine
+from ..base import TABLE, Engine
 from ..pauses import IS_PAUSED, PAUSED_TYPES, TYPE_GOES_ON, TYPE_READ
 from ..records import Claim, Claimed, ClaimRequest, Lane, Lapse, lane_of
 from .dialect import DIALECT
 
-SAID = f"UPDATE {IDLE} SET waiting = TRUE WHERE NOT waiting"
 ALL_LANES = f"""
 -- Skips through the index from lane to lane, whatever their length.
 lanes AS (
@@ -41,31 +40,47 @@ WHERE visible_at IS NOT NULL
 
 # As an array the paused types are read once; for IN each claim would build a hash table.
 READ = TYPE_READ.format(is_paused=f"type = ANY(ARRAY({PAUSED_TYPES}))")
-# The due rows of one lane that nobody else has locked, and of them those that are taken.
+# The due rows, that nobody else has locked, of lanes in turn, and of them those that are taken.
 CLAIMING = f"""
 looked AS MATERIALIZED (
-    SELECT id, {READ} AS type, visible_at, attempts, max_attempts,
-           CASE WHEN leased_by IS NOT NULL THEN leased_by || ' ' || leased_at END AS lapse,
-           leased_by IS NOT NULL AS held, deaths + (leased_by IS NOT NULL)::int AS deaths
-    FROM {TABLE}
-    WHERE queue = %(queue)s AND priority = %(priority)s AND visible_at <= {{clock}}
-      AND visible_at >= COALESCE(%(start_at)s::timestamptz, '-infinity') {{only}}
-      AND NOT {IS_PAUSED.format(name="%(queue)s")}
-    ORDER BY visible_at LIMIT %(window)s
-    FOR UPDATE SKIP LOCKED
+    -- A lane is read when those before it have too few: as the list is the outer side of the join, it is
+    -- gone through in its order, and the LIMIT ends that.
+    SELECT due.*, lane.turn
+    FROM unnest(%(queues)s::text[], %(priorities)s::int[], %(starts)s::timestamptz[])
+             WITH ORDINALITY AS lane(queue, priority, start_at, turn),
+         LATERAL (
+            SELECT id, {READ} AS type, visible_at, attempts, max_attempts,
+                   CASE WHEN leased_by IS NOT NULL THEN leased_by || ' ' || leased_at END AS lapse,
+                   leased_by IS NOT NULL AS held, deaths + (leased_by IS NOT NULL)::int AS deaths
+            FROM {TABLE}
+            WHERE queue = lane.queue AND priority = lane.priority AND visible_at <= {{clock}}
+              AND visible_at >= COALESCE(lane.start_at, '-infinity') {{only}}
+              AND NOT {IS_PAUSED.format(name="lane.queue")}
+            ORDER BY visible_at LIMIT %(window)s
+            FOR UPDATE SKIP LOCKED
+         ) due
+    LIMIT %(window)s
 ),
--- Those of known types, in order, each with the number of suspects up to it.
-placed AS (
-    SELECT id, held OR attempts + 1 >= max_attempts AS risky,
+-- Those of known types, in order, each with its place in its lane and the number of suspects up to it.
+lined_up AS (
+    SELECT id, turn, visible_at, held OR attempts + 1 >= max_attempts AS risky,
            %(taken)s::bigint + row_number() OVER line AS place,
            count(*) FILTER (WHERE attempts < max_attempts AND (deaths >= 2
                OR (deaths = 1 AND attempts + 1 = max_attempts))) OVER line AS suspects
-    FROM looked WHERE type = ANY(%(types)s::text[]) WINDOW line AS (ORDER BY visible_at, id)
+    FROM looked WHERE type = ANY(%(types)s::text[])
+    WINDOW line AS (PARTITION BY turn ORDER BY visible_at, id)
 ),
--- Nothing risky beyond a free seat, and a suspect alone.
+-- A suspect is taken when it is the first of its lane; nothing behind it is, of this lane or the next ones.
+placed AS (
+    SELECT id, risky, suspects, %(taken)s::bigint + row_number() OVER line AS place,
+           count(*) FILTER (WHERE suspects > 0) OVER line AS suspects_so_far
+    FROM lined_up WHERE suspects = 0 OR place = 1
+    WINDOW line AS (ORDER BY turn, visible_at, id)
+),
+-- Nothing risky beyond a free seat.
 due AS (
     SELECT id FROM placed
-    WHERE (place <= %(free)s::bigint OR NOT risky) AND (suspects = 0 OR place = 1)
+    WHERE (place <= %(free)s::bigint OR NOT risky) AND suspects_so_far = suspects
     ORDER BY place LIMIT %(limit)s
 ),
 taken AS (
@@ -78,34 +93,33 @@ taken AS (
               m.receipt, m.deaths, m.errors::text, m.enqueued_at, m.deadline, m.planned_at, m.leased_at
 )"""
 LOOKED = """
-SELECT looked.type, looked.id, taken.*, looked.visible_at, looked.lapse FROM looked LEFT JOIN taken USING (id)
+SELECT looked.type, looked.id, taken.*, looked.visible_at, looked.lapse, looked.turn
+FROM looked LEFT JOIN taken USING (id)
 """
-TYPE, ID, TAKEN, DUE_AT = 0, 1, 2, 17
+TYPE, ID, TAKEN, DUE_AT, TURN = 0, 1, 2, 17, -1
 AGE = itemgetter(DUE_AT, ID)
 
 
-def lanes(
-    engine: Engine,
-    *,
-    waiting: bool = False,
-    queues: Sequence[str] | None = None,
-    marked: Sequence[Lane] | None = None,
-) -> list[Lane]:
-    served = "" if queues is None else "AND name = ANY(%(queues)s::text[])"
-    said = f"said AS ({SAID} {served})," if waiting else ""
-    params: dict[str, Any] = {"queues": list(queues or ())}
-    if marked is not None:
-        params["lane_queues"] = [lane.queue for lane in marked]
-        params["lane_priorities"] = [lane.priority for lane in marked]
-        params["lane_marks"] = [lane.next_visible_at for lane in marked]
-    found = ALL_LANES if marked is None else MARKED_LANES
-    sql = f"WITH RECURSIVE {said} {found} {LANES.format(clock=DIALECT.clock)}"
+def lanes(engine: Engine, marked: Sequence[Lane] | None = None) -> list[Lane]:
+    found, params = finding(marked)
+    sql = f"WITH RECURSIVE {found} {LANES.format(clock=DIALECT.clock)}"
     return [lane_of(row, DIALECT.read_moment) for row in engine.execute(sql, params)]
+
+
+def finding(marked: Sequence[Lane] | None) -> tuple[str, dict[str, Any]]:
+    """Return the CTE `lanes`, of all lanes or of the marked ones, and its parameters."""
+    if marked is None:
+        return ALL_LANES, {}
+    return MARKED_LANES, {
+        "lane_queues": [lane.queue for lane in marked],
+        "lane_priorities": [lane.priority for lane in marked],
+        "lane_marks": [lane.next_visible_at for lane in marked],
+    }
 
 
 def claim_within(engine: Engine, request: ClaimRequest, window: int) -> Claim:
     sql = _claim_sql(DIALECT.now_sql(request.now), request.known_only)
-    return read_claim(engine.execute(sql, claim_params(request, window)), request, window)
+    return read_claims(engine.execute(sql, claim_params(request, window)), request, window)
 
 
 @cache
@@ -123,21 +137,39 @@ def claiming(clock: str, known_only: bool, others: str = "") -> str:
 
 
 def claim_params(request: ClaimRequest, window: int) -> dict[str, Any]:
-    lane = request.lane
+    lanes = request.lanes
     return {
-        "queue": lane.queue, "priority": lane.priority, "start_at": request.start_at,
+        "queues": [lane.queue for lane in lanes], "priorities": [lane.priority for lane in lanes],
+        "starts": [request.start_at, *(lane.next_visible_at for lane in request.further)],
         "types": list(request.types), "free": request.free, "taken": request.taken, "limit": request.limit,
         "window": window, "process": request.process, "lease": DIALECT.amount(request.lease_seconds),
         "now": request.now,
     }  # fmt: skip
 
 
+def read_claims(rows: list[Any], request: ClaimRequest, window: int) -> Claim:
+    """The answer of LOOKED as the claim of the first lane, with those of the others that were reached."""
+    if not request.further:
+        return read_claim(rows, request, window)
+    by_turn: dict[int, list[Any]] = {}
+    for row in rows:
+        by_turn.setdefault(row[TURN], []).append(row)
+    reached = len(request.lanes) if len(rows) < window else max(by_turn)
+    claims, left = [], window
+    for turn in range(1, reached + 1):
+        of_lane = by_turn.get(turn, [])
+        claims.append(read_claim(of_lane, request, left))
+        left -= len(of_lane)
+    claims[0].further = claims[1:]
+    return claims[0]
+
+
 def read_claim(rows: list[Any], request: ClaimRequest, window: int) -> Claim:
-    """The answer of LOOKED as a claim, oldest first."""
+    """The rows of one lane as its claim, oldest first; `window` is how many of it could be seen."""
     rows.sort(key=AGE)
     unknown = {row[TYPE] for row in rows}.difference(request.types)
     # Django's connections are in UTC, and so are their moments.
-    claim = Claim([Claimed(*row[TAKEN:]) for row in rows if row[TAKEN] is not None], unknown)
+    claim = Claim([Claimed(*row[TAKEN:TURN]) for row in rows if row[TAKEN] is not None], unknown)
     for claimed in claim.rows:
         if claimed.lapse is not None:
             claimed.lapse = _read_lapse(str(claimed.lapse))

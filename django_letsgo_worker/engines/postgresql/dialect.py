@@ -15,6 +15,9 @@ DIALECT = Dialect(
     json_text="{column}::text",
     json_value="({column} ->> '{key}')",
     among=lambda ids: ("= ANY(%(among)s::bigint[])", {"among": list(ids)}),
+    # Where a row is: there is nothing to look up, and no plan to choose.
+    row_key="ctid",
+    delete_found="DELETE FROM {table} WHERE ctid = ANY(ARRAY({found}))",
     read_code=lambda error: getattr(error, "sqlstate", None) or None,
     fault_of=faults.of_postgresql,
     missing_table=("42P01", "42703"),

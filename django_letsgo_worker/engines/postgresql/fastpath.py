@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from itertools import count
-from threading import get_ident
 from types import TracebackType
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary, WeakSet
 
 import psycopg
-from django.db import ProgrammingError
+from django.db import Error, ProgrammingError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.base import Cursor, ServerBindingCursor
 from psycopg.adapt import Transformer
@@ -28,7 +28,7 @@ from psycopg.pq.abc import PGresult
 
 from ..atomic import AtomicScope
 from ..base import Engine
-from ..cursors import has_own_cursors, is_watched
+from ..cursors import has_own_cursors, is_unseen, is_watched
 from ..records import Settlement
 from .dialect import DIALECT
 from .settle import LOCK_ONE, settle_one_sql
@@ -40,6 +40,7 @@ enabled = True
 DJANGOS_CURSORS: tuple[Any, ...] = (Cursor, ServerBindingCursor)
 # A connection that is used less often than this is not worth a statement's preparation.
 PREPARED_FROM = 3
+NUMBERS = frozenset((int, float))
 # invalid_sql_statement_name
 UNKNOWN_NAME = b"26000"
 
@@ -82,23 +83,22 @@ def is_open(connection: Any) -> bool:
     """Whether nothing is under way on a connection that is used often, and nobody observes its statements."""
     raw = connection.connection
     return (
-        raw is not None
-        and raw.info.transaction_status == TransactionStatus.IDLE
+        _is_psycopgs(raw)
+        and raw.pgconn.transaction_status == TransactionStatus.IDLE
         and raw.isolation_level is None
-        and not (connection.queries_logged or is_observed(connection))
-        # What Django sees to before each cursor: that the connection lives, and is this thread's.
-        and (connection.health_check_done or not connection.health_check_enabled)
-        and (connection._thread_ident == get_ident() or connection.allow_thread_sharing)
+        and enabled
+        and is_unseen(connection)
         and _is_worth_preparing(connection)
     )
 
 
 def _makes_djangos_cursors(connection: Any) -> bool:
     """Whether all cursors of an open connection are Django's, and psycopg's, own."""
-    raw = connection.connection
-    return (
-        type(raw) is psycopg.Connection and raw.cursor_factory in DJANGOS_CURSORS and is_allowed(connection)
-    )
+    return _is_psycopgs(connection.connection) and is_allowed(connection)
+
+
+def _is_psycopgs(raw: Any) -> bool:
+    return type(raw) is psycopg.Connection and raw.cursor_factory in DJANGOS_CURSORS
 
 
 def _is_worth_preparing(connection: BaseDatabaseWrapper) -> bool:
@@ -175,6 +175,9 @@ def _bound(value: Any) -> str | None:
     if value is None or value.__class__ is str:
         return value
     if value.__class__ is list:
+        if NUMBERS.issuperset(map(type, value)):
+            # Python writes them as PostgreSQL reads them.
+            return "{" + str(value)[1:-1] + "}"
         return "{" + ",".join([_element(item) for item in value]) + "}"
     return str(value)
 
@@ -246,38 +249,42 @@ def atomic_scope(engine: Engine, process: UUID, lease: tuple[int, int]) -> Atomi
 
 
 class BundledAtomicScope(AtomicScope):
-    """BEGIN, lock and savepoint at once; the end of the savepoint is left to the commit."""
+    """BEGIN, lock and savepoint at once; the end of the savepoint is left to the commit.
 
-    # The statement about the savepoint that Django was about to send.
-    kept_back = ""
+    The savepoint is ours: Django would make a cursor to set it, and another to release it.
+    """
+
+    def __init__(self, engine: Engine, process: UUID, lease: tuple[int, int]) -> None:
+        super().__init__(engine, process, lease)
+        self.savepoint = transaction.atomic(using=engine.connection.alias, savepoint=False)
+        self._callbacks = 0
 
     def open(self) -> bool:
-        with self.engine.connection.execute_wrapper(self._keep_back):
-            self.savepoint.__enter__()
+        connection = self.engine.connection
         lock = f"EXECUTE letsgo_lock ({self._lease})"
-        raw = self.engine.connection.connection
-        try:
-            if raw not in _prepared_scopes:
-                send(self.engine.connection, *PREPARE)
-                _prepared_scopes.add(raw)
-            # The answer is the last statement's, so the lock is asked for again.
-            is_held = self._finds("BEGIN", lock, self.kept_back, lock, back="ROLLBACK")
-        except BaseException:
-            self.savepoint.__exit__(*sys.exc_info())
-            raise
-        if not is_held:
-            self.savepoint.__exit__(None, None, None)
+        if connection.connection not in _prepared_scopes:
+            send(connection, *PREPARE)
+            _prepared_scopes.add(connection.connection)
+        # The answer is the last statement's, so the lock is asked for again.
+        if not self._finds("BEGIN", lock, "SAVEPOINT letsgo_handler", lock, back="ROLLBACK"):
+            return False
+        self.savepoint.__enter__()
+        self._callbacks = len(connection.run_on_commit)
         self.mind_session()
-        return is_held
+        return True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)
+        connection = self.engine.connection
+        if not connection.needs_rollback or connection.closed_in_transaction:
             return
-        with self.engine.connection.execute_wrapper(self._keep_back):
-            super().__exit__(None, None, None)
+        # If this fails the transaction stays broken, as Django leaves it when its own way back fails.
+        with suppress(Error):
+            send(connection, "ROLLBACK TO SAVEPOINT letsgo_handler")
+            connection.needs_rollback = False
+            del connection.run_on_commit[self._callbacks :]
 
     def settle(
         self, settlement: Settlement, *, keep: frozenset[str], now: datetime | None = None
@@ -288,7 +295,7 @@ class BundledAtomicScope(AtomicScope):
         ago, seconds = settlement.started_seconds_ago, settlement.seconds
         started = "NULL" if ago is None else -DIALECT.amount(ago)
         times = f"{started}, {'NULL' if seconds is None else repr(seconds)}"
-        done = f"EXECUTE letsgo_done ({self._lease}, {settlement.outcome in keep}, {times})"
+        done = f"EXECUTE letsgo_done ({self._lease}, {settlement.is_kept(settlement.outcome, keep)}, {times})"
         # With a savepoint: what the handler wrote must survive a statement that is not there any more.
         is_ours = self._finds("SAVEPOINT letsgo", done, back="ROLLBACK TO SAVEPOINT letsgo")
         return {settlement.id: settlement.outcome} if is_ours else {}
@@ -297,9 +304,6 @@ class BundledAtomicScope(AtomicScope):
     def _lease(self) -> str:
         id, receipt = self.lease
         return f"{id:d}, {receipt:d}, '{self.process}'"
-
-    def _keep_back(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> None:
-        self.kept_back = sql
 
     def _finds(self, *statements: str, back: str) -> bool:
         """Send statements in one piece; return whether the last one finds a row.

@@ -1,19 +1,19 @@
-"""Insert, one message or many, and tell the workers that wait, and only them, in the same statement."""
+"""Insert, one message or many, and tell a few of the workers that wait, and no others."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import islice
 from typing import Any
 
-from ..base import IDLE, TABLE, Engine
+from ..base import TABLE, Engine
 from ..records import Inserted, NewRow
 from . import fastpath
 from .dialect import DIALECT
-
-CHANNEL = "letsgo_worker"
+from .waiting import FEW, IS_WAITED_FOR, TELL
 
 # Below so many rows, arrays in one statement are as fast as COPY.
 COPIED_FROM = 200
@@ -25,11 +25,7 @@ WITH new AS (
     {{on_conflict}}
     RETURNING id, enqueued_at, visible_at, deadline
 )
-SELECT new.*,
-       -- Only a worker that waits is told: an unconditional NOTIFY serialises all commits.
-       CASE WHEN COALESCE((SELECT waiting FROM {IDLE} WHERE name = %(queue)s), TRUE)
-            THEN pg_notify('{CHANNEL}', %(lane)s)::text END IS NOT NULL
-FROM new
+SELECT new.*, CASE WHEN {IS_WAITED_FOR} THEN ({TELL.format(most=FEW)}) END IS NOT NULL FROM new
 """
 ON_CONFLICT = "ON CONFLICT (type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
 
@@ -41,7 +37,8 @@ ARRAYS = {
     "deadline_in": "bigint", "scheduled_job_id": "bigint", "planned_at": "timestamptz",
 }  # fmt: skip
 RESERVE = f"""
-SELECT nextval(pg_get_serial_sequence('{TABLE}', 'id')), {{clock}} FROM generate_series(1, %(count)s::int)
+SELECT ARRAY(SELECT nextval(pg_get_serial_sequence('{TABLE}', 'id')) FROM generate_series(1, %(count)s::int)),
+       {{clock}}
 """
 NULL = r"\N"
 COPY = f"""
@@ -69,7 +66,7 @@ def _insert_sql(clock: str, given: tuple[str, ...]) -> str:
 
 @cache
 def _insert_arrays_sql(clock: str) -> str:
-    # As spacing() says it in Python.
+    # As NewRow.waits() says it in Python.
     offset = "(s.place - CASE WHEN s.delay IS NULL THEN %(count)s::int ELSE 1 END) * INTERVAL '1 microsecond'"
     arrays = ", ".join(f"%({name})s::{kind}[]" for name, kind in ARRAYS.items())
     return f"""
@@ -118,8 +115,8 @@ def insert_many(engine: Engine, rows: Sequence[NewRow], now: datetime | None = N
     # COPY executes nothing that a watcher would be told of.
     copied = len(rows) >= COPIED_FROM and not fastpath.is_observed(engine.connection)
     ids = _copy(engine, rows, now) if copied else _insert_arrays(engine, rows, now)
-    for queue, priority in sorted({(row.queue, row.priority) for row in rows}):
-        engine.notify(queue, priority)
+    for (queue, priority), messages in sorted(Counter((row.queue, row.priority) for row in rows).items()):
+        engine.notify(queue, priority, messages)
     return ids
 
 
@@ -136,9 +133,8 @@ def _insert_arrays(engine: Engine, rows: Sequence[NewRow], now: datetime | None)
 def _copy(engine: Engine, rows: Sequence[NewRow], now: datetime | None) -> list[int]:
     """Reserve the ids, and send all rows in one stream."""
     reserve = RESERVE.format(clock=DIALECT.now_sql(now))
-    reserved = engine.execute(reserve, {"count": len(rows), "now": now})
-    ids = [id for id, _ in reserved]
-    clock: datetime = reserved[0][1]
+    ids: list[int]
+    ((ids, clock),) = engine.execute(reserve, {"count": len(rows), "now": now})
     lines = _copied_lines(zip(ids, rows, strict=True), clock, len(rows))
     with engine.connection.cursor() as cursor, cursor.copy(COPY) as copy:
         # In pieces, so that the server reads the first while the next is made.
@@ -159,24 +155,3 @@ def _copied_lines(rows: Iterable[tuple[int, NewRow]], clock: datetime, count: in
             f"\t{enqueued_at}\t{visible_at.isoformat()}\t{deadline or NULL}"
             f"\t{row.scheduled_job_id or NULL}\t{row.planned_at or NULL}\n"
         )
-
-
-def notify(engine: Engine, queue: str, priority: int) -> None:
-    engine.execute(
-        f"""
-        SELECT pg_notify('{CHANNEL}', %(lane)s)
-        WHERE COALESCE((SELECT waiting FROM {IDLE} WHERE name = %(queue)s), TRUE)
-        """,
-        {"queue": queue, "lane": f"{queue}:{priority}"},
-    )
-
-
-def set_waiting(engine: Engine, queues: Iterable[str], waiting: bool) -> None:
-    engine.execute(
-        f"""
-        INSERT INTO {IDLE} (name, waiting) SELECT unnest(%(queues)s::text[]), %(waiting)s
-        ON CONFLICT (name) DO UPDATE SET waiting = EXCLUDED.waiting
-        WHERE {IDLE}.waiting <> EXCLUDED.waiting
-        """,
-        {"queues": sorted(set(queues)), "waiting": waiting},
-    )

@@ -10,25 +10,35 @@ from uuid import UUID
 
 from ..base import ARCHIVE, TABLE, Engine
 from ..records import MOVED, Claim, ClaimRequest, Settlement
-from .claim import DUE_AT, ID, LOOKED, TYPE, claim_params, claiming, read_claim
+from .claim import DUE_AT, ID, LOOKED, TYPE, claim_params, claiming, read_claims
 from .dialect import DIALECT
 
 GONE = ", ".join(f"m.{name}" for name in (*MOVED, "attempts", "errors", "first_started_at"))
 ARCHIVED = ", ".join(MOVED)
 
-SETTLING = f"""
-s AS (
+# What is to be written of each message.
+SETTLED = """
     SELECT * FROM unnest(
         %(ids)s::bigint[], %(receipts)s::bigint[], %(outcomes)s::text[], %(attempts)s::int[],
         %(errors)s::text[], %(delays)s::bigint[], %(deaths)s::int[], %(started)s::bigint[],
-        %(seconds)s::float8[], %(results)s::text[], %(classes)s::text[], %(fingerprints)s::text[]
+        %(seconds)s::float8[], %(results)s::text[], %(classes)s::text[], %(fingerprints)s::text[],
+        %(keeps)s::boolean[]
     ) AS s(id, receipt, outcome, attempts, errors, delay, deaths, started, seconds, result, error_class,
-           error_fingerprint)
+           error_fingerprint, keep)"""
+# The same of plain successes: to make, send and read a list costs as much as what it is written to.
+PLAIN = """
+    SELECT id, receipt, 'succeeded' AS outcome, NULL::int AS attempts, NULL AS errors, 0::bigint AS delay,
+           0 AS deaths, started, seconds, NULL AS result, '' AS error_class, '' AS error_fingerprint,
+           NULL::boolean AS keep
+    FROM unnest(%(ids)s::bigint[], %(receipts)s::bigint[], %(started)s::bigint[], %(seconds)s::float8[])
+         AS s(id, receipt, started, seconds)"""
+SETTLING = f"""
+s AS ({{settled}}
 ),
 -- The guard: what this process still holds. A retry beyond the deadline becomes expired.
 held AS MATERIALIZED (
     SELECT m.id, s.attempts AS new_attempts, s.errors AS new_errors, s.delay, s.deaths AS new_deaths,
-           s.seconds, s.result, s.error_class, s.error_fingerprint, {{started}} AS started_at,
+           s.seconds, s.result, s.error_class, s.error_fingerprint, s.keep, {{started}} AS started_at,
            CASE WHEN s.outcome = 'again' AND m.deadline < {{visible}} THEN 'expired'
                 ELSE s.outcome END AS outcome
     FROM {TABLE} m JOIN s ON m.id = s.id AND m.receipt = s.receipt
@@ -41,7 +51,7 @@ gone AS (
     DELETE FROM {TABLE} m USING held h
     WHERE m.id = h.id AND m.id = ANY(%(ids)s::bigint[]) AND h.outcome NOT IN ('again', 'released')
     RETURNING {GONE}, h.new_attempts, h.new_errors, h.started_at, h.outcome, h.seconds, h.result,
-              h.error_class, h.error_fingerprint
+              h.error_class, h.error_fingerprint, h.keep
 ),
 archived AS (
     INSERT INTO {ARCHIVE} ({ARCHIVED}, attempts, errors, first_started_at, outcome, finished_at, seconds,
@@ -49,7 +59,7 @@ archived AS (
     SELECT {ARCHIVED}, COALESCE(new_attempts, attempts), COALESCE(new_errors::json, errors),
            COALESCE(first_started_at, started_at), outcome, {{clock}}, seconds, result::json, error_class,
            error_fingerprint
-    FROM gone WHERE outcome = ANY(%(keep)s::text[])
+    FROM gone WHERE COALESCE(keep, outcome = ANY(%(keep)s::text[]))
 ),
 back AS (
     UPDATE {TABLE} m
@@ -93,13 +103,14 @@ FOR UPDATE OF m {{waiting}}
 # One statement can change a row only once: what it settles, it does not claim.
 OTHERS = "AND (leased_by IS DISTINCT FROM %(process)s OR id <> ALL(%(ids)s::bigint[]))"
 # What was settled, behind what was looked at: as many columns as LOOKED has, and never due.
-SETTLED = f"UNION ALL SELECT outcome, id{', NULL' * 17} FROM held"
+WRITTEN = f"UNION ALL SELECT outcome, id{', NULL' * 18} FROM held"
 
 
 @cache
-def _settling(clock: str) -> str:
+def _settling(clock: str, are_plain: bool) -> str:
     """The CTEs of a settlement."""
     return SETTLING.format(
+        settled=PLAIN if are_plain else SETTLED,
         clock=clock,
         started=DIALECT.plus_sql(clock, "s.started"),
         visible=DIALECT.plus_sql(clock, "s.delay"),
@@ -114,8 +125,8 @@ def settle_one_sql(clock: str) -> str:
 
 
 @cache
-def _settle_and_claim_sql(clock: str, known_only: bool) -> str:
-    return f"WITH {_settling(clock)}, {claiming(clock, known_only, OTHERS)} {LOOKED} {SETTLED}"
+def _settle_and_claim_sql(clock: str, known_only: bool, are_plain: bool) -> str:
+    return f"WITH {_settling(clock, are_plain)}, {claiming(clock, known_only, OTHERS)} {LOOKED} {WRITTEN}"
 
 
 def lock_held(
@@ -136,8 +147,9 @@ def settle(
     keep: frozenset[str],
     now: datetime | None = None,
 ) -> dict[int, str]:
-    sql = f"WITH {_settling(DIALECT.now_sql(now))} SELECT id, outcome FROM held"
-    written = dict(engine.execute(sql, _params(process, settlements, keep, now)))
+    are_plain = _are_plain(settlements)
+    sql = f"WITH {_settling(DIALECT.now_sql(now), are_plain)} SELECT id, outcome FROM held"
+    written = dict(engine.execute(sql, _params(process, settlements, keep, now, are_plain)))
     engine.settle_more(settlements, written, now)
     return written
 
@@ -155,7 +167,7 @@ def settle_locked(
     s, ago = settlement, settlement.started_seconds_ago
     params = {
         "id": s.id, "receipt": s.receipt, "process": process, "attempts": s.attempts, "errors": s.errors,
-        "outcome": s.outcome, "kept": s.outcome in keep,
+        "outcome": s.outcome, "kept": s.is_kept(s.outcome, keep),
         "started": None if ago is None else -DIALECT.amount(ago), "seconds": s.seconds, "result": s.result,
         "class": s.error_class, "fingerprint": s.error_fingerprint, "now": now,
     }  # fmt: skip
@@ -171,34 +183,48 @@ def settle_and_claim(
     keep: frozenset[str],
     request: ClaimRequest,
 ) -> tuple[dict[int, str], Claim]:
-    params = _params(process, settlements, keep, request.now)
+    are_plain = _are_plain(settlements)
+    params = _params(process, settlements, keep, request.now, are_plain)
     params.update(claim_params(request, request.limit))
-    sql = _settle_and_claim_sql(DIALECT.now_sql(request.now), request.known_only)
+    sql = _settle_and_claim_sql(DIALECT.now_sql(request.now), request.known_only, are_plain)
     rows = engine.execute(sql, params)
     written = {row[ID]: row[TYPE] for row in rows if row[DUE_AT] is None}
     engine.settle_more(settlements, written, request.now)
-    claim = read_claim([row for row in rows if row[DUE_AT] is not None], request, request.limit)
+    claim = read_claims([row for row in rows if row[DUE_AT] is not None], request, request.limit)
     return written, claim
 
 
+def _are_plain(settlements: Sequence[Settlement]) -> bool:
+    return all(s.is_plain and s.keep is None for s in settlements)
+
+
 def _params(
-    process: UUID, settlements: Sequence[Settlement], keep: frozenset[str], now: datetime | None
+    process: UUID,
+    settlements: Sequence[Settlement],
+    keep: frozenset[str],
+    now: datetime | None,
+    are_plain: bool,
 ) -> dict[str, Any]:
     ago = [s.started_seconds_ago for s in settlements]
-    return {
+    plain = {
         "keep": sorted(keep),
         "process": process,
         "now": now,
         "ids": [s.id for s in settlements],
         "receipts": [s.receipt for s in settlements],
+        "started": [None if seconds is None else -DIALECT.amount(seconds) for seconds in ago],
+        "seconds": [s.seconds for s in settlements],
+    }
+    if are_plain:
+        return plain
+    return plain | {
         "outcomes": [s.outcome for s in settlements],
         "attempts": [s.attempts for s in settlements],
         "errors": [s.errors for s in settlements],
         "delays": [DIALECT.amount(s.delay_seconds) for s in settlements],
         "deaths": [s.deaths for s in settlements],
-        "started": [None if seconds is None else -DIALECT.amount(seconds) for seconds in ago],
-        "seconds": [s.seconds for s in settlements],
         "results": [s.result for s in settlements],
         "classes": [s.error_class for s in settlements],
         "fingerprints": [s.error_fingerprint for s in settlements],
+        "keeps": [s.keep for s in settlements],
     }

@@ -17,10 +17,12 @@ from django.db import DatabaseError, InterfaceError
 from ...conf import settings
 from ...engines import engine_for
 from ...inspection import migrate_command
-from .. import startup
+from .. import databases, startup
 from ..letsgo import (
     dead_letters,
     failures,
+    health,
+    importing,
     message_types,
     messages,
     operations,
@@ -47,8 +49,10 @@ class Command(BaseCommand):
     _from_command_line = False
 
     def add_arguments(self, parser: CommandParser) -> None:
+        databases.add_argument(parser)
         verbs = Verbs(parser, "noun")
         overview.add_to(verbs)
+        health.add_to(verbs)
         top.add_to(verbs)
         messages.add_enqueue(verbs)
         scheduled = verbs.add_noun("schedule", "schedules: what is enqueued, and when")
@@ -66,12 +70,14 @@ class Command(BaseCommand):
         worker = verbs.add_noun("worker", "processes that handle messages")
         workers.add_to(worker)
         _add_run(worker)
+        importing.add_to(verbs.add_noun("import", "take over what other packages have in their tables"))
         messages.add_prune(verbs)
 
     def run_from_argv(self, argv: list[str]) -> None:
         self._from_command_line = True
         super().run_from_argv(argv)
 
+    @databases.on_the_chosen
     def handle(self, *args: Any, run: Callable[[Call], None], **options: Any) -> None:
         console = Console(self.stdout, self.stderr, options)
         with _sentences():
@@ -82,7 +88,7 @@ class Command(BaseCommand):
 def _add_run(verbs: Verbs) -> None:
     """Add `run`: runworker may be hidden by another app's command, such as that of Channels."""
     parser = verbs.add("run", _run_worker, "handles messages; another name for runworker", prints=False)
-    runworker.Command().add_arguments(parser)
+    runworker.Command().add_options(parser)
     # It makes the checks that it needs itself, after waiting for the database.
     parser.set_defaults(skip_checks=True)
 

@@ -13,12 +13,12 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ... import logs, monitor, schedules
+from ... import logs, monitor, preconditions, schedules
 from ...conf import settings
 from ...engines import engine_for
 from ...models import ScheduledJob
 from ...scheduler import Scheduler
-from .. import reloading, startup
+from .. import databases, reloading, startup
 
 
 class Command(BaseCommand):
@@ -35,6 +35,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", nargs="?", help="its name in logs and in the admin (host:pid by default)")
         parser.add_argument("--name", dest="named", metavar="NAME", help="the same")
+        databases.add_argument(parser)
         reloading.add_argument(parser)
         monitor.add_arguments(parser)
 
@@ -43,6 +44,7 @@ class Command(BaseCommand):
         self._from_command_line = True
         super().run_from_argv(argv)
 
+    @databases.on_the_chosen
     def handle(self, *args: Any, name: str | None = None, named: str | None = None, **options: Any) -> None:
         if name and named and name != named:
             raise CommandError(f"The scheduler cannot be called {name!r} and {named!r}.")
@@ -57,11 +59,11 @@ class Command(BaseCommand):
 
     def _schedule(self, name: str | None, options: dict[str, Any], stop: threading.Event) -> bool:
         using = settings().database
-        startup.refuse_unfit_connection(using)
+        preconditions.refuse_unfit_connection(using)
         schedules.declared_in_settings()
         with monitor.monitored(options, stop, self.stderr) as watch:
             scheduler = Scheduler(name, using, stop)
-            if not startup.wait_for_database(using, stop, lambda: self._begin(scheduler, options)):
+            if not preconditions.wait_for_database(using, stop, lambda: self._begin(scheduler, options)):
                 return True
             watch(scheduler)
             scheduler.run()
@@ -69,7 +71,7 @@ class Command(BaseCommand):
 
     def _begin(self, scheduler: Scheduler, options: dict[str, Any]) -> None:
         """Query the database for what a start needs to know, and print the banner."""
-        startup.require_tables(scheduler.using)
+        preconditions.require_tables(scheduler.using)
         if self._from_command_line:
             logs.to_console(options["verbosity"])
         self._say_hello(scheduler)

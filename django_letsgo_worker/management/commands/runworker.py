@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from ... import __version__, inspection, logs, monitor, registry, validation
+from ... import __version__, inspection, logs, monitor, preconditions, registry, validation
 from ...conf import settings
 from ...engines import engine_for
 from ...errors import InvalidMessage
 from ...hints import nearest
 from ...scheduler import Scheduler
 from ...worker import Options, Supervisor, Worker
-from .. import reloading, startup
+from .. import databases, reloading, startup
 
 
 def queue_names(text: str) -> tuple[str, ...]:
@@ -57,8 +59,18 @@ class Command(BaseCommand):
     is_from_command_line = False
 
     def add_arguments(self, parser: CommandParser) -> None:
+        databases.add_argument(parser)
+        self.add_options(parser)
+
+    def add_options(self, parser: CommandParser) -> None:
+        """Add those that `letsgo` does not have for all of its verbs."""
         add = parser.add_argument
         add("--queues", type=queue_names, help="the queues to serve, as a,b (all by default)")
+        add(
+            "--exclude-queues",
+            type=queue_names,
+            help="the queues to leave to others, as a,b",
+        )
         add("--concurrency", type=positive, help="how many messages each process handles at once")
         add("--processes", type=positive, default=1, help="how many such processes to run")
         add("--with-scheduler", action="store_true", help="also fire schedules")
@@ -75,8 +87,10 @@ class Command(BaseCommand):
         self.is_from_command_line = True
         super().run_from_argv(argv)
 
+    @startup.sentences()
+    @databases.on_the_chosen
     def handle(self, *args: Any, **options: Any) -> None:
-        startup.refuse_green_threads()
+        preconditions.refuse_green_threads()
         self.check(tags=["letsgo_worker"])
         stop, hurry = options.get("stop") or threading.Event(), threading.Event()
         if options["child_of"]:
@@ -89,7 +103,7 @@ class Command(BaseCommand):
         signals = (
             startup.stop_on_signals(stop, hurry) if self.is_from_command_line else contextlib.nullcontext()
         )
-        with startup.sentences(), signals:
+        with signals:
             clean = self._work(options, stop, hurry)
         if not clean:
             raise CommandError(
@@ -98,18 +112,18 @@ class Command(BaseCommand):
 
     def _work(self, options: dict[str, Any], stop: threading.Event, hurry: threading.Event) -> bool:
         using = settings().database
-        startup.refuse_unfit_connection(using)
+        preconditions.refuse_unfit_connection(using)
         with monitor.monitored(options, stop, self.stderr) as watch:
             asked = _worker_options(options)
-            if not startup.wait_for_database(using, stop, lambda: self._begin(asked, options)):
+            if not preconditions.wait_for_database(using, stop, lambda: self._begin(asked, options)):
                 return True
             connections[using].close()
-            with _scheduler(asked, watch) if options["with_scheduler"] else contextlib.nullcontext():
+            with _scheduling(asked, watch) if options["with_scheduler"] else contextlib.nullcontext():
                 return _run(asked, options, stop, hurry, watch)
 
     def _begin(self, asked: Options, options: dict[str, Any]) -> None:
         """Query the database for what a start needs to know, and print the banner."""
-        startup.require_tables(asked.using)
+        preconditions.require_tables(asked.using)
         if self.is_from_command_line:
             logs.to_console(options["verbosity"])
         _warn_of_queues(asked)
@@ -127,7 +141,7 @@ class Command(BaseCommand):
         lines = [
             f"Worker {asked.name} · django-letsgo-worker {__version__}",
             f"  database     {asked.using} ({engine.display_name}{listening})",
-            f"  queues       {'all' if asked.queues is None else ', '.join(asked.queues)}",
+            f"  queues       {_say_queues(asked)}",
             f"  handlers     {len(types)}: {', '.join(types[:8])}{', ...' if len(types) > 8 else ''}",
             f"  concurrency  {seats}{times}, lease {asked.lease_seconds:g} s",
             f"  scheduler    {scheduler}",
@@ -135,6 +149,13 @@ class Command(BaseCommand):
         ]
         # Printed to stderr, but not an error.
         self.stderr.write("\n".join(lines), style_func=str)
+
+
+def _say_queues(asked: Options) -> str:
+    """Return which queues are served, for the banner."""
+    if asked.queues is not None:
+        return ", ".join(filter(asked.serves, asked.queues))
+    return f"all but {', '.join(asked.excluded_queues)}" if asked.excluded_queues else "all"
 
 
 def _say_where_schedules_fire(using: str) -> str:
@@ -151,12 +172,14 @@ def _say_where_schedules_fire(using: str) -> str:
 
 
 def _warn_of_queues(asked: Options) -> None:
-    """Warn of queues to serve that are not in use while one with a similar name has messages."""
+    """Warn of queues, to serve or to leave out, that are not in use while one of a similar name is."""
     used = {lane.queue for lane in engine_for(asked.using).lanes()}
     known = used | {handler.queue for handler in registry.handlers() if handler.queue}
-    unserved = sorted(used - set(asked.queues or used))
-    for queue in asked.queues or ():
-        if queue not in known and (close := nearest(queue, unserved)):
+    served, unserved = sorted(filter(asked.serves, used)), sorted(itertools.filterfalse(asked.serves, used))
+    meant = [(queue, unserved) for queue in asked.queues or ()]
+    meant += [(queue, served) for queue in asked.excluded_queues]
+    for queue, others in meant:
+        if queue not in known and (close := nearest(queue, others)):
             logger.warning(
                 "The queue %r is not in use, but %r has messages: did you mean that one?", queue, close
             )
@@ -165,6 +188,7 @@ def _warn_of_queues(asked: Options) -> None:
 def _worker_options(options: dict[str, Any]) -> Options:
     given = {
         "queues": _read(queue_names, options["queues"]),
+        "excluded_queues": _read(queue_names, options["exclude_queues"]),
         "seats": _read(positive, options["concurrency"]),
         "name": options["name"],
         "max_messages": _read(positive, options["max_messages"]),
@@ -203,6 +227,13 @@ def _run(
     return clean
 
 
+def _scheduling(asked: Options, watch: monitor.Watch) -> AbstractContextManager[None]:
+    """Fire schedules on a thread of this process while the worker runs."""
+    scheduler = Scheduler(asked.name, asked.using)
+    watch(scheduler)
+    return scheduler.on_a_thread()
+
+
 def _supervisor(
     asked: Options,
     options: dict[str, Any],
@@ -218,8 +249,12 @@ def _supervisor(
         str(options["verbosity"]),
         "--no-reload",
     ]
+    if options["database"] is not None:
+        arguments += ["--database", options["database"]]
     if asked.queues is not None:
         arguments += ["--queues", ",".join(asked.queues)]
+    if asked.excluded_queues:
+        arguments += ["--exclude-queues", ",".join(asked.excluded_queues)]
     if asked.until_empty:
         arguments += ["--until-empty"]
     if asked.max_messages is not None:
@@ -232,18 +267,3 @@ def _supervisor(
         stopping=stop,
         hurrying=hurry,
     )
-
-
-@contextlib.contextmanager
-def _scheduler(asked: Options, watch: monitor.Watch) -> Iterator[None]:
-    """Fire schedules on a thread of this process while the worker runs."""
-    stop = threading.Event()
-    scheduler = Scheduler(asked.name, asked.using, stop)
-    watch(scheduler)
-    thread = threading.Thread(target=scheduler.run, name="letsgo-scheduler", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=10.0)

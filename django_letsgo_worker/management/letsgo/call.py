@@ -18,6 +18,7 @@ from django.core.management.base import CommandParser
 from ...engines import Engine
 from ...inspection import Snapshot
 from ...validation import check_seconds
+from .. import databases
 from .console import Console
 
 # Django takes these options only before the noun; people write them after the verb, so take them there, too.
@@ -108,6 +109,8 @@ class Verbs:
                 dest="interactive",
                 help="do not ask for confirmation",
             )
+        # Before the noun, too: what is said there stands unless the verb says otherwise.
+        databases.add_argument(parser, default=argparse.SUPPRESS)
         for flags, details in _EVERYWHERE:
             parser.add_argument(*flags, **details, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         return parser

@@ -53,7 +53,7 @@ def add_to(verbs: Verbs) -> None:
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("ids", metavar="ID", type=int, nargs="*")
+    add("ids", metavar="ID", type=int, nargs="*", help="these; otherwise all that the options find")
     add("--all", action="store_true", help="all dead letters")
     operations.add_filters(add)
     add("--limit", type=formats.at_most(2**31), help="at most this many, oldest first")

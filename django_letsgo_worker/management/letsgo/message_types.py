@@ -21,13 +21,13 @@ PAUSE = ("paused_at", "paused_by", "pause_reason", "resume_at")
 def add_to(verbs: Verbs) -> None:
     verbs.add("list", list_types, "lists the types with a handler, with waiting messages or a pause")
     parser = verbs.add("pause", pause_type, "stops workers from claiming messages of a type")
-    parser.add_argument("name")
+    parser.add_argument("name", help="the type's name")
     parser.add_argument("--reason", default="", help="why")
     parser.add_argument(
         "--for", type=formats.duration, dest="duration", help="resume automatically after this long"
     )
     parser = verbs.add("resume", resume_type, "lets workers claim messages of a type again")
-    parser.add_argument("name")
+    parser.add_argument("name", help="the type's name")
 
 
 def list_types(call: Call) -> None:

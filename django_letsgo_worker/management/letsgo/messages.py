@@ -15,7 +15,8 @@ from django.db.models import QuerySet
 
 from ... import inspection, messages, registry, validation
 from ...inspection import LIVE_STATES, in_state, state_of
-from ...models import ArchivedMessage, Message
+from ...models import ArchivedMessage, Message, Progress
+from ...processes import progress_of
 from ...redaction import redacted
 from . import formats
 from .call import Call, Verbs
@@ -46,9 +47,9 @@ def add_to(verbs: Verbs) -> None:
     parser = verbs.add("show", show_message, "shows one message, live or archived")
     add_id_and_payload(parser.add_argument)
     parser = verbs.add("why", why_message, "says why a message does not run, or what became of it")
-    parser.add_argument("id", type=int)
+    parser.add_argument("id", type=int, help="the message's id")
     parser = verbs.add("cancel", cancel_message, "archives a live message as cancelled")
-    parser.add_argument("id", type=int)
+    parser.add_argument("id", type=int, help="the message's id")
 
 
 def add_filters(add: Any) -> None:
@@ -59,7 +60,7 @@ def add_filters(add: Any) -> None:
 
 
 def add_id_and_payload(add: Any) -> None:
-    add("id", type=int)
+    add("id", type=int, help="the message's id")
     add("--payload", action="store_true", dest="shows_payload", help="show payload, headers and result, too")
 
 
@@ -127,7 +128,8 @@ def show_message(call: Call) -> None:
 
 def print_one(call: Call, message: Message | ArchivedMessage) -> None:
     """Print all facts of one message; its payload only on request."""
-    facts = {**facts_of(message, call.clock), "errors": message.errors}
+    progress = progress_of(message, call.using)
+    facts = {**facts_of(message, call.clock), **_said_of(progress), "errors": message.errors}
     if call["shows_payload"]:
         facts |= private_facts_of(message)
     if call.out.as_json:
@@ -138,6 +140,11 @@ def print_one(call: Call, message: Message | ArchivedMessage) -> None:
         call.out.line(line)
     if not call["shows_payload"]:
         call.out.say("The payload is hidden; --payload shows it.")
+
+
+def _said_of(progress: Progress | None) -> dict[str, Any]:
+    """Return how far a running message is, if it has said so."""
+    return {} if progress is None else {"progress": progress.fraction, "progress_text": progress.text}
 
 
 def why_message(call: Call) -> None:
@@ -183,8 +190,8 @@ def cancel_message(call: Call) -> None:
 def add_enqueue(verbs: Verbs) -> None:
     parser = verbs.add("enqueue", enqueue_message, "enqueues a message and prints its id")
     add = parser.add_argument
-    add("type")
-    add("payload", nargs="?", metavar="JSON|@FILE|-", help="null by default")
+    add("type", help="the type of the message, which chooses its handler")
+    add("payload", nargs="?", metavar="JSON|@FILE|-", help="its payload (null by default)")
     add("--queue", help="the handler's by default")
     when = parser.add_mutually_exclusive_group()
     when.add_argument("--delay", type=formats.duration, help="such as 90s, 10m, 1h30m or 2d")
@@ -193,6 +200,14 @@ def add_enqueue(verbs: Verbs) -> None:
     add("--max-attempts", type=int, help="the handler's by default")
     add("--deadline", type=formats.duration_or_moment, help="no attempt starts after this duration or time")
     add("--unique-key", help="at most one live message of this type and key; if there is one, print its id")
+    add(
+        "--wait",
+        nargs="?",
+        type=formats.duration,
+        const=True,
+        metavar="DURATION",
+        help="wait for its end, such as 90s at most, and print its outcome; exit with 1 unless it succeeded",
+    )
 
 
 def enqueue_message(call: Call) -> None:
@@ -208,7 +223,28 @@ def enqueue_message(call: Call) -> None:
         unique_key=call["unique_key"],
         using=call.using,
     )
-    print_message(call, message)
+    if call["wait"] is None:
+        print_message(call, message)
+    else:
+        _print_end(call, message)
+
+
+def _print_end(call: Call, message: Message) -> None:
+    """Wait for the end of a message and print its outcome; CommandError unless it succeeded."""
+    if not call.out.as_json:
+        print_message(call, message)
+    try:
+        ended = message.wait(None if call["wait"] is True else call["wait"])
+    except TimeoutError as error:
+        raise CommandError(str(error)) from None
+    if ended is None:
+        raise CommandError(f"Message {message.pk} has ended, and nothing of it was kept.")
+    if call.out.as_json:
+        call.out.document({**facts_of(ended, call.clock), "created": message.created})
+    else:
+        call.out.line(str(ended.outcome))
+    if ended.outcome != "succeeded":
+        raise CommandError(inspection.explain(ended.pk, call.using).sentence)
 
 
 def print_message(call: Call, message: Message) -> None:
@@ -234,7 +270,7 @@ def add_prune(verbs: Verbs) -> None:
 def prune(call: Call) -> None:
     deleted = 0
     with call.out.progress("prune") as advance:
-        while batch := messages.prune_batch(using=call.using):
+        for batch in messages.Pruning(call.using).batches():
             deleted += batch
             advance(batch)
     if call.out.as_json:

@@ -31,7 +31,7 @@ def add_to(verbs: Verbs) -> None:
         ("stop", stop_operation, "stops a bulk operation; what it has done stays done"),
         ("undo", undo_operation, "gives back what a bulk operation did and what has not begun"),
     ):
-        verbs.add(name, run, help).add_argument("id", type=int)
+        verbs.add(name, run, help).add_argument("id", type=int, help="the operation's id")
 
 
 def add_retry(verbs: Verbs) -> None:

@@ -20,16 +20,16 @@ COUNTS = ("ready", "running", "scheduled", "retrying")
 def add_to(verbs: Verbs) -> None:
     verbs.add("list", list_queues, "lists the queues and their work")
     parser = verbs.add("pause", pause_queue, "stops workers from claiming from a queue")
-    parser.add_argument("name")
+    parser.add_argument("name", help="the queue's name")
     parser.add_argument("--reason", default="", help="why")
     parser.add_argument(
         "--for", type=formats.duration, dest="duration", help="resume automatically after this long"
     )
     parser = verbs.add("resume", resume_queue, "lets workers claim from a queue again")
-    parser.add_argument("name")
+    parser.add_argument("name", help="the queue's name")
     help = "deletes all live messages of a queue, running ones included"
     parser = verbs.add("purge", purge_queue, help, destroys=True)
-    parser.add_argument("name")
+    parser.add_argument("name", help="the queue's name")
 
 
 def list_queues(call: Call) -> None:

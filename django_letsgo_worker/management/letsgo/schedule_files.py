@@ -36,7 +36,7 @@ def add_to(verbs: Verbs) -> None:
     verbs.add("export", export, "prints all schedules, payloads included, as a JSON list")
     help = "adds or changes the schedules of a JSON list, all of them or none"
     parser = verbs.add("import", import_all, help)
-    parser.add_argument("file", metavar="FILE|-")
+    parser.add_argument("file", metavar="FILE|-", help="what `export` printed; - is standard input")
 
 
 def export(call: Call) -> None:

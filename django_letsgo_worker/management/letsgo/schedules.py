@@ -41,10 +41,10 @@ def add_to(verbs: Verbs) -> None:
     parser = verbs.add("list", list_schedules, "lists all schedules")
     parser.add_argument("--names", action="store_true", help="print only names, one per line")
     parser = verbs.add("show", show_schedule, "shows one schedule and how its last run ended")
-    parser.add_argument("name")
+    parser.add_argument("name", help="the schedule's name")
     parser.add_argument("--payload", action="store_true", dest="shows_payload", help="show the payload, too")
     parser = verbs.add("next", next_runs, "shows the next runs of a schedule or an expression")
-    parser.add_argument("name", metavar="NAME_OR_EXPRESSION")
+    parser.add_argument("name", metavar="NAME_OR_EXPRESSION", help="a schedule's name, or when one would run")
     parser.add_argument("-n", "--count", type=formats.at_most(1000), default=NEXT_RUNS, help="how many (5)")
     parser.add_argument(
         "--timezone", help="the time zone of an expression, or one to show a schedule's runs in"
@@ -55,7 +55,7 @@ def add_to(verbs: Verbs) -> None:
 def _add_changes(verbs: Verbs) -> None:
     parser = verbs.add("add", add_schedule, "adds a schedule and shows its next runs")
     add = parser.add_argument
-    add("name")
+    add("name", help="the schedule's name")
     add("schedule", help="such as '*/5 * * * *', 'rate(1 hour)', '@every 90s', daily")
     add("type", help="the type of its messages")
     add("--timezone", default="UTC", help="the time zone of its expression (UTC)")
@@ -67,19 +67,19 @@ def _add_changes(verbs: Verbs) -> None:
     _add_rules(parser)
     add("--disabled", action="store_true", help="add it switched off")
     parser = verbs.add("delete", delete_schedule, "deletes a schedule; its messages stay", destroys=True)
-    parser.add_argument("name")
+    parser.add_argument("name", help="the schedule's name")
     parser = verbs.add("enable", enable_schedule, "enables a schedule; missed runs are not made up")
-    parser.add_argument("name")
+    parser.add_argument("name", help="the schedule's name")
     parser = verbs.add("disable", disable_schedule, "disables a schedule")
-    parser.add_argument("name")
+    parser.add_argument("name", help="the schedule's name")
     parser.add_argument("--reason", default="", help="why")
     parser.add_argument(
         "--for", type=formats.duration, dest="duration", help="enable it again after this long"
     )
     parser = verbs.add("run", run_schedule, "enqueues a schedule's message now")
-    parser.add_argument("name")
+    parser.add_argument("name", help="the schedule's name")
     parser = verbs.add("backfill", backfill_schedule, "makes up for planned times that have no record")
-    parser.add_argument("name")
+    parser.add_argument("name", help="the schedule's name")
     help = "the first planned time, such as 2027-01-01T09:00:00+01:00"
     parser.add_argument("start", type=formats.moment, metavar="START", help=help)
     parser.add_argument("end", type=formats.moment, metavar="END", help="the last time, in the past")

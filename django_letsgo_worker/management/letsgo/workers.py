@@ -17,8 +17,8 @@ from . import formats
 from .call import Call, Verbs
 
 COLUMNS = (
-    "id", "kind", "name", "host", "pid", "queues", "types", "seats", "busy", "version", "started_at",
-    "heartbeat_at", "state", "stop_requested",
+    "id", "kind", "name", "host", "pid", "queues", "excluded_queues", "types", "seats", "busy", "version",
+    "started_at", "heartbeat_at", "state", "stop_requested",
 )  # fmt: skip
 SHOWN = ("name", "liveness", "state", "host", "pid", "serves", "busy", "seats", "version", "heartbeat_at")
 
@@ -26,9 +26,9 @@ SHOWN = ("name", "liveness", "state", "host", "pid", "serves", "busy", "seats", 
 def add_to(verbs: Verbs) -> None:
     verbs.add("list", list_workers, "lists the workers of the last day: living, silent, stopped")
     parser = verbs.add("stop", stop_worker, "asks a worker, or a scheduler, to drain and stop")
-    parser.add_argument("name", metavar="NAME_OR_ID")
+    parser.add_argument("name", metavar="NAME_OR_ID", help="the process, as `worker list` names it")
     parser = verbs.add("forget", forget_worker, "deletes the row of a worker, or a scheduler, that is silent")
-    parser.add_argument("name")
+    parser.add_argument("name", help="the silent process, as `worker list` names it")
 
 
 def list_workers(call: Call) -> None:
@@ -46,7 +46,10 @@ def facts_of(row: Process, call: Call) -> dict[str, Any]:
 
 def for_people(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of a process with the queues that it serves, as SHOWN lists them."""
-    return facts | {"serves": "all" if facts["queues"] is None else facts["queues"]}
+    queues, excluded = facts["queues"], facts["excluded_queues"]
+    if queues is None:
+        return facts | {"serves": f"all but {formats.as_text(excluded)}" if excluded else "all"}
+    return facts | {"serves": [queue for queue in queues if queue not in excluded]}
 
 
 def stop_worker(call: Call) -> None:

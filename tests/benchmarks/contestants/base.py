@@ -39,6 +39,8 @@ class Contestant:
     unsettled_sql: str
     # The table that a session reads to hold an old snapshot.
     table: str
+    # Where its finished messages are, and what lets the next worker prune at once, whoever did a moment ago.
+    archive_table = forget_upkeep_sql = ""
     # How many messages its schedulers have made.
     made_sql: str
     # When they made the first, in seconds since 1970, where the rows tell; else it is the first that is seen.
@@ -85,8 +87,20 @@ class Contestant:
         """Enqueue all with one call, or in one transaction where there is no such call."""
         raise NotImplementedError
 
+    def enqueue_across(self, queues: int, handler: str, payloads: Sequence[Payload]) -> None:
+        """Enqueue all with one call, in turn into so many queues, by the number that each payload has."""
+        raise NotImplementedError
+
     def archive(self, number: int) -> None:
         """Add so many finished messages to the history."""
+        raise NotImplementedError
+
+    def archive_by_age(self, number: int) -> None:
+        """Add so many that finished 8 to 14 days ago, one after the other; their ids end with -1."""
+        raise NotImplementedError
+
+    def prune(self) -> int:
+        """Delete what was kept for long enough; return how many."""
         raise NotImplementedError
 
     def schedule(self, number: int, due: datetime) -> None:

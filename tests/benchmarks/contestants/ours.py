@@ -18,10 +18,12 @@ class Ours(DjangoContestant):
     }
     pace = 20_000
     table = "django_letsgo_worker_message"
+    archive_table = "django_letsgo_worker_archivedmessage"
+    forget_upkeep_sql = "DELETE FROM django_letsgo_worker_housekeeping"
     unsettled_sql = f"SELECT count(*) FROM {table}"
     made_sql = unsettled_sql
     takes_part_in = Contestant.takes_part_in | {
-        "atomic", "backlog", "archive", "snapshot",
+        "atomic", "backlog", "archive", "lanes", "prune", "snapshot", "fleet", "fleet-drain",
         "schedules", "schedules2", "schedules-idle", "schedules-look",
     }  # fmt: skip
 
@@ -58,6 +60,15 @@ class Ours(DjangoContestant):
 
         enqueue_many((f"bench:{handler}", payload) for payload in payloads)
 
+    def enqueue_across(self, queues: int, handler: str, payloads: Sequence[Payload]) -> None:
+        from django_letsgo_worker import enqueue_many
+
+        type = f"bench:{handler}"
+        enqueue_many(
+            {"type": type, "payload": payload, "queue": f"bench-{payload['n'] % queues}"}
+            for payload in payloads
+        )
+
     def archive(self, number: int) -> None:
         """Double an archived message until there are enough, under ids that no sequence gives."""
         from django.db import connection
@@ -78,6 +89,31 @@ class Ours(DjangoContestant):
                     f"WHERE id >= -{more}"
                 )
                 there += more
+
+    def archive_by_age(self, number: int) -> None:
+        """Copy an archived message; vacuum and flush, so that nobody does while something is measured."""
+        from django.db import connection
+
+        from django_letsgo_worker.models import ArchivedMessage
+
+        self.archive(1)
+        own = {"id", "finished_at"}
+        facts = ", ".join(field.column for field in ArchivedMessage._meta.fields if field.column not in own)
+        table = self.archive_table
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {table} (id, finished_at, {facts}) "
+                f"SELECT -age, now() - INTERVAL '8 days' - age * INTERVAL '6 days' / {number}, {facts} "
+                f"FROM {table}, generate_series({number}, 2, -1) age"
+            )
+            cursor.execute(f"UPDATE {table} SET finished_at = now() - INTERVAL '8 days' WHERE id = -1")
+            cursor.execute(f"VACUUM ANALYZE {table}")
+            cursor.execute("CHECKPOINT")
+
+    def prune(self) -> int:
+        from django_letsgo_worker.messages import prune
+
+        return prune()
 
     def schedule(self, number: int, due: datetime) -> None:
         """Plan one by the public verb, and copy its row."""

@@ -1,0 +1,1 @@
+"""A project with two databases that both hold queues, for tests with real processes."""

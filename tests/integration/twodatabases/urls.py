@@ -1,0 +1,3 @@
+"""Its URLs: none."""
+
+urlpatterns: list[object] = []

@@ -9,7 +9,7 @@ from .backfilling import backfill, planned_between
 from .failing import died_lately, switch_off_failing
 from .firing import Look, connect, fire_due, look, looked_for, mend_plans, resume_due
 from .operations import DECIDED, add, disable, enable, ensure, find, remove, restore, run_now, update
-from .pausing import forget_pauses, newest_pause, pause_all, pauses_since, present_pause, resume_all
+from .pausing import forget_pauses, newest_pause, pause_all, present_pause, resume_all
 from .sync import BUILT_IN, declared_in_code, declared_in_settings, is_built_in_used, sync_declared
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "mend_plans",
     "newest_pause",
     "pause_all",
-    "pauses_since",
     "planned_between",
     "present_pause",
     "remove",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models.signals import post_delete, post_save
@@ -21,7 +21,7 @@ from . import overlap
 from .attending import attend
 from .changes import Round, change_of, mended
 from .locking import alias_of
-from .pausing import pauses_since, present_pause
+from .pausing import pauses_at
 
 JOBS, PAUSES = ScheduledJob._meta.db_table, SchedulesPause._meta.db_table
 # Broken rows are tried again with every look, so that they recover by themselves; a few at a time, so that
@@ -32,7 +32,6 @@ EDITED_AT_ONCE = 100
 # So few that what is due meanwhile waits less than a tenth of a second.
 MENDED_AT_ONCE = 100
 
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 # A row's id, its next run, and how late that may be.
 Due = tuple[int, datetime | None, timedelta]
 
@@ -130,9 +129,9 @@ def fire_due(
 
 
 def _round(using: str, clock: datetime, now: datetime | None, awake_since: datetime | None = None) -> Round:
-    # All pauses that are kept, and they are few: what an edit replaced may have been due long ago.
-    watch = Watch(clock, awake_since, pauses_since(LONG_AGO, clock, using))
-    return Round(using, watch, now, is_paused=present_pause(using, clock) is not None)
+    # All pauses that are kept: what an edit replaced may have been due long ago.
+    pauses = pauses_at(clock, using)
+    return Round(using, Watch(clock, awake_since, pauses.past), now, is_paused=pauses.is_paused)
 
 
 def _due(clock: datetime, using: str, limit: int) -> list[Due]:

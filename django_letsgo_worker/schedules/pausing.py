@@ -6,9 +6,10 @@ The only writer of SchedulesPause. The switch of each row is in operations; firi
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
@@ -121,14 +122,29 @@ def present_pause(using: str, now: datetime) -> SchedulesPause | None:
     return None if pause is None or pause.is_over(now) else pause
 
 
-def pauses_since(moment: datetime, now: datetime, using: str) -> list[tuple[datetime, datetime]]:
-    """Return when each pause began and ended that is over now and ended after `moment`, in order.
+class Pauses(NamedTuple):
+    """The pauses of all schedules at one moment, as far as they are kept."""
 
-    Those that overlap or touch are one.
+    # When each that is over began and ended, in order; those that overlap or touch are one.
+    past: list[tuple[datetime, datetime]]
+    is_paused: bool
+
+
+def pauses_at(now: datetime, using: str) -> Pauses:
+    """Return what was paused until the moment `now`, and whether all is.
+
+    One statement reads both. Of two, the first would find a pause not over yet and the second find it
+    resumed: as if it had never been.
     """
+    # They are few: one for each time that somebody paused all, since the oldest occurrence that is kept.
+    pauses = list(_rows(using).order_by("paused_at", "pk"))
+    is_paused = bool(pauses) and not max(pauses, key=lambda pause: pause.pk).is_over(now)
+    return Pauses(_spans([pause for pause in pauses if pause.is_over(now)]), is_paused)
+
+
+def _spans(pauses: Sequence[SchedulesPause]) -> list[tuple[datetime, datetime]]:
     spans: list[tuple[datetime, datetime]] = []
-    rows = _rows(using).filter(_ended(now, Q(resumed_at__gt=moment), Q(resume_at__gt=moment)))
-    for pause in rows.filter(paused_at__isnull=False).order_by("paused_at", "pk"):
+    for pause in pauses:
         begin, end = pause.paused_at, pause.ended_at
         if begin is None or end is None or end <= begin:
             # The clock went back meanwhile: nothing was planned in between.
@@ -147,13 +163,9 @@ def forget_pauses(*, now: datetime | None = None, using: str) -> int:
     newest = newest_pause(using)
     if newest is None:
         return 0
-    old = _rows(using).filter(_ended(clock, Q(resumed_at__lt=before), Q(resume_at__lt=before)))
-    return old.filter(pk__lt=newest.pk).delete()[0]
-
-
-def _ended(now: datetime, by_hand: Q, by_itself: Q) -> Q:
-    """Return the condition of pauses that are over: ended by hand, or by themselves, each with its own."""
-    return by_hand | Q(resumed_at__isnull=True, resume_at__lte=now) & by_itself
+    by_hand = Q(resumed_at__lt=before)
+    by_itself = Q(resumed_at__isnull=True, resume_at__lt=before)
+    return _rows(using).filter(by_hand | by_itself, pk__lt=newest.pk).delete()[0]
 
 
 def _rows(using: str) -> QuerySet[SchedulesPause]:

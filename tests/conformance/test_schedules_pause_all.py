@@ -14,7 +14,7 @@ from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.errors import AppsNotReady, InvalidMessage, InvalidSchedule
 from django_letsgo_worker.maintenance import Maintenance
 from django_letsgo_worker.models import ScheduledJob, SchedulesPause
-from django_letsgo_worker.schedules import pause_all, pauses_since, pausing, present_pause, resume_all
+from django_letsgo_worker.schedules import pause_all, pausing, present_pause, resume_all
 from tests.conformance.schedule_support import DAY, HOUR, MINUTE, SECOND, T0, add
 from tests.support import PATIENCE
 
@@ -25,8 +25,8 @@ def present(now=T0):
     return present_pause("default", now)
 
 
-def since(moment, now):
-    return pauses_since(moment, now, "default")
+def past(now):
+    return pausing.pauses_at(now, "default").past
 
 
 def paused(begin, end, now=None):
@@ -162,29 +162,24 @@ class TestResumeAll:
         assert caplog.messages == ["All schedules were resumed by anna."]
 
 
-class TestPausesSince:
+class TestPastPauses:
     def test_it_returns_those_that_are_over_in_order(self):
         paused(T0, T0 + HOUR)
         paused(T0 + 2 * HOUR, T0 + 3 * HOUR, now=T0 + 4 * HOUR)
         pause_all(now=T0 + 5 * HOUR)
 
         spans = [(T0, T0 + HOUR), (T0 + 2 * HOUR, T0 + 3 * HOUR)]
-        assert since(T0 - DAY, T0 + 6 * HOUR) == spans
-        # It began before the moment, and ended after it.
-        assert since(T0 + MINUTE, T0 + 6 * HOUR) == spans
-        assert since(T0 + HOUR, T0 + 6 * HOUR) == spans[1:]
-        assert since(T0 + 3 * HOUR, T0 + 6 * HOUR) == []
+        assert past(T0 + 6 * HOUR) == spans
 
     def test_the_present_one_is_not_among_them_until_its_time_has_come(self):
         pause_all(until=T0 + HOUR, now=T0)
-        assert since(T0 - DAY, T0 + HOUR - SECOND) == []
-        assert since(T0 - DAY, T0 + HOUR) == [(T0, T0 + HOUR)]
+        assert past(T0 + HOUR - SECOND) == []
+        assert past(T0 + HOUR) == [(T0, T0 + HOUR)]
 
     def test_one_that_was_resumed_early_ends_then(self):
         pause_all(until=T0 + HOUR, now=T0)
         resume_all(now=T0 + MINUTE)
-        assert since(T0 - DAY, T0 + DAY) == [(T0, T0 + MINUTE)]
-        assert since(T0 + 2 * MINUTE, T0 + DAY) == []
+        assert past(T0 + DAY) == [(T0, T0 + MINUTE)]
 
     def test_those_that_touch_or_overlap_are_one(self):
         paused(T0, T0 + HOUR)
@@ -193,12 +188,12 @@ class TestPausesSince:
             id=90, paused_at=T0 + 30 * MINUTE, resumed_at=T0 + 45 * MINUTE
         )  # the clock went back
         paused(T0 + 3 * HOUR, T0 + 4 * HOUR)
-        assert since(T0 - DAY, T0 + DAY) == [(T0, T0 + 2 * HOUR), (T0 + 3 * HOUR, T0 + 4 * HOUR)]
+        assert past(T0 + DAY) == [(T0, T0 + 2 * HOUR), (T0 + 3 * HOUR, T0 + 4 * HOUR)]
 
     def test_one_that_ended_before_it_began_on_a_clock_that_went_back_is_none(self):
         pause_all(now=T0)
         assert resume_all(now=T0 - MINUTE)
-        assert since(T0 - DAY, T0 + DAY) == []
+        assert past(T0 + DAY) == []
 
 
 class TestHousekeeping:
@@ -225,7 +220,7 @@ class TestHousekeeping:
         paused(T0 - 2 * HOUR, T0 - HOUR)
         paused(T0 - MINUTE, T0 - SECOND)
         assert schedules.forget_pauses(now=T0, using="default") == 1
-        assert since(T0 - 9 * DAY, T0) == [(T0 - 2 * HOUR, T0 - HOUR), (T0 - MINUTE, T0 - SECOND)]
+        assert past(T0) == [(T0 - 2 * HOUR, T0 - HOUR), (T0 - MINUTE, T0 - SECOND)]
 
     def test_the_next_pause_after_a_forgotten_one_has_a_number_of_its_own(self):
         paused(T0 - 90 * DAY, T0 - 80 * DAY)
@@ -321,7 +316,7 @@ class TestRaces:
         rival.result()
 
         assert present(T0 + MINUTE).paused_by == "carl"
-        assert since(T0 - DAY, T0 + MINUTE) == [(T0, T0 + MINUTE)]
+        assert past(T0 + MINUTE) == [(T0, T0 + MINUTE)]
 
     def test_one_who_pauses_many_times_against_one_who_resumes_leaves_at_most_one_pause(self, race):
         def often(verb):

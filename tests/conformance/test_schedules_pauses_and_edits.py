@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from django_letsgo_worker import schedules
-from django_letsgo_worker.models import Message, Occurrence, ScheduledJob
+from django_letsgo_worker.models import Message, Occurrence, ScheduledJob, SchedulesPause
+from django_letsgo_worker.schedules import firing, pausing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,3 +64,55 @@ def test_a_backfill_of_late_times_leaves_the_others_on_record():
     schedules.backfill("a", s(25), s(36), now=s(37))
     schedules.fire_due(now=s(45))  # late: 10, 20, 30, 40
     assert recorded() == [10, 20, 30, 40]
+
+
+# -- a resume in the middle of a round ------------------------------------------------------------------------
+
+
+class ResumesAfter:
+    """Resumes all schedules after one of the statements that a round runs before it has locked rows."""
+
+    def __init__(self, number: int) -> None:
+        self.left, self.is_done = number, False
+
+    def __call__(self, execute, sql, params, many, context):
+        answer = execute(sql, params, many, context)
+        if not self.is_done and not connection.in_atomic_block:
+            self.left -= 1
+            if self.left < 0:
+                self.is_done = True
+                assert schedules.resume_all(now=s(34))
+        return answer
+
+
+def fire_while_all_are_resumed(after: int) -> bool:
+    """Fire at the end of a pause that is over after so many statements; return whether there were as many."""
+    ScheduledJob.objects.all().delete()
+    SchedulesPause.objects.all().delete()
+    add()
+    schedules.pause_all(now=s(5))
+    with connection.execute_wrapper(resuming := ResumesAfter(after)):
+        schedules.fire_due(now=s(33))
+    schedules.resume_all(now=s(34))
+    schedules.fire_due(now=s(35))
+    return resuming.is_done
+
+
+def test_a_resume_in_the_middle_of_a_round_runs_nothing_of_the_pause():
+    number = 0
+    while fire_while_all_are_resumed(after=number):
+        assert not Message.objects.exists(), f"resumed after statement {number}"
+        number += 1
+    assert number >= 3
+
+
+def test_control_a_round_that_asks_in_two_statements_runs_what_was_paused(monkeypatch):
+    def in_two_statements(now, using):
+        past = pausing.pauses_at(now, using).past
+        return pausing.Pauses(past, pausing.present_pause(using, now) is not None)
+
+    monkeypatch.setattr(firing, "pauses_at", in_two_statements)
+    number = 0
+    while fire_while_all_are_resumed(after=number):
+        number += 1
+    assert Message.objects.exists()

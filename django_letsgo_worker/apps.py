@@ -23,26 +23,20 @@ class LetsGoWorkerConfig(AppConfig):
 
     def ready(self) -> None:
         # Checks register themselves.
-        from . import checks, logs, registry, schedules  # noqa: F401
+        from . import checks, conf, logs, registry, schedules  # noqa: F401
 
         logs.connect()
         schedules.connect()
-        names, imports = self._modules()
-        registry.autodiscover(imports, names=names)
+        try:
+            chosen = conf.settings()
+        except ImproperlyConfigured:
+            # `manage.py check` reports it in one sentence, and no worker starts; what declares schedules and
+            # tasks would end in a traceback.
+            return
+        # Modules named `tasks` are imported by the backend, and only where it is in use.
+        registry.autodiscover(chosen.imports, names=[name for name in chosen.autodiscover if name != "tasks"])
         if _names_our_tasks():
             _connect_tasks()
-
-    def _modules(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the names of modules to import from each app, and further modules to import."""
-        from . import conf
-
-        try:
-            settings = conf.settings()
-        except ImproperlyConfigured:
-            # `manage.py check` reports it in one sentence; here it would end in a traceback.
-            settings = conf.Settings()
-        # Modules named `tasks` are imported by the backend, and only where it is in use.
-        return tuple(name for name in settings.autodiscover if name != "tasks"), settings.imports
 
 
 def _names_our_tasks() -> bool:

@@ -104,7 +104,7 @@ def check_name(name: Any) -> None:
 
 
 def _check_function(name: str, function: Any) -> None:
-    if (why := functions.misfit(function)) is not None:
+    if (why := functions.misfit(function, None)) is not None:
         raise TypeError(f"The calendar {name!r} is called with a date and nothing else: {why}.")
     if functions.is_async(function) or functions.is_generator(function):
         raise TypeError(

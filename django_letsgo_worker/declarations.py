@@ -79,6 +79,7 @@ def schedule(
     def declare(function: F) -> F:
         handler = _handler_of(function)
         typed.check(handler.type, text)
+        registry.check_payload(handler.type, payloads.as_json(payload))
         place = place_of(function, sys._getframe(1))
         add(Declared(
             name=name or handler.type, schedule=expression, type=handler.type, timezone=timezone,

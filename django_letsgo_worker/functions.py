@@ -61,12 +61,12 @@ def unfit(function: Callable[..., Any], *, atomic: bool) -> str | None:
     return None
 
 
-def misfit(function: Callable[..., Any]) -> str | None:
-    """Return why a function cannot be called with one argument; None if it can, or does not say."""
+def misfit(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str | None:
+    """Return why a function cannot be called with these arguments; None if it can, or does not say."""
     if not callable(function):
         return f"it is not a function but {type(function).__name__}"
     try:
-        signature(function).bind(None)
+        signature(function).bind(*args, **kwargs)
     except TypeError as error:
         return str(error)
     except ValueError:

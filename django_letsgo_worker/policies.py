@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 from . import validation
 from .backoff import Backoff, check_backoff
 from .errors import InvalidMessage
-from .hints import suggestion
+from .hints import nearest
 
 logger = logging.getLogger("django_letsgo_worker.worker")
 
@@ -216,8 +216,9 @@ def _options(pattern: Any, given: Any) -> dict[str, Any]:
     known = [word.upper() for word in WORDS]
     for name in given:
         if name not in known:
-            hint = suggestion(str(name).upper(), known).rstrip(".")
-            raise ValueError(f"has {name!r} for {pattern!r}, and there is no such option.{hint}")
+            near = nearest(str(name).upper(), known)
+            hint = f" (did you mean {near!r}?)" if near else ""
+            raise ValueError(f"has {name!r} for {pattern!r}, and there is no such option{hint}")
     try:
         return checked(by_path=True, **{name.lower(): value for name, value in given.items()})
     except InvalidMessage as error:

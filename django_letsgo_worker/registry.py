@@ -69,6 +69,8 @@ class Handler:
     unique: str | None = None
     # Days, for what did not die; None: what the settings say.
     keep_for: float | None = None
+    # Raises InvalidMessage for a payload that the function cannot be called with.
+    check: Callable[[Any], None] | None = field(default=None, compare=False, repr=False)
     # Where the code registers it; None: where the function stands.
     registered: Place | None = field(default=None, compare=False, repr=False)
     # Stored, since each delivery needs it.
@@ -186,7 +188,7 @@ def _registering(type: Any, atomic: bool, options: dict[str, Any]) -> Callable[[
 
 
 def _check_function(type: str, function: Callable[..., Any], atomic: bool) -> None:
-    if (why := functions.misfit(function)) is not None:
+    if (why := functions.misfit(function, None)) is not None:
         raise TypeError(f"The handler of {type!r} is called with a delivery and nothing else: {why}.")
     if (why := functions.unfit(function, atomic=atomic)) is not None:
         raise TypeError(f"The handler of {type!r} {why}.")
@@ -270,6 +272,13 @@ def find(type: str) -> Handler | None:
     """Return the handler of a type whatever the payload: the plain one, or any; None when there is none."""
     candidates = _in_force(type)
     return candidates[-1] if candidates else None
+
+
+def check_payload(type: str, payload: Any) -> None:
+    """Refuse a payload that the function of its type says it cannot be called with (InvalidMessage)."""
+    known = find(type)
+    if known is not None and known.check is not None:
+        known.check(payload)
 
 
 def behind(thing: Any) -> Handler | None:

@@ -112,13 +112,14 @@ class LetsGoBackend(BaseTaskBackend):
     ) -> list[str]:
         """Add a message for `task` and each of `calls`; return the ids of the results, in order.
 
-        Each call is its arguments and its named arguments. No signal is sent.
+        Each call is its arguments and its named arguments. No signal is sent. TypeError for arguments that
+        the function does not take.
         """
         from .. import messages
 
         self.validate_task(task)
         options = self._options_of(task)
-        rows = ({"payload": handlers.payload_of(args, kwargs)} for args, kwargs in calls)
+        rows = ({"payload": _payload_of(task, args, kwargs)} for args, kwargs in calls)
         return [result_id_of(id) for id in messages.enqueue_many(rows, **options)]
 
     def _options_of(self, task: Task[..., Any]) -> dict[str, Any]:
@@ -165,6 +166,12 @@ class LetsGoBackend(BaseTaskBackend):
                     checks.Error(f"QUEUES of TASKS[{self.alias!r}]: {error}", id="letsgo_tasks.E002")
                 )
         return found
+
+
+def _payload_of(task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    if (why := handlers.why_not_called(task, args, kwargs)) is not None:
+        raise TypeError(why)
+    return handlers.payload_of(args, kwargs)
 
 
 def result_id_of(message_id: int) -> str:

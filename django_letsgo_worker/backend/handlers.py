@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from .. import payloads, registry, validation
+from .. import functions, payloads, registry, validation
 from ..delivery import Delivery
-from ..functions import lazy_kind
+from ..errors import InvalidMessage
 from ..outcomes import Reject
 from ..registry import Handler
 from .compat import (
@@ -49,11 +49,26 @@ def register(task: Task[..., Any], rules: Rules, *, type: str | None = None) -> 
     _policies[type] = policy
     function = _awaitable(task) if iscoroutinefunction(task.func) else _plain(task)
     facts = {"queue": task.queue_name, "priority": int(task.priority), **policy}
-    registry.add(Handler(type=type, function=function, **facts))
+    registry.add(Handler(type=type, function=function, check=partial(_check_payload, task), **facts))
 
 
 # With which options each type was registered: the settings may have changed since.
 _policies: dict[str, dict[str, Any]] = {}
+
+
+def _check_payload(task: Task[..., Any], payload: Any) -> None:
+    from . import results
+
+    args, kwargs = results.arguments_of(payload)
+    if (why := why_not_called(task, args, kwargs)) is not None:
+        raise InvalidMessage(why)
+
+
+def why_not_called(task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if a task cannot be called with these arguments, else None."""
+    context = [None] if task.takes_context else []
+    why = functions.misfit(task.func, *context, *args, **kwargs)
+    return why and f"The task {task.module_path} cannot be called so: {why}."
 
 
 def changed(name: str, task: Task[..., Any]) -> Any:
@@ -131,7 +146,7 @@ async def _kept_later(task: Task[..., Any], value: Awaitable[Any]) -> Any:
 
 def _kept(task: Task[..., Any], value: Any) -> Any:
     """Return a task's return value as it will be read later, or end the task."""
-    if lazy_kind(value) is not None:
+    if functions.lazy_kind(value) is not None:
         # Nothing has run: the worker says so.
         return value
     try:

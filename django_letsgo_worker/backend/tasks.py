@@ -32,6 +32,15 @@ POLICY = (
 # The arguments of Django's own using().
 USING = frozenset({"priority", "queue_name", "run_after", "backend"})
 
+# What people who come from Celery look for.
+_INSTEAD = {
+    "delay": "Enqueue it with enqueue().",
+    "delay_on_commit": "Enqueue it with enqueue(): it waits for the commit of the transaction.",
+    "apply_async": "Enqueue it with enqueue(); using() takes the options.",
+    "apply": "Call the function here and now with call().",
+    "s": "At the end of a task call enqueue() of the next one.",
+}
+
 if TYPE_CHECKING:
     TaskOf = Task
 else:
@@ -86,7 +95,7 @@ class LetsGoTask(TaskOf[P, R]):
 
         Returns the ids of their results, in order; get_result() takes one. It is one statement for some
         thousand tasks, and all of them or none are enqueued; no signal is sent for each. TypeError or
-        ValueError for arguments that JSON or a database cannot hold.
+        ValueError for arguments that the function does not take, or that JSON or a database cannot hold.
         """
         arguments = [((), call) if isinstance(call, Mapping) else (tuple(call), {}) for call in calls]
         in_bulk = getattr(self.get_backend(), "enqueue_many", None)
@@ -102,6 +111,12 @@ class LetsGoTask(TaskOf[P, R]):
         """
         result: R = Task.call(self, *_in_our_context(self, args), **kwargs)
         return result
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            hint = f" {_INSTEAD[name]}" if name in _INSTEAD else ""
+            raise AttributeError(f"A task has no {name!r}.{hint}", name=name, obj=self)
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call an async function here and now with `args` and `kwargs`: see call()."""

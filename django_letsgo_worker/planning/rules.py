@@ -14,7 +14,7 @@ from ..conf import settings
 from ..errors import InvalidMessage, InvalidSchedule
 from ..hints import nearest
 from ..recurrence import Exclusions, Recurrence
-from ..registry import check_reserved
+from ..registry import check_payload, check_reserved
 from ..validation import (
     check_max_attempts,
     check_moment,
@@ -146,6 +146,7 @@ def _check_payload(type: Any, payload: Any) -> None:
     text = payloads.encode(payload, settings().max_payload_bytes)
     if isinstance(type, str):
         typed.check(type, text)
+        check_payload(type, payload)
 
 
 def _check_deadline(deadline: Any) -> None:

@@ -66,7 +66,7 @@ def test_a_backfill_of_late_times_leaves_the_others_on_record():
     assert recorded() == [10, 20, 30, 40]
 
 
-# -- a resume in the middle of a round ------------------------------------------------------------------------
+# -- a resume in the middle of a round -----------------------------------------------------------------------
 
 
 class ResumesAfter:

@@ -194,7 +194,7 @@ class TestBeat:
         @celery_app.on_after_finalize.connect
         def set_up(sender, **kwargs):
             sender.add_periodic_task(10.0, tidy.s("hello"), name="often")
-            sender.add_periodic_task(crontab(0, 7), tidy.s("morning").set(queue="fast"))
+            sender.add_periodic_task(crontab(0, 7), tidy.s().set(queue="fast"))
 
         celery_app.get_ready()
         beat.declare(celery_app)
@@ -202,6 +202,26 @@ class TestBeat:
         found = {one.name: one for one in declarations.declared()}
         assert (found["often"].schedule, found["often"].payload["args"]) == ("@every 10s", ["hello"])
         assert (found["shop.tidy"].schedule, found["shop.tidy"].fields["queue"]) == ("0 7 * * *", "fast")
+
+    def test_periodic_tasks_without_a_name_are_told_apart_by_their_arguments(self, celery_app, tidy):
+        """As the first example in Celery's own documentation has them."""
+        names = [
+            celery_app.add_periodic_task(10.0, tidy.s("hello"), expires=10, queue="fast"),
+            celery_app.add_periodic_task(30.0, tidy.s("world")),
+            celery_app.add_periodic_task(30.0, tidy.s("hello", by="ada").set(priority=3)),
+        ]
+        beat.declare(celery_app)
+
+        found = {one.name: one for one in declarations.declared()}
+        assert len({*names, "shop.tidy"}) == 4
+        assert [found[name].payload["args"] for name in names] == [["hello"], ["world"], ["hello"]]
+        fields = found[names[0]].fields
+        assert (fields["deadline"].total_seconds(), fields["queue"]) == (10, "fast")
+        assert found[names[2]].fields["priority"] == 3
+
+        celery_app._periodic.clear()
+        assert celery_app.add_periodic_task(crontab(), tidy.s("world")) == names[1]
+        assert "world" not in names[1]
 
     @pytest.mark.django_db(transaction=True)
     def test_a_scheduler_makes_the_row_and_a_worker_runs_the_task(self, celery_app, tidy, settings):

@@ -115,6 +115,12 @@ def project(tmp_path):
             f"from django_letsgo_worker import handler\n@handler('mine:{name}')\ndef work(delivery): pass\n"
         )
     (mine / "__init__.py").write_text("")
+    (tmp_path / "declares").mkdir()
+    (tmp_path / "declares" / "__init__.py").write_text("")
+    (tmp_path / "declares" / "handlers.py").write_text(
+        "from django_letsgo_worker import handler, schedule\n"
+        "@schedule('@daily')\n@handler('declares:daily')\ndef work(delivery): pass\n"
+    )
 
     def start(apps, worker=None, *, look_for="", more="", code=REPORT):
         listed = "".join(f"{app!r}, " for app in apps)
@@ -195,6 +201,13 @@ class TestWhatWeImport:
         discovery.discover()
 
         assert asked == ["tasks"]
+
+    def test_wrong_settings_are_said_in_a_sentence_where_code_declares_schedules(self, project):
+        """What declares one asks for the settings; a traceback from there would hide what is wrong."""
+        found = project(["declares", OURS[0]], {"LEASE_SECONDS": "soon"})
+        assert [one for one in found["problems"] if "LETSGO_WORKER['LEASE_SECONDS'] is 'soon'" in one]
+        assert found["declared"] == []
+        assert project(["declares", OURS[0]])["declared"] == ["declares:daily"]
 
     def test_the_names_are_checked(self):
         assert Settings().autodiscover == ("handlers", "tasks")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from datetime import date, timedelta
 from decimal import Decimal
@@ -18,7 +20,7 @@ from django_letsgo_worker.backend.compat import (
     TaskResultStatus,
     task_backends,
 )
-from django_letsgo_worker.errors import InvalidSchedule
+from django_letsgo_worker.errors import InvalidMessage, InvalidSchedule
 from django_letsgo_worker.inspection import explain
 from django_letsgo_worker.messages import find
 from django_letsgo_worker.models import ArchivedMessage, Message, Process, ScheduledJob
@@ -127,6 +129,13 @@ class TestBulk:
             ours.add.enqueue_many([(1, 2), (object(),)])
         assert not Message.objects.exists()
 
+    # A text would be taken for its letters.
+    @pytest.mark.parametrize("call", ["123", {"c": 1}, ()])
+    def test_what_the_function_does_not_take_is_refused_before_anything_is_enqueued(self, call):
+        with pytest.raises(TypeError, match=r"The task tests\.taskapp\.ours\.add cannot be called so: "):
+            ours.add.enqueue_many([(1, 2), call])
+        assert not Message.objects.exists()
+
     def test_options_hold_for_each(self):
         assert len(set(ours.everything.enqueue_many([(1,), (1,), (2,)]))) == 2
         assert {(m.queue, m.priority, m.max_attempts) for m in Message.objects.all()} == {("mails", 5, 4)}
@@ -206,6 +215,39 @@ class TestSchedules:
             schedules.add("it", "@daily", **given)
         assert why in str(refused.value)
         assert not ScheduledJob.objects.filter(name="it").exists()
+
+    @pytest.mark.parametrize(
+        ("given", "why"),
+        [
+            ({"args": [1, 2, 3]}, "too many positional arguments"),
+            ({"args": [1], "kwargs": {"c": 1}}, "got an unexpected keyword argument 'c'"),
+            ({"args": [1], "kwargs": {"a": 1}}, "multiple values for argument 'a'"),
+            ({"payload": [1]}, 'The payload of a task is {"args": [...], "kwargs": {...}}, not [1].'),
+        ],
+    )
+    def test_arguments_that_the_task_does_not_take_are_refused(self, given, why):
+        with pytest.raises(InvalidMessage) as refused:
+            schedules.add("it", "@daily", ours.add, **given)
+        assert why in str(refused.value)
+        with pytest.raises(InvalidMessage):
+            schedule("@daily", name="declared", **given)(ours.add)
+        schedules.add("it", "@daily", ours.add, args=[1])
+        with pytest.raises(InvalidMessage):
+            schedules.update("it", **given)
+        assert "declared" not in {one.name for one in declarations.declared()}
+        assert ScheduledJob.objects.get(name="it").payload == {"args": [1], "kwargs": {}}
+
+
+class TestWordsOfOthers:
+    def test_the_word_to_use_is_named(self):
+        for word in ("delay", "apply_async"):
+            with pytest.raises(AttributeError, match=f"^A task has no '{word}'. Enqueue it "):
+                getattr(ours.add, word)
+        with pytest.raises(AttributeError, match=r"^A task has no 'colour'\.$"):
+            ours.add.colour  # noqa: B018
+        assert not hasattr(ours.add, "s")
+        assert copy.copy(ours.add) == ours.add
+        assert pickle.loads(pickle.dumps(ours.add)) == ours.add  # noqa: S301
 
 
 class TestProgress:

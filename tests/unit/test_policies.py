@@ -55,7 +55,7 @@ def test_patterns_tell_small_from_capital_letters():
         ({"": {}}, "a pattern such as 'shop.*' must stand"),
         ({3: {}}, "a pattern such as 'shop.*' must stand"),
         ({"a": 3}, "must have a dictionary of options for 'a'"),
-        ({"a": {"MAX_ATTEMPT": 3}}, "has 'MAX_ATTEMPT' for 'a', and there is no such option. Did you mean"),
+        ({"a": {"MAX_ATTEMPT": 3}}, "has 'MAX_ATTEMPT' for 'a', and there is no such option (did you mean"),
         ({"a": {"MAX_ATTEMPTS": 0}}, "is refused for 'a': max_attempts is a whole number from 1"),
         ({"a": {"GIVE_UP_ON": ["no path"]}}, "is refused for 'a': give_up_on is a list of exception classes"),
         ({"a": {"UNIQUE": "payload"}}, "is refused for 'a': unique is 'arguments' or None"),

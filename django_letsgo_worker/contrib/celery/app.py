@@ -6,9 +6,11 @@ There is no broker and no connection: an app is a few names, and its tasks are h
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from hashlib import sha256
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
@@ -16,7 +18,7 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Error, register
 
 from ... import registry
-from . import canvas, requests
+from . import canvas, requests, values
 from .canvas import Signature
 from .conf import Conf
 from .exceptions import UnsupportedCelery
@@ -99,22 +101,24 @@ class Celery:
         kwargs: Any = None,
         *,
         name: str | None = None,
+        **options: Any,
     ) -> str:
         """Declare a `schedule` of a signature, `sig`, with `args` and `kwargs`; return its `name`.
 
-        It belongs into a receiver of `on_after_configure` or `on_after_finalize`, which are sent once, when
-        Django is ready.
+        `options` (expires, priority, queue) go over those of the signature. Without a `name` it is that of
+        the task, with a digest of the arguments if there are any. It belongs into a receiver of
+        `on_after_configure` or `on_after_finalize`, which are sent once, when Django is ready.
         """
-        key = name or sig.task
+        call = sig.clone(args, kwargs)
+        key = name or _name_of_call(call)
         if key in self._periodic:
             raise UnsupportedCelery(f"Two periodic tasks are named {key!r}: give one of them a name=.")
-        call = sig.clone(args, kwargs)
         self._periodic[key] = {
             "task": call.task,
             "schedule": schedule,
             "args": call.args,
             "kwargs": call.kwargs,
-            "options": call.options,
+            "options": {**call.options, **options},
         }
         return key
 
@@ -196,6 +200,15 @@ def _decorator(app: Callable[[], Celery], given: tuple[Any, ...], options: dict[
 def _name_of(function: Callable[..., Any], app: Callable[[], Celery]) -> str:
     module = function.__module__
     return f"{(app().main or module) if module == '__main__' else module}.{function.__name__}"
+
+
+def _name_of_call(call: Signature) -> str:
+    """Return a name that stays, whatever is declared before it; a digest, since names are logged."""
+    if not (call.args or call.kwargs):
+        return call.task
+    arguments = values.plain(f"A periodic task of {call.task}", [list(call.args), call.kwargs])
+    digest = sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()
+    return f"{call.task} [{digest[:6]}]"
 
 
 def _installed() -> list[str]:

@@ -9,7 +9,7 @@ import json
 import logging
 import pkgutil
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -185,6 +185,11 @@ class Policies:
             if fnmatchcase(name, pattern):
                 options |= says
         return options
+
+    def idle(self, names: Iterable[str]) -> list[str]:
+        """Return the patterns that none of the names matches."""
+        names = list(names)
+        return [one for one, _ in self.patterns if not any(fnmatchcase(name, one) for name in names)]
 
     def paths(self) -> set[str]:
         """Return the paths of exceptions that they name."""

@@ -12,7 +12,7 @@ from typing import Any
 from django.apps import apps
 from django.core import checks
 
-from .. import policies
+from .. import policies, registry
 from ..errors import InvalidMessage, MessageNotFound
 from ..hints import suggestion
 from ..validation import check_name, show
@@ -165,7 +165,21 @@ class LetsGoBackend(BaseTaskBackend):
                 found.append(
                     checks.Error(f"QUEUES of TASKS[{self.alias!r}]: {error}", id="letsgo_tasks.E002")
                 )
-        return found
+        return found + self._check_patterns()
+
+    def _check_patterns(self) -> list[checks.CheckMessage]:
+        types = [type for type in registry.types() if type.startswith(tasks.PREFIX)]
+        paths = [type.removeprefix(tasks.PREFIX) for type in types]
+        return [
+            checks.Warning(
+                f"TASKS in OPTIONS of TASKS[{self.alias!r}] has {pattern!r}, which fits no known task."
+                f"{suggestion(pattern, paths)}",
+                hint="Patterns are of the paths of functions, such as 'shop.tasks.*'; a module that nothing "
+                "imports at start can be named in LETSGO_WORKER['IMPORTS'].",
+                id="letsgo_tasks.W001",
+            )
+            for pattern in self.rules.patterns.idle(paths)
+        ]
 
 
 def _payload_of(task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,6 +99,21 @@ def check_named_exceptions(app_configs: Any, **kwargs: Any) -> list[CheckMessage
     ]
 
 
+@register(PROJECT)
+def check_types(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Report patterns of TYPES that fit no type: after a slip messages would silently have no policy."""
+    if alias_of_queue() is None:
+        return []
+    return [
+        Warning(
+            f"LETSGO_WORKER['TYPES'] has {pattern!r}, which fits no type that a handler has."
+            f"{suggestion(pattern, registry.types())}",
+            id="letsgo_worker.W017",
+        )
+        for pattern in settings().types.idle(registry.types())
+    ]
+
+
 def _exceptions_of(handler: Handler) -> Iterator[object]:
     yield from (*(handler.retry_on or ()), *handler.give_up_on, *handler.succeed_on)
 

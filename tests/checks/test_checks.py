@@ -90,6 +90,20 @@ class TestSettings:
         assert f"LETSGO_WORKER['{key}'] is refused" in sentence("letsgo_worker.E005")
         assert said(AT_START) == []
 
+    def test_a_pattern_of_types_that_fits_nothing_is_a_warning_with_a_suggestion(
+        self, settings, own_registry
+    ):
+        handler("shop:order")(print)
+        settings.LETSGO_WORKER = {"TYPES": {"shop:*": {"QUEUE": "a"}, "shop:ordr": {"QUEUE": "b"}}}
+
+        assert (
+            "TYPES'] has 'shop:ordr', which fits no type that a handler has. Did you mean 'shop:order'?"
+            in sentence("letsgo_worker.W017")
+        )
+        assert said(AT_START) == []
+        settings.LETSGO_WORKER = {"TYPES": {"*": {"QUEUE": "a"}}}
+        assert said() == []
+
     def test_a_carrier_that_does_not_exist_is_a_warning_with_a_suggestion(self, settings):
         settings.LETSGO_WORKER = {"CONTEXT": ["langauge", "trace"]}
 

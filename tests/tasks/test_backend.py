@@ -335,6 +335,18 @@ class TestOptions:
             ("letsgo_tasks.E002", True)
         ]
 
+    def test_the_check_names_a_pattern_that_fits_no_task(self, settings):
+        patterns = {"tests.taskapp.*": {}, "tests.taskapp.task.echo": {}}
+        settings.TASKS = {"default": {"BACKEND": BACKEND, "OPTIONS": {"TASKS": patterns}}}
+        tasks.echo.enqueue()
+
+        (found,) = default_task_backend.check()
+        assert found.id == "letsgo_tasks.W001"
+        assert (
+            "has 'tests.taskapp.task.echo', which fits no known task. "
+            "Did you mean 'tests.taskapp.tasks.echo'?" in found.msg
+        )
+
     def test_the_check_misses_our_app(self, settings):
         settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_letsgo_worker"]
 

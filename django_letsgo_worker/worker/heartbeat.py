@@ -127,7 +127,10 @@ class Heartbeat(threading.Thread):
             self._failed(error)
             return False
         self._beat_at = time.monotonic()
-        self.renewing.set()
+        if not self.renewing.is_set():
+            self.renewing.set()
+            # The loop rests, since it might claim nothing.
+            self.wakeup.wake()
         try:
             processes.tell_types(self.process, registry.types(), self.options.using)
             running = self.inflight.in_state(RUNNING)

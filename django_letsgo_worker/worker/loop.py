@@ -156,8 +156,10 @@ class WorkerLoop(threading.Thread):
         # Before anything can fail: in an outage, too, messages in flight must not wait behind a slow handler.
         self.pool.wake()
         try:
+            # Before the load is read: a message that ends from here on ends the next rest.
+            named = self.wakeup.take()
             wanted = self._wanted()
-            lanes = self._due_lanes(wanted)
+            lanes = self._due_lanes(wanted, named)
             result = self.batch.settle_and_claim(
                 self._finished(), wanted, lanes, is_last=self._end_by is not None
             )
@@ -184,9 +186,8 @@ class WorkerLoop(threading.Thread):
             return Wanted(0, 0)
         return self.prefetch.now(load)
 
-    def _due_lanes(self, wanted: Wanted) -> Sequence[Lane]:
+    def _due_lanes(self, wanted: Wanted, named: set[tuple[str, int]]) -> Sequence[Lane]:
         """Return the lanes to claim from, with those that a wake-up named."""
-        named = self.wakeup.take()
         for queue, priority in named:
             self.lanes.add(queue, priority)
             self._second_look = True

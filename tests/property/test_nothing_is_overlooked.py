@@ -103,9 +103,10 @@ def known():
 
 
 @contextmanager
-def working(seats, **options):
+def working(seats, before=lambda worker: None, **options):
     """A worker on a thread of this process, which ends with the block."""
     worker = Worker(Options(seats=seats, poll_seconds=AN_HOUR, drain_seconds=5.0, **options))
+    before(worker)
 
     def run():
         try:
@@ -217,6 +218,60 @@ def test_a_message_on_its_last_attempt_does_not_wait_for_all_that_could_be_taken
 
     # What had been taken beyond the seats when it was met may begin before it.
     assert place <= 300 + 2 * 500
+
+
+class EndsInTheTurn:
+    """Lets the message that runs end in the middle of a turn: after the load was read, before it is settled.
+
+    `rested` says whether the worker came to rest after that, with a free seat and a message that is due.
+    """
+
+    def __init__(self, worker, may_end, *, is_swallowed=False):
+        self.loop, self.may_end, self.is_swallowed = worker.loop, may_end, is_swallowed
+        self.rested = False
+        self.now, self.loop.prefetch.now = self.loop.prefetch.now, self._now
+        self.wait, self.loop.wakeup.wait = self.loop.wakeup.wait, self._wait
+
+    def _now(self, load):
+        wanted = self.now(load)
+        if load.held and not self.may_end.is_set():
+            self.may_end.set()
+            wait_until(self.loop.wakeup._set_off.is_set, what="the wake-up")
+            if self.is_swallowed:
+                self.loop.wakeup.take()
+        return wanted
+
+    def _wait(self, seconds, engine=None):
+        woken = self.loop.wakeup._set_off.is_set()
+        if self.may_end.is_set() and not woken and self.loop.inflight.is_empty and known().exists():
+            self.rested = True
+            return "time"
+        return self.wait(seconds, engine)
+
+
+@pytest.mark.parametrize("is_swallowed", [False, True], ids=["", "control"])
+def test_a_message_that_ends_in_the_middle_of_a_turn_makes_room_for_the_next(
+    begun, monkeypatch, is_swallowed
+):
+    """The control takes the wake-up after the load was read, as a turn must not."""
+    may_end = threading.Event()
+    registry.handler("t:waits")(lambda delivery: may_end.wait(PATIENCE))
+    # Housekeeping would bring the next turn.
+    monkeypatch.setattr(loop.WorkerLoop, "_maintain", lambda self: False)
+    # Each needs the one seat for itself.
+    enqueue_many([("t:waits", None)] * 2, max_attempts=1)
+    watched = []
+
+    def watch(worker):
+        watched.append(EndsInTheTurn(worker, may_end, is_swallowed=is_swallowed))
+
+    try:
+        with working(1, before=watch):
+            wait_until(lambda: not known().exists(), what="the end of the second message")
+    finally:
+        registry.remove("t:waits")
+
+    assert watched[0].rested == is_swallowed
 
 
 @pytest.mark.parametrize("believed_for", [0.0, AN_HOUR])

@@ -350,6 +350,19 @@ def test_a_process_row_that_is_refused_costs_no_lease(refuse, handle, start_work
     assert working.worker.heartbeat.renewing.is_set()
 
 
+def test_a_worker_claims_again_as_soon_as_its_leases_can_be_renewed(start_worker, monkeypatch):
+    """It rests for up to a poll while they cannot."""
+    worker = start_worker(seats=1).worker
+    woken = threading.Event()
+    monkeypatch.setattr(worker.wakeup, "wake", woken.set)
+    worker.heartbeat.renewing.clear()
+
+    worker.heartbeat.say(Process.State.RUNNING)
+
+    assert woken.wait(20)
+    assert worker.heartbeat.renewing.is_set()
+
+
 # Deeper than any Python reads; PostgreSQL does not take it.
 TOO_DEEP = "[" * 100_000 + "]" * 100_000
 

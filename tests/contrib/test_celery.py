@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -21,9 +22,11 @@ from django_letsgo_worker.contrib.celery import (
     Reject,
     Task,
     UnsupportedCelery,
+    current_task,
     shared_task,
     signals,
 )
+from django_letsgo_worker.contrib.celery.utils.log import get_task_logger
 from django_letsgo_worker.errors import InvalidMessage
 from django_letsgo_worker.models import ArchivedMessage, Message
 from tests.testapp.models import Effect
@@ -45,6 +48,24 @@ def run(request):
 @pytest.fixture
 def done():
     return []
+
+
+class TestTheRunningTask:
+    def test_it_is_current_task_which_knows_its_request(self, run, done):
+        assert not current_task
+
+        @shared_task(name="shop.look")
+        def look():
+            done.append((bool(current_task), current_task.name, current_task.request.correlation_id))
+
+        result = look.delay()
+        run()
+
+        assert done == [(True, "shop.look", result.id)]
+        assert not current_task
+
+    def test_its_logger_is_an_ordinary_one(self):
+        assert get_task_logger("shop.tasks") is logging.getLogger("shop.tasks")
 
 
 class TestACall:

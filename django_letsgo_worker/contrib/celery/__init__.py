@@ -5,7 +5,7 @@ What cannot be carried over is refused with UnsupportedCelery, a sentence that s
 """
 
 from . import exceptions, schedules, signals, states
-from .app import Celery, current_app, shared_task
+from .app import Celery, current_app, current_task, shared_task
 from .canvas import Signature, chain, chord, group, signature
 from .exceptions import Ignore, MaxRetriesExceededError, Reject, Retry, UnsupportedCelery
 from .result import AsyncResult, EagerResult
@@ -27,6 +27,7 @@ __all__ = [
     "chord",
     "crontab",
     "current_app",
+    "current_task",
     "exceptions",
     "group",
     "schedule",

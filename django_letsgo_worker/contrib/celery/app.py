@@ -163,6 +163,19 @@ def current_app() -> Celery:
     return all_apps()[-1]
 
 
+class CurrentTask:
+    """Stands for the task that runs in this context, as Celery's `current_task` does; false if none does."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(current_app().current_task, name)
+
+    def __bool__(self) -> bool:
+        return current_app().current_task is not None
+
+
+current_task = CurrentTask()
+
+
 def all_apps() -> list[Celery]:
     """Return every app of this process; where none was made, one of defaults."""
     return list(_apps) or [_default_app()]

@@ -55,6 +55,11 @@ class Request:
             "is_eager": False,
         }
 
+    @property
+    def correlation_id(self) -> str | None:
+        """The id of the result, as in Celery."""
+        return self.id
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return a fact by its name, or `default`."""
         return getattr(self, name, default)

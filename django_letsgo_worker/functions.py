@@ -61,7 +61,7 @@ def unfit(function: Callable[..., Any], *, atomic: bool) -> str | None:
     return None
 
 
-def misfit(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str | None:
+def misfit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str | None:
     """Return why a function cannot be called with these arguments; None if it can, or does not say."""
     if not callable(function):
         return f"it is not a function but {type(function).__name__}"

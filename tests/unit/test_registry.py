@@ -11,7 +11,7 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 from django.apps import AppConfig, apps
 
-from django_letsgo_worker import registry
+from django_letsgo_worker import functions, registry
 from django_letsgo_worker.errors import DuplicateHandler, InvalidMessage, LetsGoError, UnknownType
 from django_letsgo_worker.registry import handler
 
@@ -393,3 +393,8 @@ class TestWhere:
         handler("event")(a_function("plain"))
 
         assert self.choose({"place": [1, 2]}) == "narrow"
+
+
+def test_a_call_is_tried_with_arguments_of_any_name():
+    assert functions.misfit(lambda function: None, function=1) is None
+    assert functions.misfit(lambda function: None, args=1) == "missing a required argument: 'function'"

@@ -95,7 +95,7 @@ class Maintenance:
         return time.monotonic() - self._asked_at >= every
 
     def _begin(self, clock: datetime) -> None:
-        """Begin a turn, if this process gets it; whoever gets it prunes on."""
+        """Begin a turn if no other process has it; the process that has it goes on pruning."""
         self._asked_at = time.monotonic()
         if not self._take_turn(clock):
             self._batches = None

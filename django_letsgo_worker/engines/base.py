@@ -317,8 +317,8 @@ class Engine:
     ) -> dict[int, str]:
         """Write what became of messages, under the guard (id, receipt, leased_by); inside a transaction.
 
-        Returns the outcome of each id that was written. Outcomes not in `keep` leave no archived row, unless
-        a settlement has a rule of its own. What is to follow a death is enqueued here.
+        Returns the outcome of each id that was written. An outcome not in `keep` leaves no archived row,
+        unless its settlement says otherwise. What is to follow a death is enqueued here.
         """
         raise NotImplementedError
 

@@ -297,7 +297,7 @@ class Settlement:
     on_dead: Sequence[NewRow] = ()
     # The message's new limit, if it is raised and goes on.
     max_attempts: int | None = None
-    # Whether a row is kept in the archive, if its type has a rule of its own.
+    # Whether a row is kept in the archive, where the message's type decides that; None: the settings do.
     keep: bool | None = None
 
     def is_kept(self, outcome: str, keep: Collection[str]) -> bool:

@@ -13,13 +13,13 @@ from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.urls import include, path, reverse
 
-from django_letsgo_worker import enqueue, inspection, messages
+from django_letsgo_worker import enqueue, inspection
 from django_letsgo_worker.admin import formatting, overview, register
 from django_letsgo_worker.models import Message
 from django_letsgo_worker.templatetags import letsgo_admin
 from tests.browser.pages import pages
 from tests.browser.rows import archived, process
-from tests.inspection.troubles import TROUBLES
+from tests.inspection.troubles import write_all_kinds
 from tests.support import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -44,11 +44,7 @@ def own_urls(request, settings):
 def troubled():
     """Rows of all kinds, and problems whose actions are links."""
     with ExitStack() as stack:
-        for code in ("queue_unserved", "dead_letters", "type_paused", "schedule_broken", "type_failing"):
-            stack.enter_context(TROUBLES[code][0]())
-        enqueue("mail.send", delay=60)
-        messages.operate("redrive", type="mail.send", reason="it is mended")
-        archived()
+        write_all_kinds(stack)
         process(name="ops-1")
         yield
 

@@ -10,7 +10,7 @@ from unittest import mock
 
 from django.db.migrations.recorder import MigrationRecorder
 
-from django_letsgo_worker import enqueue_many, handler, queues, schedules
+from django_letsgo_worker import enqueue, enqueue_many, handler, messages, queues, schedules
 from django_letsgo_worker import schedule as declare
 from django_letsgo_worker.engines import engine_for
 from django_letsgo_worker.engines.upkeep import Bloat, Session
@@ -248,3 +248,12 @@ def table_bloat() -> Iterator[None]:
     bloat = Bloat("django_letsgo_worker_message", 12, 200_000)
     with mock.patch.object(type(engine_for("default")), "bloated_tables", lambda self: [bloat]):
         yield
+
+
+def write_all_kinds(stack: contextlib.ExitStack) -> None:
+    """Write rows of all kinds but processes, and problems that last until the stack is closed."""
+    for code in ("queue_unserved", "dead_letters", "type_paused", "schedule_broken", "type_failing"):
+        stack.enter_context(TROUBLES[code][0]())
+    enqueue("mail.send", delay=60)
+    messages.operate("redrive", type="mail.send", reason="it is mended")
+    archived()

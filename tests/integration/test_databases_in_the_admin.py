@@ -27,7 +27,7 @@ from tests.admin.test_failures import fail
 from tests.admin.test_schedules import form
 from tests.browser.pages import pages
 from tests.browser.rows import archived, dead_letter, process
-from tests.inspection.troubles import TROUBLES
+from tests.inspection.troubles import write_all_kinds
 
 from .conftest import rows, statements
 
@@ -91,11 +91,7 @@ def troubled(reports):
     """Rows of all kinds on the second database, and problems whose actions are links and commands."""
     with ExitStack() as stack:
         with on_database(reports):
-            for code in ("queue_unserved", "dead_letters", "type_paused", "schedule_broken", "type_failing"):
-                stack.enter_context(TROUBLES[code][0]())
-            enqueue("mail.send", delay=60)
-            messages.operate("redrive", type="mail.send", reason="it is mended")
-            archived()
+            write_all_kinds(stack)
             process(name="web-1")
         yield
         with on_database(reports):

@@ -6,12 +6,12 @@ options.py has the words of a call, routes.py those of `task_routes`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from inspect import signature
 from typing import Any
 
 from django.apps import apps
 from django.db import Error
 
+from ... import functions
 from ...delivery import Delivery
 from ...validation import private
 from . import ids, options, requests, result, routes, values
@@ -109,7 +109,6 @@ def _in_our_words(
 def _check_arguments(task: Definition, args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
     """Refuse arguments that the function does not take (TypeError), as Celery does."""
     if task.typing:
-        try:
-            signature(task.run).bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"The task {task.name} cannot be called so: {error}.") from None
+        why = functions.misfit(task.run, *args, **kwargs)
+        if why is not None:
+            raise TypeError(f"The task {task.name} cannot be called so: {why}.")

@@ -51,7 +51,7 @@ def connect(name: str) -> None:
 
 
 class Spans:
-    """The carrier that CONTEXT names "trace", with spans of its own: the same headers travel."""
+    """The carrier named "trace" in CONTEXT, with spans added; messages carry the same headers as without."""
 
     def capture(self) -> dict[str, Any]:
         # The headers name the span around the INSERT, which sending() adds.

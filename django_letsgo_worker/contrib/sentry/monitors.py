@@ -63,7 +63,7 @@ def is_watched(schedule: str | None) -> bool:
 
 
 def on_occurrence(occurrence: Occurrence, message: Message | None, schedule: ScheduledJob, **kw: Any) -> None:
-    """Report a planned time that fires, or the reason why it does not; not one that is made up for."""
+    """Report that a planned time fired, or why it was skipped; a backfilled one is not reported."""
     if occurrence.is_backfill or not is_watched(schedule.name):
         return
     reason = occurrence.skipped_because.partition(":")[0]

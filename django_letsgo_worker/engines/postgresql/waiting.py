@@ -46,7 +46,7 @@ NUMBER = "cardinality(string_to_array(listeners, ' '))"
 OTHERS = f"array_to_string(array_remove(string_to_array({IDLE}.listeners, ' '), %(listener)s::text), ' ')"
 LIVING = "SELECT pid::text FROM pg_stat_get_activity(NULL)"
 RESTING = f"""
--- Lists that still name somebody who is gone. They are compared once, since most queues share one list.
+-- Lists that still name a process that has gone. Most queues share one list, so each list is looked at once.
 departed AS MATERIALIZED (
     SELECT listeners FROM (SELECT DISTINCT listeners FROM {IDLE}) AS lists
     WHERE NOT string_to_array(listeners, ' ') <@ ARRAY({LIVING})
